@@ -1,0 +1,134 @@
+package ctr
+
+import (
+	"time"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// Config is what a container was asked to be. It is written once, when the
+// container is created, and never changes.
+type Config struct {
+	// Name is the human name, unique among the containers of one owner. Empty
+	// lets Create make one up.
+	Name  string       `json:"name"`
+	Owner record.Owner `json:"owner"`
+	// Sandbox is the full ID of the pod that the container lives in.
+	Sandbox string `json:"sandbox"`
+	// Implicit says that the sandbox was made for this container alone and goes
+	// with it.
+	Implicit bool `json:"implicit,omitempty"`
+
+	Image     Image          `json:"image"`
+	Process   Process        `json:"process"`
+	Mounts    []spec.Mount   `json:"mounts,omitempty"`
+	Devices   []spec.Device  `json:"devices,omitempty"`
+	Resources spec.Resources `json:"resources"`
+	Security  spec.Security  `json:"security"`
+	// Namespaces overrides what the sandbox gives, by kind.
+	Namespaces spec.Namespaces   `json:"namespaces"`
+	Sysctls    map[string]string `json:"sysctls,omitempty"`
+	CgroupsOff bool              `json:"cgroupsOff,omitempty"`
+
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Runtime names the OCI runtime: a configured name or an absolute path.
+	// Empty is the default one.
+	Runtime string `json:"runtime,omitempty"`
+	Log     Log    `json:"log"`
+	Stop    Stop   `json:"stop"`
+	// Init runs a small init process as PID 1, which reaps and forwards signals.
+	Init bool `json:"init,omitempty"`
+	// Remove deletes the container as soon as it has exited.
+	Remove bool `json:"remove,omitempty"`
+	// ConsoleSize is the size that a terminal has when the process starts.
+	ConsoleSize Size `json:"consoleSize"`
+	// Settled says that Process already holds the image's defaults (the form
+	// that the record keeps).
+	Settled bool `json:"settled,omitempty"`
+}
+
+// Image is the image that a container was made from.
+type Image struct {
+	// Ref is what the user typed.
+	Ref string `json:"ref"`
+	// ID and Name are filled in by Create: the image ID (64 hex digits) and the
+	// full name, which is empty for an image without one.
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// Process is the process to run. In a Config that is given to Create, zero
+// values take the image's; in a record they are what really runs.
+type Process struct {
+	// Entrypoint replaces the image's when it is not nil; an entrypoint that is
+	// given drops the image's command.
+	Entrypoint []string `json:"entrypoint"`
+	// Command replaces the image's command when it is not empty.
+	Command []string `json:"command,omitempty"`
+	// Args is Entrypoint and Command as they are executed; filled by Create.
+	Args []string `json:"args,omitempty"`
+	// Env are KEY=value pairs, later ones win over the image's.
+	Env []string `json:"env,omitempty"`
+	// WorkingDir is absolute, inside the container.
+	WorkingDir string `json:"workingDir,omitempty"`
+	// User is user[:group], names or numbers, resolved inside the image.
+	User string `json:"user,omitempty"`
+	// Groups are supplementary groups, names or numbers.
+	Groups []string `json:"groups,omitempty"`
+	// Umask is octal; empty is 0022.
+	Umask    string `json:"umask,omitempty"`
+	Terminal bool   `json:"terminal,omitempty"`
+	// Stdin keeps standard input open; StdinOnce closes it when the first
+	// attached client closes its side.
+	Stdin     bool `json:"stdin,omitempty"`
+	StdinOnce bool `json:"stdinOnce,omitempty"`
+
+	Rlimits     []spec.Rlimit `json:"rlimits,omitempty"`
+	OOMScoreAdj *int          `json:"oomScoreAdj,omitempty"`
+}
+
+// Log says where the container's output is written.
+type Log struct {
+	// Driver is "k8s-file" (the default) or "none".
+	Driver string `json:"driver,omitempty"`
+	// Path is absolute; empty is a file in the container's record folder.
+	Path string `json:"path,omitempty"`
+	// MaxSize is in bytes; 0 is unlimited.
+	MaxSize int64 `json:"maxSize,omitempty"`
+}
+
+// Stop says how the container is stopped.
+type Stop struct {
+	// Signal is a name or a number; empty is the image's, else SIGTERM.
+	Signal string `json:"signal,omitempty"`
+	// Timeout is the time between Signal and SIGKILL; nil is ten seconds, a
+	// negative one is for ever.
+	Timeout *time.Duration `json:"timeout,omitempty"`
+}
+
+// Size is the size of a terminal in characters.
+type Size struct {
+	Width  uint16 `json:"width,omitempty"`
+	Height uint16 `json:"height,omitempty"`
+}
+
+// Sandbox is what a container is told of the pod that it lives in. Package pod
+// makes it; paths are absolute on the host.
+type Sandbox struct {
+	ID       string
+	Hostname string
+	// CgroupParent is the cgroup below which the container's is made.
+	CgroupParent string
+	// Namespaces are those that the pod shares: kind to path, with an empty
+	// path for the host's own. A kind that is absent is the container's own.
+	Namespaces map[spec.NamespaceKind]string
+	// Hosts, ResolvConf and HostnameFile are bind-mounted into the container
+	// where they are not empty; Shm likewise at /dev/shm.
+	Hosts, ResolvConf, HostnameFile, Shm string
+	// Ready waits for what may still be under way when the container is
+	// prepared (the pod's network); nil when there is nothing. It is called
+	// once, before the container's process starts.
+	Ready func() error
+}

@@ -1,0 +1,131 @@
+package pod
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/netw"
+)
+
+// Config is what a sandbox was asked to be. It is written once and never
+// changes.
+type Config struct {
+	// Name is the human name, unique among the pods of one owner; empty lets
+	// Create make one up.
+	Name  string       `json:"name"`
+	Owner record.Owner `json:"owner"`
+	// Implicit says that the sandbox was made for one container.
+	Implicit bool `json:"implicit,omitempty"`
+
+	Hostname string `json:"hostname,omitempty"`
+	// Share are the namespaces that the containers share: any of net, ipc, uts,
+	// pid. An implicit sandbox shares net, ipc and uts with its one container.
+	Share []spec.NamespaceKind `json:"share,omitempty"`
+	// HostNamespaces are those taken from the host (ipc, uts, pid); the
+	// network's is in Network.
+	HostNamespaces []spec.NamespaceKind `json:"hostNamespaces,omitempty"`
+	Network        Network              `json:"network"`
+	DNS            DNS                  `json:"dns"`
+	// ShmSize is the size of /dev/shm in bytes; 0 is 64 MiB.
+	ShmSize int64             `json:"shmSize,omitempty"`
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+
+	Resources    spec.Resources `json:"resources"`
+	CgroupParent string         `json:"cgroupParent,omitempty"`
+	CgroupsOff   bool           `json:"cgroupsOff,omitempty"`
+	// InfraCommand runs in the infra container of a shared PID namespace; nil is
+	// the configured one.
+	InfraCommand []string          `json:"infraCommand,omitempty"`
+	Runtime      string            `json:"runtime,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// NetworkMode says what a sandbox's network is.
+type NetworkMode string
+
+// The modes of a sandbox's network.
+const (
+	// NetworkCNI attaches the sandbox's own namespace to networks.
+	NetworkCNI NetworkMode = ""
+	// NetworkHost uses the host's namespace.
+	NetworkHost NetworkMode = "host"
+	// NetworkNone has a namespace with nothing but lo.
+	NetworkNone NetworkMode = "none"
+)
+
+// Network is the network of a sandbox.
+type Network struct {
+	Mode NetworkMode `json:"mode,omitempty"`
+	// Networks to attach to; empty is the default network.
+	Networks []netw.Ref  `json:"networks,omitempty"`
+	Ports    []netw.Port `json:"ports,omitempty"`
+}
+
+// DNS is what the sandbox's /etc/resolv.conf and /etc/hosts say.
+type DNS struct {
+	// Servers, Searches and Options replace the host's where they are given.
+	Servers  []string `json:"servers,omitempty"`
+	Searches []string `json:"searches,omitempty"`
+	Options  []string `json:"options,omitempty"`
+	// Hosts are further lines of /etc/hosts.
+	Hosts []Host `json:"hosts,omitempty"`
+	// NoHosts leaves the image's /etc/hosts alone.
+	NoHosts bool `json:"noHosts,omitempty"`
+}
+
+// Host is a line of /etc/hosts.
+type Host struct {
+	Name string     `json:"name"`
+	Addr netip.Addr `json:"addr"`
+	// Gateway stands for the host's address as seen from the sandbox
+	// ("host-gateway"); Addr is then ignored.
+	Gateway bool `json:"gateway,omitempty"`
+}
+
+// State is where a sandbox is in its life:
+//
+//	create ─► created ─► ready ⇄ notready ─► removing
+//
+// Created has no resources yet; notready has lost or given back its own, with
+// its record kept, and start makes it ready again.
+type State string
+
+// The states of a sandbox.
+const (
+	Creating State = "creating"
+	Created  State = "created"
+	Ready    State = "ready"
+	NotReady State = "notready"
+	Removing State = "removing"
+)
+
+// Status is what changes during a sandbox's life.
+type Status struct {
+	State State `json:"state"`
+	// Namespaces pinned for the sandbox, kind to path.
+	Namespaces map[spec.NamespaceKind]string `json:"namespaces,omitempty"`
+	// Attachment is the network as it was attached.
+	Attachment netw.Attachment `json:"attachment"`
+	// Attached says that a network may be attached: it is set before the first
+	// ADD and cleared after the last DEL.
+	Attached bool `json:"attached,omitempty"`
+	// Cgroup is the parent of the containers' cgroups.
+	Cgroup string `json:"cgroup,omitempty"`
+	// Infra is the ID of the infra container.
+	Infra     string    `json:"infra,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	// Message says why the sandbox is not ready.
+	Message string `json:"message,omitempty"`
+}
+
+// Sandbox is one pod as it is now.
+type Sandbox struct {
+	ID      string
+	Created time.Time
+	Config  Config
+	Status  Status
+	Op      *record.Holder
+}
