@@ -1,0 +1,90 @@
+# davit. `make demo` and `make test` each do all their set-up themselves.
+
+GO         ?= go
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+MANDIR     ?= $(PREFIX)/share/man
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
+
+MODULE     := github.com/davit-containers/davit
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TAGS       := containers_image_openpgp
+LDFLAGS    := -s -w -X $(MODULE)/commands.version=$(VERSION)
+BUILD      := $(GO) build -buildvcs=false -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# cgo stays on: btrfs, project quotas and the rootless re-exec need it.
+export CGO_ENABLED := 1
+# The binary under test; the harness builds one of its own where this is unset.
+export DAVIT_BIN := $(CURDIR)/bin/davit
+
+# What needs root runs through sudo, and only that: the build stays the user's.
+ifneq ($(shell id -u),0)
+ASROOT     := sudo env "PATH=$(PATH):/usr/sbin:/sbin" "DAVIT_BIN=$(DAVIT_BIN)"
+EXEC       := -exec '$(ASROOT)'
+endif
+
+# The packages with tests that touch the machine. They run one after the other:
+# the leak check of one would see the containers of another.
+ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*rootful' . | sed 's,^\./,,;s,^,./,')))
+
+.PHONY: build install uninstall deps demo test test-unit test-root lint generate bench bench-deps clean help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## bin/davit
+	@mkdir -p bin
+	$(BUILD) -o bin/davit ./cmd/davit
+
+deps: ## install what is missing of the distribution's packages, fetch the Go modules
+	@.ci/deps
+
+demo: deps build ## run the main job: pull, pod, run, logs, exec, attach, and everything gone again
+	@$(BUILD) -o bin/davit-demo ./cmd/davit-demo
+	@$(ASROOT) bin/davit-demo --davit bin/davit
+
+test: deps lint test-unit test-root ## everything: lint, unit tests, tests with real containers (as root)
+
+test-unit: ## tests that need neither root nor network
+	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
+
+test-root: build ## tests with the real runc, conmon, CNI plugins and layer store
+	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
+
+lint: ## gofmt, go vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$bad" ]; then echo "gofmt -w is due for:"; echo "$$bad"; exit 1; fi
+	$(GO) vet -buildvcs=false -tags $(TAGS),rootful ./...
+	$(GO) run $(STATICCHECK) -tags $(TAGS),rootful ./...
+
+generate: ## regenerate man/ and completions/ from the commands
+	$(GO) generate ./commands/...
+
+bench: deps build ## measure davit run against the raw runtime, and podman where it is installed
+	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
+	@$(ASROOT) bin/davit-bench --davit bin/davit $(BENCHFLAGS)
+
+bench-deps: ## install podman, for make bench to compare with
+	@.ci/deps podman
+
+install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
+	install -D -m 755 bin/davit $(DESTDIR)$(BINDIR)/davit
+	@for f in man/*.1; do [ -e "$$f" ] || continue; install -D -m 644 "$$f" "$(DESTDIR)$(MANDIR)/man1/$${f##*/}"; done
+	@for f in man/*.5; do [ -e "$$f" ] || continue; install -D -m 644 "$$f" "$(DESTDIR)$(MANDIR)/man5/$${f##*/}"; done
+	install -D -m 644 completions/davit.bash $(DESTDIR)$(BASHDIR)/davit
+	install -D -m 644 completions/davit.zsh $(DESTDIR)$(ZSHDIR)/_davit
+	install -D -m 644 completions/davit.fish $(DESTDIR)$(FISHDIR)/davit.fish
+	@mkdir -p $(DESTDIR)$(UNITDIR)
+	sed 's,@BINDIR@,$(BINDIR),' cmd/davit/systemd/davit.service > $(DESTDIR)$(UNITDIR)/davit.service
+	@chmod 644 $(DESTDIR)$(UNITDIR)/davit.service
+
+uninstall: ## take away what install put there; pods, images and configuration stay
+	rm -f $(DESTDIR)$(BINDIR)/davit $(DESTDIR)$(MANDIR)/man1/davit.1 $(DESTDIR)$(MANDIR)/man1/davit-*.1 $(DESTDIR)$(MANDIR)/man5/davit*.5
+	rm -f $(DESTDIR)$(BASHDIR)/davit $(DESTDIR)$(ZSHDIR)/_davit $(DESTDIR)$(FISHDIR)/davit.fish $(DESTDIR)$(UNITDIR)/davit.service
+
+clean: ## remove bin/
+	rm -rf bin
