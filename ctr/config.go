@@ -26,7 +26,8 @@ type Config struct {
 	Devices   []spec.Device  `json:"devices,omitempty"`
 	Resources spec.Resources `json:"resources"`
 	Security  spec.Security  `json:"security"`
-	// Namespaces overrides what the sandbox gives, by kind.
+	// Namespaces overrides what the sandbox gives, by kind: the empty mode takes
+	// the sandbox's.
 	Namespaces spec.Namespaces   `json:"namespaces"`
 	Sysctls    map[string]string `json:"sysctls,omitempty"`
 	CgroupsOff bool              `json:"cgroupsOff,omitempty"`
@@ -44,9 +45,11 @@ type Config struct {
 	Remove bool `json:"remove,omitempty"`
 	// ConsoleSize is the size that a terminal has when the process starts.
 	ConsoleSize Size `json:"consoleSize"`
-	// Settled says that Process already holds the image's defaults (the form
-	// that the record keeps).
-	Settled bool `json:"settled,omitempty"`
+	// Anonymous names the volumes that go with the container; filled by Create.
+	Anonymous []string `json:"anonymous,omitempty"`
+	// Rootfs is a folder of the host to use in place of an image's file system
+	// (infra containers).
+	Rootfs string `json:"rootfs,omitempty"`
 }
 
 // Image is the image that a container was made from.
@@ -121,14 +124,9 @@ type Sandbox struct {
 	Hostname string
 	// CgroupParent is the cgroup below which the container's is made.
 	CgroupParent string
-	// Namespaces are those that the pod shares: kind to path, with an empty
-	// path for the host's own. A kind that is absent is the container's own.
-	Namespaces map[spec.NamespaceKind]string
+	// Namespaces are what the pod gives; Config.Namespaces overrides by kind.
+	Namespaces spec.Namespaces
 	// Hosts, ResolvConf and HostnameFile are bind-mounted into the container
 	// where they are not empty; Shm likewise at /dev/shm.
 	Hosts, ResolvConf, HostnameFile, Shm string
-	// Ready waits for what may still be under way when the container is
-	// prepared (the pod's network); nil when there is nothing. It is called
-	// once, before the container's process starts.
-	Ready func() error
 }

@@ -50,6 +50,8 @@ type Status struct {
 	Prepared bool `json:"prepared,omitempty"`
 	// Mounted is the path of the mounted root filesystem.
 	Mounted string `json:"mounted,omitempty"`
+	// Cgroup is the container's cgroup, below the mounts of the hierarchies.
+	Cgroup string `json:"cgroup,omitempty"`
 
 	Pid          int    `json:"pid,omitempty"`
 	PidStart     uint64 `json:"pidStart,omitempty"`

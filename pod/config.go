@@ -19,15 +19,10 @@ type Config struct {
 	// Implicit says that the sandbox was made for one container.
 	Implicit bool `json:"implicit,omitempty"`
 
-	Hostname string `json:"hostname,omitempty"`
-	// Share are the namespaces that the containers share: any of net, ipc, uts,
-	// pid. An implicit sandbox shares net, ipc and uts with its one container.
-	Share []spec.NamespaceKind `json:"share,omitempty"`
-	// HostNamespaces are those taken from the host (ipc, uts, pid); the
-	// network's is in Network.
-	HostNamespaces []spec.NamespaceKind `json:"hostNamespaces,omitempty"`
-	Network        Network              `json:"network"`
-	DNS            DNS                  `json:"dns"`
+	Hostname   string     `json:"hostname,omitempty"`
+	Namespaces Namespaces `json:"namespaces"`
+	Network    Network    `json:"network"`
+	DNS        DNS        `json:"dns"`
 	// ShmSize is the size of /dev/shm in bytes; 0 is 64 MiB.
 	ShmSize int64             `json:"shmSize,omitempty"`
 	Sysctls map[string]string `json:"sysctls,omitempty"`
@@ -43,6 +38,16 @@ type Config struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
+// Namespaces says where the containers' namespaces come from, but for the
+// network, which Network tells: spec.ModePod is one that the pod pins and its
+// containers share, spec.ModeHost the host's, spec.ModePrivate (and empty) one
+// for each container. A shared PID namespace needs an infra container.
+type Namespaces struct {
+	IPC spec.Mode `json:"ipc,omitempty"`
+	UTS spec.Mode `json:"uts,omitempty"`
+	PID spec.Mode `json:"pid,omitempty"`
+}
+
 // NetworkMode says what a sandbox's network is.
 type NetworkMode string
 
@@ -54,6 +59,9 @@ const (
 	NetworkHost NetworkMode = "host"
 	// NetworkNone has a namespace with nothing but lo.
 	NetworkNone NetworkMode = "none"
+	// NetworkPrivate gives each container an empty namespace of its own: a pod
+	// that does not share its network.
+	NetworkPrivate NetworkMode = "private"
 )
 
 // Network is the network of a sandbox.
@@ -105,8 +113,9 @@ const (
 // Status is what changes during a sandbox's life.
 type Status struct {
 	State State `json:"state"`
-	// Namespaces pinned for the sandbox, kind to path.
-	Namespaces map[spec.NamespaceKind]string `json:"namespaces,omitempty"`
+	// Namespaces are the paths of those that are pinned; PID is that of the
+	// infra container.
+	Namespaces Pinned `json:"namespaces"`
 	// Attachment is the network as it was attached.
 	Attachment netw.Attachment `json:"attachment"`
 	// Attached says that a network may be attached: it is set before the first
@@ -119,6 +128,14 @@ type Status struct {
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	// Message says why the sandbox is not ready.
 	Message string `json:"message,omitempty"`
+}
+
+// Pinned are paths of pinned namespaces; empty where there is none.
+type Pinned struct {
+	Net string `json:"net,omitempty"`
+	IPC string `json:"ipc,omitempty"`
+	UTS string `json:"uts,omitempty"`
+	PID string `json:"pid,omitempty"`
 }
 
 // Sandbox is one pod as it is now.

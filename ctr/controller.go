@@ -1,0 +1,155 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/oci"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/volume"
+	"github.com/davit-containers/davit/img"
+)
+
+// Images is what containers need of the image store. *img.Store is one.
+type Images interface {
+	// Resolve finds a local image by name, ID or digest; ErrNotFound if absent.
+	Resolve(ctx context.Context, ref string) (img.Image, error)
+	// CreateRootfs makes a writable layer over an image.
+	CreateRootfs(ctx context.Context, cfg img.RootfsConfig) (img.Rootfs, error)
+	// MountRootfs mounts it and returns where; mounting twice is harmless.
+	MountRootfs(ctx context.Context, id string) (string, error)
+	// UnmountRootfs undoes MountRootfs; one that is not mounted is no error.
+	UnmountRootfs(ctx context.Context, id string) error
+	// DeleteRootfs removes the layer; ErrNotFound if absent.
+	DeleteRootfs(ctx context.Context, id string) error
+}
+
+// Options are what a Controller works with.
+type Options struct {
+	Paths record.Paths
+	// Images opens the image store; it is called when a layer is first needed.
+	Images func(context.Context) (Images, error)
+	// Runtime finds the OCI runtime of a name; the empty name is the default.
+	Runtime func(name string) (oci.Runtime, error)
+	// Monitor is the path of conmon.
+	Monitor string
+	// ExitCommand is run by the monitor when a container has exited, with the
+	// container's ID and start number appended.
+	ExitCommand []string
+	// InitPath is the init process that Config.Init asks for.
+	InitPath string
+	Volumes  *volume.Store
+	Cgroups  func() (*cgroup.Host, error)
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Controller drives containers. It is safe for concurrent use, by any number of
+// processes on the same roots.
+type Controller struct {
+	o   Options
+	dir *record.Dir[Config, Status]
+}
+
+// New returns a Controller on the records below o.Paths.
+func New(o Options) (*Controller, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	dir, err := record.Open[Config, Status](record.Options{Paths: o.Paths, Kind: "containers", Log: o.Log, Now: o.Now})
+	if err != nil {
+		return nil, fmt.Errorf("opening container records: %w", err)
+	}
+	return &Controller{o: o, dir: dir}, nil
+}
+
+// Get returns the container with a full ID as it is now: the recorded status
+// checked against the exit file and the processes. It takes no lock and runs
+// nothing. ErrNotFound if there is none.
+func (c *Controller) Get(_ context.Context, id string) (Container, error) {
+	e, err := c.dir.Get(id)
+	if err != nil {
+		return Container{}, fmt.Errorf("container %q: %w", id, err)
+	}
+	return c.derive(e), nil
+}
+
+// List returns all containers, oldest first, as Get does. Records that cannot be
+// read are left out and named in the error, which comes beside the others.
+func (c *Controller) List(context.Context) ([]Container, error) {
+	entries, err := c.dir.List()
+	out := make([]Container, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, c.derive(e))
+	}
+	return out, err
+}
+
+// Resolve finds a container's full ID by name, full ID or unique prefix.
+// ErrNotFound if there is none, *record.AmbiguousError if there are several.
+func (c *Controller) Resolve(ref string) (string, error) {
+	id, err := c.dir.Resolve(nil, ref)
+	if err != nil {
+		return "", fmt.Errorf("container %q: %w", ref, err)
+	}
+	return id, nil
+}
+
+// RunDir is the folder of a container's run files.
+func (c *Controller) RunDir(id string) string { return c.dir.RunDir(id) }
+
+// LogPath is the file that a container's output is written to; empty if it has
+// none.
+func (c *Controller) LogPath(ctr Container) string {
+	switch {
+	case ctr.Config.Log.Driver == LogNone:
+		return ""
+	case ctr.Config.Log.Path != "":
+		return ctr.Config.Log.Path
+	}
+	return filepath.Join(c.dir.RootDir(ctr.ID), "container.log")
+}
+
+// Watch tells of containers whose status changed, until ctx ends.
+func (c *Controller) Watch(ctx context.Context) (<-chan record.Event, error) { return c.dir.Watch(ctx) }
+
+func (c *Controller) bundle(id string) string { return filepath.Join(c.dir.RunDir(id), "bundle") }
+
+// persist is the folder in which the monitor of start number n leaves the exit
+// code: each start has its own, so that none reads the last one's.
+func (c *Controller) persist(id string, n int) string {
+	return filepath.Join(c.dir.RunDir(id), fmt.Sprintf("start.%d", n))
+}
+
+// runtime finds the OCI runtime of a container.
+func (c *Controller) runtime(cfg Config) (oci.Runtime, error) {
+	rt, err := c.o.Runtime(cfg.Runtime)
+	if err != nil {
+		return oci.Runtime{}, fmt.Errorf("finding runtime %q: %w", cfg.Runtime, err)
+	}
+	return rt, nil
+}
+
+// absentOK drops the error class that says that something is gone already.
+func absentOK(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// each runs every step and joins their errors: the shape of all undoing.
+func each(steps ...func() error) error {
+	var errs []error
+	for _, step := range steps {
+		errs = append(errs, step())
+	}
+	return errors.Join(errs...)
+}

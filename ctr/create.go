@@ -1,0 +1,145 @@
+package ctr
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/img"
+)
+
+// Operations on a container, as they are written down.
+const (
+	opCreate = "create"
+	opStart  = "start"
+	opStop   = "stop"
+	opExit   = "exit"
+	opRemove = "remove"
+	opPause  = "pause"
+	opRename = "rename"
+)
+
+// Stages of creating.
+const (
+	stageRecord = "record"
+	stageRootfs = "rootfs"
+)
+
+// LogNone is the log driver that writes nothing.
+const LogNone = "none"
+
+// NewID makes a full ID: 64 hex digits.
+func NewID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b[:])
+}
+
+// Create records a container and makes its root filesystem from a local image;
+// it never pulls. The container is then Created and holds its image, but
+// nothing runs. A name that is taken is *record.NameTakenError; an image that is
+// absent is ErrNotFound. On an error nothing is left.
+func (c *Controller) Create(ctx context.Context, cfg Config) (Container, error) {
+	id := NewID()
+	cfg, image, err := c.complete(ctx, id, cfg)
+	if err != nil {
+		return Container{}, err
+	}
+	now := c.o.Now()
+	meta := record.Meta{ID: id, Owner: cfg.Owner, Key: cfg.Name, Created: now}
+	op, err := c.dir.Create(ctx, meta, cfg, Status{State: Creating},
+		record.CreateOptions{Durable: !cfg.Remove, Stage: stageRecord})
+	if err != nil {
+		return Container{}, fmt.Errorf("recording container %q: %w", cfg.Name, err)
+	}
+	if err := c.create(ctx, op, cfg, image); err != nil {
+		return Container{}, errors.Join(err, c.undo(ctx, op, opCreate))
+	}
+	status := Status{State: Created}
+	if _, err := c.dir.Update(ctx, id, func(Status) (Status, error) { return status, nil }); err != nil {
+		return Container{}, errors.Join(fmt.Errorf("recording container %q: %w", cfg.Name, err), c.undo(ctx, op, opCreate))
+	}
+	return Container{ID: id, Created: now, Config: cfg, Status: status}, op.End()
+}
+
+// create makes what a record stands for.
+func (c *Controller) create(ctx context.Context, op *record.Op, cfg Config, image img.Image) error {
+	if err := op.Advance(stageRootfs); err != nil {
+		return err
+	}
+	if err := c.ensureVolumes(ctx, cfg); err != nil {
+		return err
+	}
+	if cfg.Rootfs != "" {
+		return nil
+	}
+	images, err := c.o.Images(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.Remove})
+	if err != nil {
+		return fmt.Errorf("creating root filesystem of container %q: %w", cfg.Name, err)
+	}
+	return nil
+}
+
+// complete fills a Config in from its image and names what has no name.
+func (c *Controller) complete(ctx context.Context, id string, cfg Config) (Config, img.Image, error) {
+	var image img.Image
+	if cfg.Owner == "" {
+		cfg.Owner = record.OwnerCLI
+	}
+	if cfg.Sandbox == "" {
+		return cfg, image, fmt.Errorf("container without a sandbox: %w", errdefs.ErrInvalidArgument)
+	}
+	if cfg.Name == "" {
+		cfg.Name = id[:12]
+	}
+	if cfg.Rootfs == "" {
+		images, err := c.o.Images(ctx)
+		if err != nil {
+			return cfg, image, err
+		}
+		if image, err = images.Resolve(ctx, cfg.Image.Ref); err != nil {
+			return cfg, image, err
+		}
+		cfg.Image.ID = image.ID
+		if len(image.Names) > 0 {
+			cfg.Image.Name = image.Names[0]
+		}
+	}
+	p, err := mergeProcess(image.Config, cfg.Process)
+	if err != nil {
+		return cfg, image, err
+	}
+	cfg.Process = p
+	if cfg.Stop.Signal == "" {
+		cfg.Stop.Signal = image.Config.StopSignal
+	}
+	return nameVolumes(cfg, image.Config), image, nil
+}
+
+// mergeProcess fills a process in from the image's configuration.
+func mergeProcess(image img.ImageConfig, p Process) (Process, error) {
+	merged, err := spec.MergeProcess(
+		spec.ImageProcess{
+			Entrypoint: image.Entrypoint, Cmd: image.Cmd, Env: image.Env,
+			WorkingDir: image.WorkingDir, User: image.User,
+		},
+		spec.Overrides{
+			Entrypoint: p.Entrypoint, Command: p.Command, Env: p.Env,
+			WorkingDir: p.WorkingDir, User: p.User, Terminal: p.Terminal,
+		})
+	if err != nil {
+		return p, err
+	}
+	p.Args, p.Env, p.WorkingDir, p.User = merged.Args, merged.Env, merged.Cwd, merged.User
+	return p, nil
+}

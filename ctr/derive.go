@@ -1,0 +1,174 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// lastExit is the durable copy of the last start and of how it ended; it is
+// written without a sync, so a machine that loses power may lose it.
+type lastExit struct {
+	Start      int       `json:"start"`
+	StartedAt  time.Time `json:"startedAt"`
+	FinishedAt time.Time `json:"finishedAt,omitzero"`
+	ExitCode   int       `json:"exitCode"`
+	CodeKnown  bool      `json:"codeKnown"`
+	OOMKilled  bool      `json:"oomKilled,omitempty"`
+}
+
+const exitRecord = "exit.json"
+
+// derive checks a recorded status against the evidence, in this order: the
+// process (by start time, so that a reused pid is no evidence), the monitor, and
+// only when that is gone the exit file. It writes nothing.
+func (c *Controller) derive(e record.Entry[Config, Status]) Container {
+	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
+	switch {
+	case e.Lost:
+		out.Status = c.afterReboot(e.ID)
+	case e.Status.Alive():
+		out.Status = c.evidence(e.ID, e.Status)
+	case e.Status.Prepared && !record.Alive(e.Status.Pid, e.Status.PidStart):
+		out.Status.Prepared = false
+	}
+	return out
+}
+
+// update changes a container's status; one that a reboot took is what derive
+// made of it before f sees it.
+func (c *Controller) update(ctx context.Context, ctr Container, f func(*Status)) (Status, error) {
+	s, err := c.dir.Update(ctx, ctr.ID, func(s Status) (Status, error) {
+		if s.State == "" {
+			s = ctr.Status
+		}
+		f(&s)
+		return s, nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("updating status of container %q: %w", ctr.Config.Name, err)
+	}
+	return s, nil
+}
+
+// afterReboot is the status of a container whose run files are gone.
+func (c *Controller) afterReboot(id string) Status {
+	var last lastExit
+	err := c.dir.GetFile(id, exitRecord, &last)
+	if errors.Is(err, os.ErrNotExist) || (err == nil && last.Start == 0) {
+		return Status{State: Created}
+	}
+	s := Status{State: Stopped, Reason: ReasonReboot, Message: "the machine was restarted"}
+	if err != nil {
+		return s
+	}
+	s.Start, s.StartedAt = last.Start, last.StartedAt
+	if !last.FinishedAt.IsZero() {
+		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled = last.FinishedAt, last.ExitCode, last.CodeKnown, last.OOMKilled
+		s.Reason, s.Message = exitReason(s), ""
+	}
+	return s
+}
+
+// evidence is the status of a container that is recorded as alive.
+func (c *Controller) evidence(id string, s Status) Status {
+	if record.Alive(s.Pid, s.PidStart) {
+		return s
+	}
+	exit, found, err := monitor.ReadExit(c.persist(id, s.Start))
+	if err == nil && found {
+		return s.stopped(exit)
+	}
+	if record.Alive(s.MonitorPid, s.MonitorStart) {
+		return s // still exiting: the monitor drains the streams first
+	}
+	// The monitor may have written the file and gone between the two looks.
+	exit, found, err = monitor.ReadExit(c.persist(id, s.Start))
+	if err == nil && found {
+		return s.stopped(exit)
+	}
+	return s.stopped(monitor.Exit{Lost: true, Finished: c.o.Now()})
+}
+
+// stopped is the status after an exit.
+func (s Status) stopped(e monitor.Exit) Status {
+	s.State, s.Prepared = Stopped, false
+	s.Pid, s.PidStart, s.MonitorPid, s.MonitorStart = 0, 0, 0, 0
+	s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled = e.Finished, e.Code, !e.Lost, e.OOM
+	s.Message = ""
+	if e.Lost {
+		s.ExitCode, s.Reason = -1, ReasonMonitorLost
+		s.Message = "the monitor died before it could record an exit code"
+		return s
+	}
+	s.Reason = exitReason(s)
+	return s
+}
+
+func exitReason(s Status) string {
+	switch {
+	case s.OOMKilled:
+		return ReasonOOMKilled
+	case s.ExitCode == 0:
+		return ReasonCompleted
+	default:
+		return ReasonError
+	}
+}
+
+// Exit is how a container's process ended.
+type Exit struct {
+	Code int
+	// Known is false when nobody saw it end; Code is then -1.
+	Known     bool
+	OOMKilled bool
+	Finished  time.Time
+}
+
+// Wait returns when the container is stopped. It waits for one that was not
+// started yet, too. A container that is removed meanwhile ends it with
+// ErrNotFound.
+func (c *Controller) Wait(ctx context.Context, id string) (Exit, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes, err := c.dir.Watch(ctx)
+	if err != nil {
+		return Exit{}, fmt.Errorf("watching container %q: %w", id, err)
+	}
+	for {
+		ctr, err := c.Get(ctx, id)
+		if err != nil {
+			return Exit{}, err
+		}
+		s := ctr.Status
+		switch {
+		case s.State == Stopped || (s.State == Removing && !s.FinishedAt.IsZero()):
+			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
+		case s.Alive():
+			e, err := monitor.Wait(ctx, monitor.WaitConfig{
+				PersistDir: c.persist(id, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
+			})
+			if err != nil {
+				return Exit{}, fmt.Errorf("waiting for container %q: %w", id, err)
+			}
+			if e.Lost && record.Alive(s.Pid, s.PidStart) {
+				if err := monitor.WaitPid(ctx, s.Pid, s.PidStart); err != nil {
+					return Exit{}, fmt.Errorf("waiting for container %q: %w", id, err)
+				}
+				continue
+			}
+			s = s.stopped(e)
+			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Exit{}, ctx.Err()
+		case <-changes:
+		}
+	}
+}

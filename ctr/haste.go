@@ -1,0 +1,81 @@
+package ctr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// A stop that finds another one under way does not wait for that one's grace
+// time: it leaves its own deadline in the container's run folder, where the
+// first stop sees it.
+const hasteFile = "deadline"
+
+// hasten leaves a deadline for a stop that is under way, if there is one.
+func (c *Controller) hasten(id string, deadline time.Time) error {
+	e, err := c.dir.Get(id)
+	if err != nil {
+		return fmt.Errorf("container %q: %w", id, err)
+	}
+	if e.Op == nil || e.Op.Kind != opStop || deadline.IsZero() {
+		return nil
+	}
+	data, err := json.Marshal(deadline)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.dir.RunDir(id), hasteFile)
+	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("hastening the stop of container %q: %w", id, err)
+	}
+	return nil
+}
+
+// watchHaste delivers the deadlines that later stops leave, until ctx ends; a
+// file from before since is an older stop's.
+func (c *Controller) watchHaste(ctx context.Context, id string, since time.Time) (<-chan time.Time, error) {
+	path := filepath.Join(c.dir.RunDir(id), hasteFile)
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watching for a shorter stop: %w", err)
+	}
+	if err := w.Add(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("watching for a shorter stop: %w", err), w.Close())
+	}
+	out := make(chan time.Time)
+	go func() {
+		defer func() { _ = w.Close() }()
+		for {
+			if at, ok := readHaste(path, since); ok {
+				select {
+				case <-ctx.Done():
+					return
+				case out <- at:
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-w.Events:
+			}
+		}
+	}()
+	return out, nil
+}
+
+func readHaste(path string, since time.Time) (at time.Time, ok bool) {
+	fi, err := os.Stat(path)
+	if err != nil || fi.ModTime().Before(since) {
+		return at, false
+	}
+	data, err := os.ReadFile(path)
+	return at, err == nil && json.Unmarshal(data, &at) == nil
+}

@@ -1,0 +1,256 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// Stages of starting, each written down before what it names is done.
+const (
+	stageMount   = "mount"
+	stageMonitor = "monitor"
+	stageRuntime = "runtime"
+	stageStart   = "start"
+)
+
+// Launch says how to start a container.
+type Launch struct {
+	// Sandbox tells what the pod gives; it is called when that is needed, so
+	// that the pod can be made at the same time.
+	Sandbox func(context.Context) (Sandbox, error)
+	// BeforeStart runs when the process exists and has not started yet: the last
+	// moment for the network to be there and for a client to attach. May be nil.
+	BeforeStart func(context.Context) error
+}
+
+// Prepare has the runtime make the container's process, ready to start: CRI's
+// CreateContainer. ErrFailedPrecondition if it is running or prepared already.
+func (c *Controller) Prepare(ctx context.Context, id string, sandbox func(context.Context) (Sandbox, error)) error {
+	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+		return c.prepare(ctx, op, ctr, sandbox)
+	})
+}
+
+// Start starts a prepared container.
+func (c *Controller) Start(ctx context.Context, id string) error {
+	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+		if ctr.Status.State != Created || !ctr.Status.Prepared {
+			return fmt.Errorf("container %q is %s, not created: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+		}
+		return c.start(ctx, op, ctr)
+	})
+}
+
+// Launch prepares a container unless it is prepared already, and starts it, as
+// one operation. On an error the container is what it was before.
+func (c *Controller) Launch(ctx context.Context, id string, l Launch) error {
+	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+		if ctr.Status.State != Created || !ctr.Status.Prepared {
+			if err := c.prepare(ctx, op, ctr, l.Sandbox); err != nil {
+				return err
+			}
+		}
+		if l.BeforeStart != nil {
+			if err := l.BeforeStart(ctx); err != nil {
+				return err
+			}
+		}
+		return c.start(ctx, op, ctr)
+	})
+}
+
+// change runs f as an operation on a container: a dead owner's operation is
+// settled first, an error of f is undone, and an exit that nobody could settle
+// while the operation was under way is settled after it.
+func (c *Controller) change(ctx context.Context, id, kind string, f func(*record.Op, Container) error) error {
+	op, err := c.begin(ctx, id, kind)
+	if err != nil {
+		return err
+	}
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return errors.Join(err, op.End())
+	}
+	if err := f(op, ctr); err != nil {
+		return errors.Join(err, c.undo(ctx, op, kind))
+	}
+	if err := op.End(); err != nil {
+		return err
+	}
+	return c.settleExit(ctx, id)
+}
+
+// begin takes the operation lock and first settles what a dead owner left.
+func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, error) {
+	op, err := c.dir.Begin(ctx, id, kind)
+	if err != nil {
+		return nil, fmt.Errorf("container %q: %w", id, err)
+	}
+	prior, dead := op.Prior()
+	if !dead {
+		return op, nil
+	}
+	if err := c.undo(ctx, op, prior.Kind); err != nil {
+		return nil, fmt.Errorf("settling %s of container %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
+	}
+	// undo ended the operation; begin anew.
+	return c.begin(ctx, id, kind)
+}
+
+// prepare mounts the root filesystem, has a monitor forked at the same time, and
+// lets it run the runtime once the bundle is written.
+func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, sandbox func(context.Context) (Sandbox, error)) error {
+	id, cfg := ctr.ID, ctr.Config
+	if ctr.Status.Alive() || ctr.Status.Prepared || ctr.Status.State == Removing {
+		return fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	rt, err := c.runtime(cfg)
+	if err != nil {
+		return err
+	}
+	if err := rt.Check(); err != nil {
+		return err
+	}
+	if err := op.Advance(stageMount); err != nil {
+		return err
+	}
+	n := ctr.Status.Start + 1
+	if err := c.makeRunFolders(id, n); err != nil {
+		return err
+	}
+	mcfg := c.monitorConfig(ctr, rt, n)
+	if err := op.Advance(stageMonitor); err != nil {
+		return err
+	}
+	starting, err := monitor.Fork(ctx, mcfg)
+	if err != nil {
+		return err
+	}
+	started, err := c.runtimeCreate(ctx, op, ctr, starting, sandbox, n)
+	if err != nil {
+		return errors.Join(err, starting.Abort())
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) {
+		s.Prepared = true
+		s.Pid, s.PidStart = started.Pid, started.PidStart
+		s.MonitorPid, s.MonitorStart = started.MonitorPid, started.MonitorStart
+	})
+	return err
+}
+
+// runtimeCreate writes the bundle and releases the monitor.
+func (c *Controller) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
+	sandbox func(context.Context) (Sandbox, error), n int) (monitor.Started, error) {
+	rootfs, err := c.mount(ctx, ctr)
+	if err != nil {
+		return monitor.Started{}, err
+	}
+	sb, err := sandbox(ctx)
+	if err != nil {
+		return monitor.Started{}, err
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) {
+		s.Start, s.Mounted = n, rootfs
+		s.Cgroup = cgroupPath(ctr, sb)
+		s.MonitorPid, s.MonitorStart = starting.Pid(), starting.PidStart()
+	})
+	if err != nil {
+		return monitor.Started{}, err
+	}
+	if err := c.writeBundle(ctx, ctr, sb, rootfs); err != nil {
+		return monitor.Started{}, err
+	}
+	if err := op.Advance(stageRuntime); err != nil {
+		return monitor.Started{}, err
+	}
+	return starting.Create(ctx)
+}
+
+// mount mounts the container's root filesystem.
+func (c *Controller) mount(ctx context.Context, ctr Container) (string, error) {
+	if ctr.Config.Rootfs != "" {
+		return ctr.Config.Rootfs, nil
+	}
+	images, err := c.o.Images(ctx)
+	if err != nil {
+		return "", err
+	}
+	path, err := images.MountRootfs(ctx, ctr.ID)
+	if err != nil {
+		return "", fmt.Errorf("mounting root filesystem of container %q: %w", ctr.Config.Name, err)
+	}
+	return path, nil
+}
+
+// start lets a prepared process run.
+func (c *Controller) start(ctx context.Context, op *record.Op, ctr Container) error {
+	rt, err := c.runtime(ctr.Config)
+	if err != nil {
+		return err
+	}
+	if err := op.Advance(stageStart); err != nil {
+		return err
+	}
+	if err := rt.Start(ctx, ctr.ID); err != nil {
+		return err
+	}
+	now := c.o.Now()
+	s, err := c.update(ctx, ctr, func(s *Status) {
+		s.State, s.Prepared, s.StartedAt = Running, false, now
+		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled, s.Reason, s.Message = time.Time{}, 0, false, false, "", ""
+	})
+	if err != nil {
+		return err
+	}
+	if ctr.Config.Remove {
+		return nil // gone after a reboot anyway
+	}
+	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{Start: s.Start, StartedAt: now}, false)
+}
+
+// makeRunFolders makes the bundle and the exit folder of start n anew.
+func (c *Controller) makeRunFolders(id string, n int) error {
+	bundle := c.bundle(id)
+	if err := os.RemoveAll(bundle); err != nil {
+		return fmt.Errorf("clearing bundle of container %q: %w", id, err)
+	}
+	for _, dir := range []string{bundle, c.persist(id, n), c.exitDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making run folder of container %q: %w", id, err)
+		}
+	}
+	if n > 1 {
+		if err := os.RemoveAll(c.persist(id, n-1)); err != nil {
+			return fmt.Errorf("clearing exit folder of container %q: %w", id, err)
+		}
+	}
+	return absentOS(os.Remove(filepath.Join(c.exitDir(), id)))
+}
+
+// exitDir holds a file for each container that has exited, for those who watch
+// all of them; the code itself is read from the start's own folder.
+func (c *Controller) exitDir() string { return filepath.Join(c.o.Paths.RunRoot, "exits") }
+
+func (c *Controller) exitCommand(id string, n int) []string {
+	if len(c.o.ExitCommand) == 0 {
+		return nil
+	}
+	return append(append([]string(nil), c.o.ExitCommand...), id, strconv.Itoa(n))
+}
+
+func absentOS(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// RemoveOptions say how to remove.
+type RemoveOptions struct {
+	// Force removes a running container, too: it is killed.
+	Force bool
+	// Timeout gives a running container that much time to stop before it is
+	// killed; zero kills it at once.
+	Timeout time.Duration
+}
+
+// Remove deletes a container: its record, its name, its root filesystem, its log
+// and its anonymous volumes. ErrFailedPrecondition if it runs and Force is not
+// set, ErrNotFound if there is none. Repeating a removal that was cut short
+// finishes it.
+func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if o.Force && ctr.Status.Alive() {
+		if err := c.Stop(ctx, id, StopOptions{Timeout: &o.Timeout}); err != nil {
+			return absentOK(err)
+		}
+	}
+	op, err := c.begin(ctx, id, opRemove)
+	if err != nil {
+		return err
+	}
+	if ctr, err = c.Get(ctx, id); err != nil {
+		return errors.Join(err, op.End())
+	}
+	if ctr.Status.Alive() && !o.Force {
+		return errors.Join(fmt.Errorf("container %q is %s: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition), op.End())
+	}
+	return c.remove(ctx, op, ctr)
+}
+
+// remove is the way out, for a removal and for undoing a creation: idempotent
+// steps from the record, all of them run. The record goes last, so that what
+// failed can be repeated.
+func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	_, err := c.update(ctx, ctr, func(s *Status) { s.State = Removing })
+	if err != nil {
+		return errors.Join(absentOK(err), op.Release())
+	}
+	err = each(
+		func() error { return c.killAll(ctx, ctr) },
+		func() error { return c.release(ctx, ctr) },
+		func() error { return c.killMonitor(ctx, ctr) },
+		func() error { return c.deleteRootfs(ctx, ctr) },
+		func() error { return c.removeAnonymous(ctx, ctr.Config) },
+	)
+	if err != nil {
+		return errors.Join(fmt.Errorf("removing container %q: %w", ctr.Config.Name, err), op.Release())
+	}
+	return op.Remove(ctx)
+}
+
+func (c *Controller) deleteRootfs(ctx context.Context, ctr Container) error {
+	if ctr.Config.Rootfs != "" {
+		return nil
+	}
+	images, err := c.o.Images(ctx)
+	if err != nil {
+		return err
+	}
+	return absentOK(images.DeleteRootfs(ctx, ctr.ID))
+}

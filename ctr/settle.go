@@ -1,0 +1,250 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// undoTimeout bounds each undoing, which goes on when its caller has given up.
+const undoTimeout = 2 * time.Minute
+
+// Exited settles a container whose process has ended: the monitor's exit
+// command calls it. It returns at once when somebody holds the container's
+// operation lock (who then settles it) and when start is not the current start.
+func (c *Controller) Exited(ctx context.Context, id string, start int) (Container, error) {
+	op, err := c.dir.TryBegin(id, opExit)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return Container{}, err
+	}
+	if err != nil {
+		return Container{}, fmt.Errorf("container %q: %w", id, err)
+	}
+	if prior, dead := op.Prior(); dead && prior.Kind != opExit {
+		if err := c.undo(ctx, op, prior.Kind); err != nil {
+			return Container{}, err
+		}
+		return c.Get(ctx, id)
+	}
+	ctr, err := c.Get(ctx, id)
+	if err != nil || (start > 0 && ctr.Status.Start != start) {
+		return ctr, errors.Join(err, op.End())
+	}
+	if err := c.finish(ctx, op, ctr); err != nil {
+		return ctr, err
+	}
+	if err := op.End(); err != nil {
+		return ctr, err
+	}
+	return c.Get(ctx, id)
+}
+
+// settleExit settles a container that has exited while an operation was under
+// way on it, when the exit command found the lock taken. To be called after the
+// operation's end: an exit command that starts later finds the lock free.
+func (c *Controller) settleExit(ctx context.Context, id string) error {
+	e, err := c.dir.Get(id)
+	if err != nil {
+		return absentOK(err)
+	}
+	if !e.Status.Alive() {
+		return nil
+	}
+	if _, found, err := monitor.ReadExit(c.persist(id, e.Status.Start)); err != nil || !found {
+		return err
+	}
+	_, err = c.Exited(context.WithoutCancel(ctx), id, e.Status.Start)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil
+	}
+	return absentOK(err)
+}
+
+// finish writes down how a stopped container ended and gives back what it held:
+// the runtime's state, the mount, the cgroup, the bundle. Every step is
+// idempotent, and a container that is still alive is left alone.
+func (c *Controller) finish(ctx context.Context, op *record.Op, ctr Container) error {
+	if ctr.Status.Alive() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if _, err := c.update(ctx, ctr, func(s *Status) { *s = ctr.Status }); err != nil {
+		return err
+	}
+	return each(
+		func() error { return c.recordExit(ctr) },
+		func() error { return c.release(ctx, ctr) },
+	)
+}
+
+// recordExit copies the exit to the durable root, unsynced.
+func (c *Controller) recordExit(ctr Container) error {
+	s := ctr.Status
+	if ctr.Config.Remove || s.State != Stopped {
+		return nil
+	}
+	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{
+		Start: s.Start, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
+		ExitCode: s.ExitCode, CodeKnown: s.CodeKnown, OOMKilled: s.OOMKilled,
+	}, false)
+}
+
+// release gives back what a container without a process still holds. The
+// runtime's delete and the unmounting go side by side.
+func (c *Controller) release(ctx context.Context, ctr Container) error {
+	unmounted := make(chan error, 1)
+	go func() { unmounted <- c.unmount(ctx, ctr) }()
+	err := each(
+		func() error { return c.runtimeDelete(ctx, ctr) },
+		func() error { return <-unmounted },
+		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
+		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
+	)
+	if err != nil {
+		return err
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) { s.Mounted, s.Cgroup = "", "" })
+	return absentOK(err)
+}
+
+// runtimeDelete removes the runtime's state and the cgroup, if there is a bundle
+// to say that there may be any.
+func (c *Controller) runtimeDelete(ctx context.Context, ctr Container) error {
+	if _, err := os.Stat(filepath.Join(c.bundle(ctr.ID), "config.json")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	rt, err := c.runtime(ctr.Config)
+	if err != nil {
+		return err
+	}
+	return absentOK(rt.Delete(ctx, ctr.ID, true))
+}
+
+func (c *Controller) unmount(ctx context.Context, ctr Container) error {
+	if ctr.Status.Mounted == "" || ctr.Config.Rootfs != "" {
+		return nil
+	}
+	images, err := c.o.Images(ctx)
+	if err != nil {
+		return err
+	}
+	if err := images.UnmountRootfs(ctx, ctr.ID); err != nil {
+		return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, absentOK(err))
+	}
+	return nil
+}
+
+// undo settles an operation of a kind that failed here or that a dead owner
+// left: creating and starting are undone, stopping and removing are finished. It
+// runs every step, joins their errors, and ends the operation only when all
+// went well, so that what failed stays on record.
+func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	ctr, err := c.Get(ctx, op.ID())
+	if err != nil {
+		// A record that is half there: what is left of it goes.
+		return errors.Join(absentOK(err), op.Remove(ctx))
+	}
+	switch {
+	case kind == opCreate, kind == opRemove:
+		return c.remove(ctx, op, ctr)
+	case kind == opStart && ctr.Status.State != Running:
+		err = c.undoStart(ctx, ctr)
+	case kind == opStop && ctr.Status.Alive():
+		// The signal was sent; what remains of the grace time is for whoever
+		// stops it next.
+		err = nil
+	default:
+		err = c.finish(ctx, op, ctr)
+	}
+	if err != nil {
+		return errors.Join(err, op.Release())
+	}
+	if kind == opStart && ctr.Config.Remove && !ctr.Status.Alive() {
+		return c.remove(ctx, op, ctr)
+	}
+	return op.End()
+}
+
+// undoStart takes back what prepare and start did.
+func (c *Controller) undoStart(ctx context.Context, ctr Container) error {
+	err := each(
+		func() error { return c.killAll(ctx, ctr) },
+		func() error { return c.release(ctx, ctr) },
+		func() error { return c.killMonitor(ctx, ctr) },
+	)
+	if err != nil {
+		return err
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) {
+		s.Prepared, s.Mounted, s.Cgroup = false, "", ""
+		s.Pid, s.PidStart, s.MonitorPid, s.MonitorStart = 0, 0, 0, 0
+	})
+	return err
+}
+
+// killAll kills the container's process and what else is in its cgroup, and
+// waits for the process to be gone.
+func (c *Controller) killAll(ctx context.Context, ctr Container) error {
+	s := ctr.Status
+	if s.Pid == 0 {
+		return nil
+	}
+	if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
+	}
+	if path := ctr.Status.Cgroup; path != "" {
+		if err := c.killCgroup(ctx, path); err != nil {
+			return fmt.Errorf("killing processes of container %q: %w", ctr.Config.Name, err)
+		}
+	}
+	return monitor.WaitPid(ctx, s.Pid, s.PidStart)
+}
+
+func (c *Controller) killCgroup(ctx context.Context, path string) error {
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return err
+	}
+	return absentOK(host.Kill(ctx, cgroup.Path(path)))
+}
+
+// killMonitor ends a monitor that has nothing left to watch.
+func (c *Controller) killMonitor(_ context.Context, ctr Container) error {
+	if ctr.Status.MonitorPid == 0 {
+		return nil
+	}
+	return absentOK(monitor.Signal(ctr.Status.MonitorPid, ctr.Status.MonitorStart, sigKill))
+}
+
+// Dead lists the containers on which a dead owner left an operation.
+func (c *Controller) Dead() ([]string, error) { return c.dir.Dead() }
+
+// Settle finishes or undoes the operation that a dead owner left on a container,
+// if it did.
+func (c *Controller) Settle(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, opExit)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil
+	}
+	if err != nil {
+		return absentOK(err)
+	}
+	prior, dead := op.Prior()
+	if !dead {
+		return op.End()
+	}
+	return c.undo(ctx, op, prior.Kind)
+}

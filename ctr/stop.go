@@ -1,0 +1,234 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+const (
+	sigKill        = syscall.SIGKILL
+	defaultTimeout = 10 * time.Second
+)
+
+// StopOptions say how to stop.
+type StopOptions struct {
+	// Timeout is the time before SIGKILL; nil is the container's own, a negative
+	// one is for ever.
+	Timeout *time.Duration
+	// Signal replaces the container's stop signal.
+	Signal string
+	// Warn is told what the user may want to know (PID 1 ignores the signal, it
+	// had to be killed); may be nil.
+	Warn func(string)
+}
+
+// Stop ends the container's process with its stop signal, and with SIGKILL when
+// the time is up, and settles it. One that does not run is no error. A stop with
+// a shorter timeout overtakes one that is under way.
+func (c *Controller) Stop(ctx context.Context, id string, o StopOptions) error {
+	deadline := c.deadline(id, o)
+	if err := c.hasten(id, deadline); err != nil {
+		return err
+	}
+	return c.change(ctx, id, opStop, func(op *record.Op, ctr Container) error {
+		if ctr.Status.State == Created && ctr.Status.Prepared {
+			return c.undoStart(ctx, ctr)
+		}
+		if ctr.Status.Alive() {
+			if err := c.terminate(ctx, op, ctr, o); err != nil {
+				return err
+			}
+		}
+		ctr, err := c.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		return c.finish(ctx, op, ctr)
+	})
+}
+
+// deadline is when a stop that begins now kills; zero is never.
+func (c *Controller) deadline(id string, o StopOptions) time.Time {
+	timeout := defaultTimeout
+	if e, err := c.dir.Get(id); err == nil && e.Config.Stop.Timeout != nil {
+		timeout = *e.Config.Stop.Timeout
+	}
+	if o.Timeout != nil {
+		timeout = *o.Timeout
+	}
+	if timeout < 0 {
+		return time.Time{}
+	}
+	return c.o.Now().Add(timeout)
+}
+
+// terminate signals, waits and kills.
+func (c *Controller) terminate(ctx context.Context, op *record.Op, ctr Container, o StopOptions) error {
+	name := ctr.Config.Name
+	warn := o.Warn
+	if warn == nil {
+		warn = func(string) {}
+	}
+	sig, err := stopSignal(ctr.Config, o.Signal)
+	if err != nil {
+		return err
+	}
+	deadline := c.deadline(ctr.ID, o)
+	if err := op.SetDeadline(deadline); err != nil {
+		return err
+	}
+	s := ctr.Status
+	if deadline.IsZero() || deadline.After(c.o.Now()) {
+		if ignores(s.Pid, sig) {
+			warn(fmt.Sprintf("PID 1 of container %q ignores %s; it ends by SIGKILL only (--init or --stop-signal would help)", name, spec.SignalName(sig)))
+		}
+		if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sig)); err != nil {
+			return fmt.Errorf("signalling container %q: %w", name, err)
+		}
+		if s.State == Paused {
+			if err := c.thaw(ctx, ctr); err != nil {
+				return err
+			}
+		}
+		gone, err := c.awaitExit(ctx, ctr, deadline, op.Since())
+		if err != nil || gone {
+			return errors.Join(err, c.drained(ctx, ctr))
+		}
+		warn(fmt.Sprintf("container %q did not end on %s in time and was killed", name, spec.SignalName(sig)))
+	}
+	if err := c.kill(ctx, ctr); err != nil {
+		return err
+	}
+	return c.drained(ctx, ctr)
+}
+
+// kill ends a container by SIGKILL, thawing it where it is frozen, and waits for
+// its process to be gone.
+func (c *Controller) kill(ctx context.Context, ctr Container) error {
+	s := ctr.Status
+	if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
+	}
+	return each(
+		func() error { return c.thaw(ctx, ctr) },
+		func() error { return c.killAll(ctx, ctr) },
+	)
+}
+
+// awaitExit waits until the process is gone or the deadline has passed; the
+// deadline may be moved forward by another stop meanwhile.
+func (c *Controller) awaitExit(ctx context.Context, ctr Container, deadline, since time.Time) (gone bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	exited := make(chan error, 1)
+	go func() { exited <- monitor.WaitPid(ctx, ctr.Status.Pid, ctr.Status.PidStart) }()
+	hastened, err := c.watchHaste(ctx, ctr.ID, since)
+	if err != nil {
+		return false, err
+	}
+	for {
+		var timer <-chan time.Time
+		if !deadline.IsZero() {
+			timer = time.After(max(0, deadline.Sub(c.o.Now())))
+		}
+		select {
+		case err := <-exited:
+			return err == nil, err
+		case <-timer:
+			return false, nil
+		case at := <-hastened:
+			if !at.IsZero() && (deadline.IsZero() || at.Before(deadline)) {
+				deadline = at
+			}
+		}
+	}
+}
+
+// drained waits until the monitor has written the exit down: it empties the
+// streams first.
+func (c *Controller) drained(ctx context.Context, ctr Container) error {
+	s := ctr.Status
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	_, err := monitor.Wait(ctx, monitor.WaitConfig{
+		PersistDir: c.persist(ctr.ID, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		// A process that left the container holds a stream open, or the monitor
+		// is stopped. Without it the exit is settled as unknown.
+		return c.killMonitor(ctx, ctr)
+	}
+	return err
+}
+
+// drainTimeout bounds the wait for a monitor after its container is gone.
+const drainTimeout = 5 * time.Second
+
+// Kill sends a signal (name or number) to the container's first process.
+// ErrFailedPrecondition if it does not run.
+func (c *Controller) Kill(ctx context.Context, id, signal string) error {
+	sig, err := spec.ParseSignal(signal)
+	if err != nil {
+		return err
+	}
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !ctr.Status.Alive() {
+		return fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	if sig == sigKill && ctr.Status.State == Paused {
+		return c.kill(ctx, ctr)
+	}
+	if err := monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig); err != nil {
+		return fmt.Errorf("signalling container %q: %w", ctr.Config.Name, err)
+	}
+	return nil
+}
+
+func stopSignal(cfg Config, override string) (syscall.Signal, error) {
+	switch {
+	case override != "":
+		return spec.ParseSignal(override)
+	case cfg.Stop.Signal != "":
+		return spec.ParseSignal(cfg.Stop.Signal)
+	}
+	return syscall.SIGTERM, nil
+}
+
+// ignores tells whether the first process of a PID namespace would not see a
+// signal: it has no default action there, so one that is not caught is dropped
+// (pid_namespaces(7)).
+func ignores(pid int, sig syscall.Signal) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	var caught uint64
+	innermost := ""
+	for line := range strings.Lines(string(data)) {
+		if v, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			if _, err := fmt.Sscanf(strings.TrimSpace(v), "%x", &caught); err != nil {
+				return false
+			}
+		}
+		if v, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			if f := strings.Fields(v); len(f) > 1 {
+				innermost = f[len(f)-1]
+			}
+		}
+	}
+	return innermost == "1" && caught&(1<<(uint(sig)-1)) == 0
+}

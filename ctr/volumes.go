@@ -1,0 +1,61 @@
+package ctr
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/ctr/volume"
+	"github.com/davit-containers/davit/img"
+)
+
+// nameVolumes gives each of the image's VOLUMEs that nothing is mounted on an
+// anonymous volume, and each anonymous volume a name. It makes nothing.
+func nameVolumes(cfg Config, image img.ImageConfig) Config {
+	cfg.Mounts = slices.Clone(cfg.Mounts)
+	for _, path := range image.Volumes {
+		if !slices.ContainsFunc(cfg.Mounts, func(m spec.Mount) bool { return m.Destination == path }) {
+			cfg.Mounts = append(cfg.Mounts, spec.Mount{Type: spec.MountVolume, Destination: path})
+		}
+	}
+	for i, m := range cfg.Mounts {
+		if m.Type == spec.MountVolume && m.Source == "" {
+			cfg.Mounts[i].Source = NewID()
+			cfg.Anonymous = append(cfg.Anonymous, cfg.Mounts[i].Source)
+		}
+	}
+	return cfg
+}
+
+// ensureVolumes makes the volumes that a container names and are not there.
+func (c *Controller) ensureVolumes(ctx context.Context, cfg Config) error {
+	for _, m := range cfg.Mounts {
+		if m.Type != spec.MountVolume {
+			continue
+		}
+		if _, err := c.volume(ctx, cfg, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Controller) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.Volume, error) {
+	v, err := c.o.Volumes.Ensure(ctx, volume.Config{
+		Name: m.Source, Anonymous: slices.Contains(cfg.Anonymous, m.Source),
+	})
+	if err != nil {
+		return v, fmt.Errorf("volume %q for %q: %w", m.Source, m.Destination, err)
+	}
+	return v, nil
+}
+
+// removeAnonymous deletes the anonymous volumes of a container.
+func (c *Controller) removeAnonymous(ctx context.Context, cfg Config) error {
+	var steps []func() error
+	for _, name := range cfg.Anonymous {
+		steps = append(steps, func() error { return absentOK(c.o.Volumes.Remove(ctx, name)) })
+	}
+	return each(steps...)
+}
