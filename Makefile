@@ -31,6 +31,8 @@ endif
 # the leak check of one would see the containers of another.
 ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*rootful' . | sed 's,^\./,,;s,^,./,')))
 
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
 .PHONY: build install uninstall deps demo test test-unit test-root lint generate bench bench-deps clean help
 
 help: ## list the targets

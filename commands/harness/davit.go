@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Davit runs the built binary on roots of its own. The zero value is not
+// usable. It may be used by several goroutines at once.
+type Davit struct {
+	Bin   string
+	Roots Roots
+	Env   []string // added to the roots' own
+}
+
+// Result is what one run of a program gave.
+type Result struct {
+	Stdout, Stderr string
+	Code           int // as a shell would say it: 128+n for a signal
+	Took           time.Duration
+}
+
+// Line returns standard output without the white space around it.
+func (r Result) Line() string { return strings.TrimSpace(r.Stdout) }
+
+// Command prepares a run with the roots' environment and nothing of the
+// host's davit or container configuration.
+func (d Davit) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, d.Bin, args...)
+	cmd.Env = d.Environ()
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// Environ is the environment of Command.
+func (d Davit) Environ() []string {
+	own := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		for _, p := range []string{"DAVIT_", "CONTAINERS_", "REGISTRY_AUTH_FILE=", "HOME=", "TMPDIR="} {
+			if strings.HasPrefix(kv, p) {
+				return true
+			}
+		}
+		return false
+	})
+	return slices.Concat(own, d.Roots.Env(), d.Env)
+}
+
+// Run runs davit to its end. An exit code other than 0 is not an error: an
+// error means that it could not be run, or that ctx ended.
+func (d Davit) Run(ctx context.Context, args ...string) (Result, error) {
+	return Capture(d.Command(ctx, args...))
+}
+
+// Capture runs cmd to its end and collects what it prints.
+func Capture(cmd *exec.Cmd) (Result, error) {
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	began := time.Now()
+	err := cmd.Run()
+	r := Result{Stdout: out.String(), Stderr: errs.String(), Took: time.Since(began)}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		r.Code = ExitCode(exit.ProcessState)
+		return r, nil
+	}
+	return r, err
+}
+
+// ExitCode says how a process ended as a shell would: 128+n for signal n.
+func ExitCode(s *os.ProcessState) int {
+	if sig := signalOf(s); sig != 0 {
+		return 128 + sig
+	}
+	return s.ExitCode()
+}
+
+// Binary returns the davit to test: DAVIT_BIN where that is set, else one
+// built from this source tree into dir.
+func Binary(ctx context.Context, dir string) (string, error) {
+	if bin := os.Getenv("DAVIT_BIN"); bin != "" {
+		if _, err := os.Stat(bin); err != nil {
+			return "", fmt.Errorf("DAVIT_BIN: %w", err)
+		}
+		return filepath.Abs(bin)
+	}
+	_, here, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", errors.New("finding the source tree: no caller information")
+	}
+	top := filepath.Dir(filepath.Dir(filepath.Dir(here)))
+	bin := filepath.Join(dir, "davit")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", "containers_image_openpgp", "-o", bin, "./cmd/davit")
+	cmd.Dir = top
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building davit: %w\n%s", err, out)
+	}
+	return bin, nil
+}
