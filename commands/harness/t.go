@@ -11,9 +11,7 @@ type T interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	Errorf(format string, args ...any)
-	Logf(format string, args ...any)
 	Cleanup(func())
-	TempDir() string
 	Context() context.Context
 }
 
@@ -26,11 +24,7 @@ const patience = 10 * time.Second
 // roots.
 func TestRoots(t T) Roots {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "davit-test-")
-	if err != nil {
-		t.Fatalf("making a folder: %v", err)
-	}
-	roots, err := NewRoots(dir)
+	roots, err := NewRoots(tempDir(t))
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -65,7 +59,7 @@ func TestRoots(t T) Roots {
 // TestDavit returns the davit to test, on roots of its own.
 func TestDavit(t T) Davit {
 	t.Helper()
-	bin, err := Binary(t.Context(), t.TempDir())
+	bin, err := Binary(t.Context(), tempDir(t))
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -76,7 +70,7 @@ func TestDavit(t T) Davit {
 func TestRegistry(t T, c RegistryConfig) *Registry {
 	t.Helper()
 	if c.Dir == "" {
-		c.Dir = t.TempDir()
+		c.Dir = tempDir(t)
 	}
 	r, err := StartRegistry(t.Context(), c)
 	if err != nil {
@@ -84,4 +78,20 @@ func TestRegistry(t T, c RegistryConfig) *Registry {
 	}
 	t.Cleanup(func() { _ = r.Close() })
 	return r
+}
+
+// tempDir makes a folder with a short name, as the sockets below it need, and
+// removes it when the test ends. What is mounted there then stays, and fails.
+func tempDir(t T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "davit-test-")
+	if err != nil {
+		t.Fatalf("making a folder: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("removing the test's folder: %v", err)
+		}
+	})
+	return dir
 }

@@ -1,0 +1,139 @@
+package commands_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is what imports of our own packages begin with.
+const module = "github.com/davit-containers/davit/"
+
+// exceptions are the breaches that stand, each with its reason. The key is
+// "rule: where", as a violation prints it. One that no longer occurs fails the
+// test too.
+func exceptions() map[string]string {
+	return map[string]string{}
+}
+
+// arrows says which packages of ours a package may import. A trailing /* stands
+// for every folder below; anyone may import ctr/record.
+func arrows() map[string][]string {
+	domain := []string{"commands/cli", "pod", "pod/*", "ctr", "ctr/spec", "ctr/events", "ctr/volume", "img", "netw"}
+	m := map[string][]string{
+		"cmd/davit":       {"commands"},
+		"cmd/davit-demo":  {"commands/harness"},
+		"cmd/davit-bench": {"commands/harness"},
+		"commands":        {"commands/*"},
+		"commands/cli":    {"pod", "ctr", "img", "netw"},
+		"criadapter":      {"pod", "ctr", "ctr/spec", "img", "netw"},
+		"pod":             {"pod/*", "ctr", "ctr/spec", "netw"},
+		"pod/kube":        {"pod", "ctr", "img", "ctr/volume"},
+		"pod/health":      {"ctr"},
+		"ctr":             {"ctr/*", "img"},
+		"img":             {"img/*"},
+		"netw":            {"netw/*"},
+	}
+	for _, group := range []string{"pod", "ctr", "img", "net", "vol", "kube", "sys"} {
+		m["commands/"+group+"cmd"] = domain
+	}
+	m["commands/syscmd"] = append(slices.Clone(domain), "criadapter")
+	return m
+}
+
+// fences says where alone a library may be imported. Tests are held to it too,
+// unless the place is "tests".
+func fences() map[string][]string {
+	return map[string][]string{
+		"go.podman.io/":                            {"img", "img/*"},
+		"github.com/containers/image/":             nil,
+		"github.com/containers/storage":            nil,
+		"github.com/opencontainers/runtime-tools/": {"ctr/spec"},
+		"github.com/containernetworking/":          {"netw", "netw/*"},
+		"github.com/google/nftables":               {"netw", "netw/*"},
+		"github.com/vishvananda/":                  {"netw", "netw/*"},
+		"github.com/opencontainers/cgroups":        {"ctr/cgroup"},
+		"k8s.io/":                                  {"criadapter"},
+		"google.golang.org/grpc":                   {"criadapter"},
+		"github.com/spf13/":                        {"commands", "commands/*"},
+		"github.com/olekukonko/":                   {"commands", "commands/*"},
+		"github.com/sirupsen/logrus":               {"img", "img/*"},
+		"github.com/google/go-cmp/":                {"tests"},
+		"github.com/rogpeppe/go-internal/":         {"tests"},
+		"github.com/google/go-containerregistry/":  {"tests", "commands/harness"},
+		"golang.org/x/crypto/":                     {"commands/harness"},
+		"log":                                      nil,
+	}
+}
+
+// topLevel is all that may stand in the repository's root.
+func topLevel() []string {
+	return []string{
+		"cmd", "commands", "pod", "ctr", "img", "netw", "criadapter", "completions", "man",
+		"go.mod", "go.sum", "Makefile", "README.md", "LICENSE", ".ci", ".gitignore", ".git", "staticcheck.conf",
+		"bin", // built, ignored by git
+	}
+}
+
+func TestArchitecture(t *testing.T) {
+	tree, err := readTree(os.DirFS(".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tree.files) < 20 {
+		t.Fatalf("only %d Go files found: the test looks in the wrong place", len(tree.files))
+	}
+	known := exceptions()
+	met := map[string]bool{}
+	for _, r := range rules() {
+		for _, v := range r.check(tree) {
+			key := r.name + ": " + v.where
+			if known[key] != "" {
+				met[key] = true
+				continue
+			}
+			t.Errorf("%s: %s", key, v.what)
+		}
+	}
+	for key := range known {
+		if !met[key] {
+			t.Errorf("the exception %q is not needed any more", key)
+		}
+	}
+}
+
+// readTree parses every Go file below root, folders of tests' data apart.
+func readTree(root fs.FS) (*sources, error) {
+	s := newSources()
+	top, err := fs.ReadDir(root, ".")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range top {
+		s.top = append(s.top, e.Name())
+	}
+	err = fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if slices.Contains([]string{".git", "testdata", "bin", ".ci"}, d.Name()) {
+				return fs.SkipDir
+			}
+			s.folders = append(s.folders, path)
+			return nil
+		}
+		if filepath.Ext(path) != ".go" || strings.HasPrefix(d.Name(), ".") {
+			return nil
+		}
+		text, err := fs.ReadFile(root, path)
+		if err != nil {
+			return err
+		}
+		return s.add(path, string(text))
+	})
+	return s, err
+}
