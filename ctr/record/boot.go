@@ -1,0 +1,156 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	bootIDName   = "boot-id"
+	bootPatience = 30 * time.Second // for another process that empties the run root
+)
+
+// EnsureBoot makes the two roots, mode 0711, and empties the run root when it
+// is of an earlier boot: its file boot-id then is not this boot's. It reports
+// whether this call did so. Any number of processes may call it at once; when
+// there is nothing to do it costs two reads.
+//
+// What is still mounted below a run root that is to be emptied is detached
+// first; if that cannot be done, nothing is removed and EnsureBoot returns
+// ErrFailedPrecondition. A folder that has neither a boot-id nor records was
+// never a run root: it becomes one and keeps what it has.
+func EnsureBoot(p Paths) (rebooted bool, err error) {
+	return ensureBoot(p, "/proc/sys/kernel/random/boot_id")
+}
+
+func ensureBoot(p Paths, bootFile string) (bool, error) {
+	for _, dir := range []string{p.Root, p.RunRoot} {
+		if !filepath.IsAbs(dir) {
+			return false, invalidf("root %q is to be an absolute path", dir)
+		}
+		if err := makeRoot(dir); err != nil {
+			return false, err
+		}
+	}
+	boot, err := readFile(bootFile)
+	if err != nil {
+		return false, err
+	}
+	path := p.RunRoot + "/" + bootIDName
+	if have, err := readFile(path); err == nil && string(have) == string(boot) {
+		return false, nil
+	}
+	lock, err := lockRunRoot(p.RunRoot)
+	if err != nil {
+		return false, fmt.Errorf("locking %s: %w", p.RunRoot, err)
+	}
+	defer unlock(lock)
+	have, err := readFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err == nil && string(have) == string(boot) {
+		return false, nil
+	}
+	stale := err == nil || exists(p.RunRoot+"/status")
+	if stale {
+		if err := emptyRunRoot(p.RunRoot); err != nil {
+			return false, fmt.Errorf("emptying %s after a reboot: %w", p.RunRoot, err)
+		}
+	}
+	return stale, WriteAtomic(path, boot, WriteOptions{})
+}
+
+func makeRoot(dir string) error {
+	if exists(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o711)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o711) // whatever the umask
+}
+
+// lockRunRoot lets one process at a time empty the run root.
+func lockRunRoot(dir string) (int, error) {
+	fd, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	for start := time.Now(); ; time.Sleep(pauseMax) {
+		err := tryLock(fd, unix.LOCK_EX)
+		if err == nil {
+			return fd, nil
+		}
+		if !errors.Is(err, errLocked) || time.Since(start) > bootPatience {
+			unix.Close(fd)
+			return -1, fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+		}
+	}
+}
+
+// emptyRunRoot removes everything but the boot-id, which goes last.
+func emptyRunRoot(dir string) error {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	mounts, err := mountsBelow(real)
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(mounts) {
+		if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmounting %s: %w", m, err)
+		}
+	}
+	if mounts, err = mountsBelow(real); err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("%s is still mounted: %w", strings.Join(mounts, ", "), errdefs.ErrFailedPrecondition)
+	}
+	return removeContents(real, bootIDName)
+}
+
+// mountsBelow lists the mount points below dir in the order they were made.
+func mountsBelow(dir string) ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return parseMounts(string(data), dir), nil
+}
+
+// parseMounts reads mountinfo, see proc(5): the fifth field is the mount
+// point, with space, tab, newline and backslash in octal.
+func parseMounts(info, dir string) []string {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var points []string
+	for line := range strings.Lines(info) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		if point := unescape.Replace(fields[4]); strings.HasPrefix(point, dir+"/") {
+			points = append(points, point)
+		}
+	}
+	return points
+}

@@ -1,0 +1,180 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// CreateOptions say how Create writes.
+type CreateOptions struct {
+	// Durable makes the record survive a power loss once Create returned, at
+	// the price of two syncs.
+	Durable bool
+	// Stage is the first stage of the operation.
+	Stage string
+}
+
+// Create makes the record of an object and begins the operation of kind
+// KindCreate on it. m.ID is a new one, m.Key is claimed unless it is empty.
+// Readers see the record when Create returns, or an instant before.
+//
+// A key that another object has is a [*NameTakenError], an ID that is there
+// is ErrAlreadyExists; nothing is left then, nor after any other error. A
+// process that dies on the way leaves an operation for Dead to find.
+func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOptions) (*Op, error) {
+	l := d.l
+	if err := l.checkID(m.ID); err != nil {
+		return nil, err
+	}
+	if len(o.Stage) > maxText {
+		return nil, invalidf("stage %q", o.Stage)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if m.Created.IsZero() {
+		m.Created = l.now()
+	}
+	config, err := encode(configFile[C]{Version: Version, Meta: m, Config: c})
+	if err != nil {
+		return nil, l.wrap(m.ID, "encoding configuration", err)
+	}
+	op, err := l.createOp(ctx, m.ID, o.Stage)
+	if err != nil {
+		return nil, err
+	}
+	err = l.writeRecord(ctx, m, config, o.Durable)
+	if err == nil {
+		st := statusFile[S]{Version: Version, Number: 1, MountNS: currentMountNS(), Status: s}
+		if err = d.createStatus(ctx, m.ID, st); err == nil {
+			return op, nil
+		}
+		err = l.wrap(m.ID, "writing status", err)
+	}
+	return nil, errors.Join(err, op.drop(context.WithoutCancel(ctx)))
+}
+
+// createStatus writes the first status, unless an Update found the record
+// before, and took its status for lost.
+func (d *Dir[C, S]) createStatus(ctx context.Context, id string, st statusFile[S]) error {
+	lock, err := d.l.lockStatus(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	return d.writeStatus(id, st)
+}
+
+// createOp makes both folders, and the op file, which has its name only when
+// it is locked and written. That happens under a shared lock on the folder of
+// all run folders: who has it exclusively (see sweep) knows that a run folder
+// without an op file is nobody's.
+func (l *layout) createOp(ctx context.Context, id, stage string) (*Op, error) {
+	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock(window)
+	err = waitLock(ctx, window, unix.LOCK_SH, "")
+	if errors.Is(err, errLocked) {
+		return nil, &BusyError{ID: id, Holder: Holder{Kind: "sweep"}, cause: context.Cause(ctx)}
+	}
+	if err != nil {
+		return nil, l.wrap(id, "locking the folder", err)
+	}
+	if exists(l.rootDir(id)) {
+		return nil, l.existsError(id)
+	}
+	err = os.Mkdir(l.runDir(id), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, l.existsError(id)
+	}
+	if err != nil {
+		return nil, l.wrap(id, "making run folder", err)
+	}
+	op, err := l.draftOp(id, stage)
+	if err != nil {
+		return nil, errors.Join(err, removeContents(l.runDir(id)), removeDir(l.runDir(id)))
+	}
+	err = os.Mkdir(l.rootDir(id), 0o700)
+	if err == nil {
+		return op, nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = l.existsError(id)
+	}
+	// The folder is not ours: no Remove.
+	err = errors.Join(err, removeFile(l.opPath(id)), removeDir(l.runDir(id)))
+	op.Abandon()
+	return nil, err
+}
+
+func (l *layout) existsError(id string) error {
+	return fmt.Errorf("%s %q: %w", l.noun(), id, errdefs.ErrAlreadyExists)
+}
+
+func (l *layout) draftOp(id, stage string) (*Op, error) {
+	draft := l.runDir(id) + "/" + opDraft
+	fd, err := open(draft, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)
+	if err != nil {
+		return nil, err
+	}
+	op := &Op{l: l, id: id, fd: fd}
+	op.text = opFile{Version: Version, Holder: l.holder(KindCreate), Fresh: true}
+	op.text.Stage = stage
+	err = tryLock(fd, unix.LOCK_EX)
+	if err == nil {
+		err = op.write(op.text)
+	}
+	if err == nil {
+		err = os.Rename(draft, l.opPath(id))
+	}
+	if err != nil {
+		op.Abandon()
+		return nil, err
+	}
+	return op, nil
+}
+
+// writeRecord writes config.json and claims the key.
+//
+// Two syncs make that durable. The first is of config.json under its final
+// name, the second of the folder that was changed last: the claim's, or with
+// no claim the one that lists the records. Journalled file systems commit in
+// order (ext4, xfs), or log with a new file the folders that lead to it
+// (btrfs), so no folder of the record needs a sync of its own. The rename
+// comes before the sync, for the sync to cover it: a power loss in between
+// can leave an empty config.json, which is a record that is not whole.
+func (l *layout) writeRecord(ctx context.Context, m Meta, config []byte, durable bool) error {
+	path := l.configPath(m.ID)
+	fd, err := writeDraft(path+draftSuffix, config, unix.O_EXCL)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := os.Rename(path+draftSuffix, path); err != nil {
+		return err
+	}
+	if durable {
+		if err := l.fsync(fd); err != nil {
+			return l.wrap(m.ID, "syncing configuration", err)
+		}
+	}
+	last := l.root
+	if m.Key != "" {
+		last = l.names
+		if err := l.claim(ctx, m); err != nil {
+			return err
+		}
+	}
+	if durable {
+		return syncDir(last, l.fsync)
+	}
+	return nil
+}

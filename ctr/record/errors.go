@@ -1,0 +1,118 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// ErrCorrupt is wrapped by the error about a file that is there and is not
+// what this package wrote.
+var ErrCorrupt = fmt.Errorf("corrupt record: %w", errdefs.ErrDataLoss)
+
+// NameTakenError says that another live object has the key. It wraps
+// ErrAlreadyExists.
+type NameTakenError struct {
+	Key string
+	ID  string // the object that has it
+}
+
+// Error implements error.
+func (e *NameTakenError) Error() string {
+	return fmt.Sprintf("the name %q is in use by %s", e.Key, e.ID)
+}
+
+// Unwrap makes it an ErrAlreadyExists.
+func (e *NameTakenError) Unwrap() error { return errdefs.ErrAlreadyExists }
+
+// AmbiguousError says that a reference fits several objects. It wraps
+// ErrInvalidArgument.
+type AmbiguousError struct {
+	Ref string
+	IDs []string // sorted
+}
+
+// Error implements error.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("%q is ambiguous: it fits %s", e.Ref, strings.Join(e.IDs, ", "))
+}
+
+// Unwrap makes it an ErrInvalidArgument.
+func (e *AmbiguousError) Unwrap() error { return errdefs.ErrInvalidArgument }
+
+// BusyError says that a lock could not be had in time, and who holds it. It
+// wraps ErrUnavailable, and the context's error if that ended the waiting.
+type BusyError struct {
+	ID     string
+	Holder Holder // zero when it has not been written yet
+	cause  error
+}
+
+// Error implements error.
+func (e *BusyError) Error() string {
+	h := e.Holder
+	if h.Kind == "" {
+		return fmt.Sprintf("%q is busy", e.ID)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q is busy: %s", e.ID, h.Kind)
+	if h.Stage != "" {
+		fmt.Fprintf(&b, " (%s)", h.Stage)
+	}
+	if h.Pid != 0 {
+		fmt.Fprintf(&b, " by process %d", h.Pid)
+	}
+	if !h.Since.IsZero() {
+		fmt.Fprintf(&b, " since %s", h.Since.Format(time.RFC3339))
+	}
+	return b.String()
+}
+
+// Unwrap makes it an ErrUnavailable.
+func (e *BusyError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{errdefs.ErrUnavailable}
+	}
+	return []error{errdefs.ErrUnavailable, e.cause}
+}
+
+// VersionError says that a file was written by a newer davit. It wraps
+// ErrFailedPrecondition.
+type VersionError struct {
+	Path string
+	Have int // the file's version
+	Max  int // the newest that is understood
+}
+
+// Error implements error.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("%s was written by a newer davit: it has version %d, this davit understands versions up to %d",
+		e.Path, e.Have, e.Max)
+}
+
+// Unwrap makes it an ErrFailedPrecondition.
+func (e *VersionError) Unwrap() error { return errdefs.ErrFailedPrecondition }
+
+func notFoundf(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, errdefs.ErrNotFound)...)
+}
+
+func invalidf(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, errdefs.ErrInvalidArgument)...)
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+
+// underlying strips a PathError, so that a path is not said twice.
+func underlying(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}

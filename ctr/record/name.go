@@ -1,0 +1,235 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+)
+
+// A claim is a symlink names/<kind>/<sha256(owner, key)> → id. Making one
+// needs no lock: symlink(2) has one winner. Removing and replacing one is
+// done under the names lock only, a flock on the names folder. That is the
+// innermost lock: after the operation and the status lock.
+
+// claim makes key point to id. It returns a NameTakenError when a live object
+// has the key. It may be repeated.
+func (l *layout) claim(ctx context.Context, m Meta) error {
+	path := l.claimPath(m.Owner, m.Key)
+	for {
+		err := os.Symlink(m.ID, path)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("claiming name %q: %w", m.Key, underlying(err))
+		}
+		holder, err := l.claimHolder(m.Owner, m.Key)
+		switch {
+		case err != nil:
+			return err
+		case holder == m.ID:
+			return nil
+		case holder != "":
+			return &NameTakenError{Key: m.Key, ID: holder}
+		}
+		if err := l.takeOver(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+// takeOver removes a dead claim. The caller then claims in competition with
+// others.
+func (l *layout) takeOver(ctx context.Context, m Meta) error {
+	lock, err := l.lockNames(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	holder, err := l.claimHolder(m.Owner, m.Key)
+	if err != nil || holder != "" {
+		return err
+	}
+	return removeFile(l.claimPath(m.Owner, m.Key))
+}
+
+// claimHolder is the live object that the claim points to, "" if there is
+// none. A claim is made after its object's config.json and released before
+// it, so a claim without one was left by a power loss, and is dead; so is one
+// whose object was since given another key.
+func (l *layout) claimHolder(owner Owner, key string) (string, error) {
+	id, err := os.Readlink(l.claimPath(owner, key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the claim of name %q: %w", key, underlying(err))
+	}
+	if !validID(id) {
+		return "", nil
+	}
+	meta, keys, err := l.readMeta(id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return id, nil // damaged is not dead: its key stays its own
+	case meta.Owner != owner || !slices.Contains(keys, key):
+		return "", nil
+	}
+	return id, nil
+}
+
+// readMeta reads an object's Meta, with the key given last, and all keys that
+// it may have claimed. The error is fs.ErrNotExist for a config.json that is
+// absent or empty.
+func (l *layout) readMeta(id string) (Meta, []string, error) {
+	path := l.configPath(id)
+	data, err := readFile(path)
+	if err == nil && len(data) == 0 {
+		err = &fs.PathError{Op: "reading", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return Meta{}, nil, err
+	}
+	var f metaFile
+	if err := decode(path, data, &f); err != nil {
+		return Meta{}, nil, err
+	}
+	keys, err := l.readKey(id, f.Meta.Key)
+	if err != nil {
+		return Meta{}, nil, err
+	}
+	f.Meta.Key = keys.Key
+	return f.Meta, append(keys.Also, keys.Key), nil
+}
+
+// readKey reads key.json; without one the key is first.
+func (l *layout) readKey(id, first string) (keyFile, error) {
+	path := l.keyPath(id)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return keyFile{Key: first}, nil
+	}
+	if err != nil {
+		return keyFile{}, err
+	}
+	var f keyFile
+	err = decode(path, data, &f)
+	return f, err
+}
+
+func (l *layout) lockNames(ctx context.Context, id string) (dirLock, error) {
+	lock, err := lockDir(ctx, l.names)
+	if errors.Is(err, errLocked) {
+		return lock, &BusyError{ID: id, cause: context.Cause(ctx), Holder: Holder{Kind: "name change"}}
+	}
+	return lock, err
+}
+
+// release gives up those of the keys that are claimed for the object.
+func (l *layout) release(ctx context.Context, m Meta, keys []string) error {
+	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
+	if len(keys) == 0 {
+		return nil
+	}
+	lock, err := l.lockNames(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	var errs []error
+	for _, key := range keys {
+		if l.claims(m, key) {
+			errs = append(errs, removeFile(l.claimPath(m.Owner, key)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Rename gives the object another key. It is a [*NameTakenError] when another
+// object of the same owner has it. It is durable when it returns, and counts
+// as a status update for those who watch. The caller need not hold the
+// object's operation.
+func (d *Dir[C, S]) Rename(ctx context.Context, id, newKey string) error {
+	if newKey == "" {
+		return invalidf("renaming %s %q to nothing", d.l.noun(), id)
+	}
+	lock, err := d.l.lockStatus(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	m, keys, err := d.l.readMeta(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.l.notFound(id)
+	}
+	if err != nil {
+		return err
+	}
+	if m.Key == newKey {
+		return nil
+	}
+	// Before key.json there is to be a status that says to read it, and
+	// after it a newer one, that tells watchers.
+	if err := d.touchStatus(id); err != nil {
+		return err
+	}
+	if err := d.l.rename(ctx, m, keys, newKey); err != nil {
+		return err
+	}
+	return d.touchStatus(id)
+}
+
+func (d *Dir[C, S]) touchStatus(id string) error {
+	st, err := d.readStatus(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // lost: key.json is then read anyway
+	}
+	if err != nil {
+		return err
+	}
+	st.Renamed = true
+	st.Number++
+	return d.writeStatus(id, st)
+}
+
+// rename is written down in key.json before it claims and before it releases,
+// so that whoever removes the object after a crash knows all its claims.
+func (l *layout) rename(ctx context.Context, m Meta, keys []string, newKey string) error {
+	held := slices.DeleteFunc(keys, func(k string) bool { return k == m.Key || k == newKey || !l.claims(m, k) })
+	if err := l.writeKey(m.ID, keyFile{Key: m.Key, Also: append(slices.Clone(held), newKey)}); err != nil {
+		return err
+	}
+	to := m
+	to.Key = newKey
+	if err := l.claim(ctx, to); err != nil {
+		return errors.Join(err, l.writeKey(m.ID, keyFile{Key: m.Key, Also: held}))
+	}
+	if err := syncDir(l.names, l.fsync); err != nil {
+		return err
+	}
+	held = append(held, m.Key)
+	if err := l.writeKey(m.ID, keyFile{Key: newKey, Also: held}); err != nil {
+		return err
+	}
+	return l.release(ctx, m, held)
+}
+
+// claims says whether the key's claim points to the object.
+func (l *layout) claims(m Meta, key string) bool {
+	id, err := os.Readlink(l.claimPath(m.Owner, key))
+	return err == nil && id == m.ID
+}
+
+func (l *layout) writeKey(id string, f keyFile) error {
+	f.Version = Version
+	data, err := encode(f)
+	if err != nil {
+		return err
+	}
+	return l.writeAtomic(l.keyPath(id), data, WriteOptions{Sync: true})
+}

@@ -1,0 +1,320 @@
+package record
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxText bounds Kind and Stage, so that an op file fits one page: a page is
+// written whole or not at all, whenever the process is killed.
+const maxText = 256
+
+// Op is an operation under way: the object's op file, locked. No other
+// process and no other goroutine has one for the same object until End,
+// Remove or Abandon, or until this process is gone. Its methods may be called
+// concurrently. An Op that is dropped keeps its lock.
+type Op struct {
+	l  *layout
+	id string
+
+	mu    sync.Mutex
+	fd    int // -1 when the operation is over
+	text  opFile
+	size  int // of the op file
+	prior *Holder
+}
+
+// ID is the object's ID.
+func (o *Op) ID() string { return o.id }
+
+// Kind is what Begin was given.
+func (o *Op) Kind() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Kind
+}
+
+// Stage is what was advanced to last; "" before.
+func (o *Op) Stage() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Stage
+}
+
+// Prior is the operation of a dead owner that was found when this one began.
+// It stays written down until Advance or End, so that it is found again if
+// this process dies before it has dealt with it. An operation of kind
+// KindCreate with no stage also stands for a record that is not whole, though
+// nothing is written: one left by a power loss.
+func (o *Op) Prior() (Holder, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.prior == nil {
+		return Holder{}, false
+	}
+	return *o.prior, true
+}
+
+// Advance writes the stage down before its first side effect.
+func (o *Op) Advance(stage string) error {
+	if len(stage) > maxText {
+		return invalidf("stage %q", stage)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := o.text
+	text.Stage, text.Prior = stage, nil
+	return o.write(text)
+}
+
+// SetDeadline writes down when the operation is to be over, for others to
+// read.
+func (o *Op) SetDeadline(t time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	text := o.text
+	text.Deadline = t
+	return o.write(text)
+}
+
+// write replaces the op file's text by one write; o.mu is held.
+func (o *Op) write(text opFile) error {
+	if o.fd < 0 {
+		return o.l.wrap(o.id, "writing an operation that has ended", os.ErrClosed)
+	}
+	data, err := encode(text)
+	if err != nil {
+		return err
+	}
+	size := len(data)
+	if size < o.size {
+		data = append(data, bytes.Repeat([]byte{'\n'}, o.size-size)...)
+	}
+	if _, err := unix.Pwrite(o.fd, data, 0); err != nil {
+		return o.l.wrap(o.id, "writing operation", err)
+	}
+	o.text, o.size = text, len(data)
+	return nil
+}
+
+// End clears the operation and unlocks the object. It may be repeated. On a
+// record that is not whole, half created or half removed, it unlocks only:
+// the operation stays written, for Dead to find.
+func (o *Op) End() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fd < 0 {
+		return nil
+	}
+	var err error
+	if !o.l.half(o.id, o.text.Fresh) {
+		if err = unix.Ftruncate(o.fd, 0); err != nil {
+			err = o.l.wrap(o.id, "clearing operation", err)
+		}
+	}
+	o.close()
+	return err
+}
+
+// Abandon unlocks the object and leaves the operation written, as the
+// death of its owner would: for what could not be undone now and is to be
+// retried by whoever finds it with Dead. It may be repeated.
+func (o *Op) Abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fd >= 0 {
+		o.close()
+	}
+}
+
+func (o *Op) close() {
+	unlock(o.fd)
+	o.fd = -1
+}
+
+// half says whether a record that somebody has locked is not whole: its
+// config.json is gone or empty, or it is fresh and has no status.
+func (l *layout) half(id string, fresh bool) bool {
+	var st unix.Stat_t
+	if unix.Lstat(l.configPath(id), &st) != nil || st.Size == 0 {
+		return true
+	}
+	return fresh && !exists(l.statusPath(id))
+}
+
+// Begin starts an operation on the object. While another one is under way it
+// waits, until ctx ends: then it returns a [*BusyError] that says who it is.
+// An object that is not there is ErrNotFound. See [Op.Prior] for what a dead
+// owner has left.
+func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
+	return d.l.begin(ctx, id, kind, func(fd int) error {
+		return waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
+	})
+}
+
+// TryBegin is Begin for those who do not wait: a [*BusyError] comes at once.
+func (d *Dir[C, S]) TryBegin(id, kind string) (*Op, error) {
+	return d.l.begin(nil, id, kind, func(fd int) error {
+		// Dead takes the lock for an instant to see whether it can.
+		for pause := pauseMin; ; pause *= 2 {
+			err := tryLock(fd, unix.LOCK_EX)
+			if !errors.Is(err, errLocked) || pause > 10*pauseMin {
+				return err
+			}
+			time.Sleep(pause)
+		}
+	})
+}
+
+func (l *layout) begin(ctx context.Context, id, kind string, lock func(fd int) error) (*Op, error) {
+	if err := l.checkID(id); err != nil {
+		return nil, err
+	}
+	if kind == "" || len(kind) > maxText {
+		return nil, invalidf("operation kind %q", kind)
+	}
+	for {
+		fd, err := l.openOp(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile: openOp ends this when the record is gone too
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := lock(fd); err != nil {
+			return nil, l.lockError(ctx, id, fd, err)
+		}
+		if !linked(fd) {
+			unlock(fd)
+			continue
+		}
+		return l.begun(id, kind, fd)
+	}
+}
+
+// openOp opens the op file, and makes it for a record that was lost in a
+// reboot. It returns fs.ErrNotExist to be called again.
+func (l *layout) openOp(id string) (int, error) {
+	fd, err := open(l.opPath(id), unix.O_RDWR|unix.O_NOFOLLOW)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fd, err
+	}
+	if !exists(l.rootDir(id)) {
+		return -1, l.notFound(id)
+	}
+	if err := os.Mkdir(l.runDir(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return -1, l.wrap(id, "making run folder", err)
+	}
+	return open(l.opPath(id), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW)
+}
+
+func (l *layout) lockError(ctx context.Context, id string, fd int, err error) error {
+	defer unix.Close(fd)
+	if !errors.Is(err, errLocked) {
+		return l.wrap(id, "locking", err)
+	}
+	busy := &BusyError{ID: id}
+	if ctx != nil {
+		busy.cause = context.Cause(ctx)
+	}
+	if text, err := readOpFd(fd, l.opPath(id)); err == nil && text != nil {
+		busy.Holder = text.Holder
+	}
+	return busy
+}
+
+// begun makes the Op of a lock that was just taken.
+func (l *layout) begun(id, kind string, fd int) (*Op, error) {
+	o := &Op{l: l, id: id, fd: fd}
+	found, err := readOpFd(fd, l.opPath(id))
+	if err != nil {
+		unlock(fd)
+		return nil, err
+	}
+	switch {
+	case found != nil:
+		o.prior = &found.Holder
+		if found.Prior != nil {
+			o.prior = found.Prior
+		}
+		o.text.Fresh = found.Fresh
+	case !exists(l.rootDir(id)):
+		// A Remove overtook us, and we made this file anew.
+		err := errors.Join(l.notFound(id), removeFile(l.opPath(id)))
+		_ = unix.Rmdir(l.runDir(id))
+		unlock(fd)
+		return nil, err
+	case l.loser(id):
+		o.prior = &Holder{Kind: KindCreate}
+		o.text.Fresh = true
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil {
+		o.size = int(st.Size)
+	}
+	o.text.Version = Version
+	o.text.Prior = o.prior
+	o.text.Holder = l.holder(kind)
+	if err := o.write(o.text); err != nil {
+		o.close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (l *layout) holder(kind string) Holder {
+	pid := os.Getpid()
+	start, _ := ProcessStart(pid)
+	return Holder{Kind: kind, Pid: pid, PidStart: start, Since: l.now()}
+}
+
+// readOp reads the op file of an object; nil when no operation is written.
+func (l *layout) readOp(id string) (*opFile, error) {
+	var st unix.Stat_t
+	path := l.opPath(id)
+	if unix.Lstat(path, &st) != nil || st.Size == 0 {
+		return nil, nil
+	}
+	fd, err := open(path, unix.O_RDONLY|unix.O_NOFOLLOW)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return readOpFd(fd, path)
+}
+
+// readOpFd reads until two readings agree: an op file is written in place, and
+// its readers take no lock.
+func readOpFd(fd int, path string) (*opFile, error) {
+	data, err := readFd(fd)
+	for range 10 {
+		if err != nil {
+			return nil, &fs.PathError{Op: "reading", Path: path, Err: err}
+		}
+		var again []byte
+		again, err = readFd(fd)
+		if err == nil && bytes.Equal(data, again) {
+			break
+		}
+		data = again
+	}
+	if len(data) == 0 {
+		return nil, nil
+	}
+	f := &opFile{}
+	err = decode(path, data, f)
+	if errors.Is(err, ErrCorrupt) {
+		return &opFile{Version: Version, Holder: Holder{Kind: KindUnknown}}, nil
+	}
+	return f, err
+}

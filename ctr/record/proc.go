@@ -1,0 +1,84 @@
+package record
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// ProcessStart is when the process was started, in clock ticks since boot:
+// together with its pid it names a process, which a pid alone does not. A
+// process that is not there is ErrNotFound.
+func ProcessStart(pid int) (uint64, error) {
+	st, err := processStat(pid)
+	return st.start, err
+}
+
+// Alive says whether the process with this pid and start time runs. One that
+// has exited and is not reaped yet does not run.
+func Alive(pid int, start uint64) bool {
+	st, err := processStat(pid)
+	if err != nil || st.start != start {
+		return false
+	}
+	// The first thread of a process may end before the others.
+	dead := st.state == 'Z' || st.state == 'X'
+	return !dead || st.threads > 1
+}
+
+type stat struct {
+	state   byte
+	threads int
+	start   uint64
+}
+
+// processStat reads /proc/<pid>/stat, see proc(5). The second field is a name
+// in parentheses, which may hold anything.
+func processStat(pid int) (stat, error) {
+	if pid <= 0 {
+		return stat{}, notFoundf("process %d", pid)
+	}
+	data, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return stat{}, notFoundf("process %d", pid)
+	}
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 || len(fields[0]) != 1 {
+		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, errdefs.ErrUnavailable)
+	}
+	threads, err := strconv.Atoi(string(fields[17]))
+	if err != nil {
+		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, err)
+	}
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, err)
+	}
+	return stat{state: fields[0][0], threads: threads, start: start}, nil
+}
+
+// currentMountNS is the inode of this process's mount namespace, "" if it
+// cannot be read.
+func currentMountNS() string {
+	link, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(link, "mnt:["), "]")
+}
+
+// CheckMountNS returns ErrFailedPrecondition, in words, when the object's
+// engine lives in another mount namespace than this process: what it mounted
+// is not to be seen from here.
+func CheckMountNS(m Meta) error {
+	here := currentMountNS()
+	if m.MountNS == "" || here == "" || m.MountNS == here {
+		return nil
+	}
+	return fmt.Errorf("%q belongs to mount namespace %s, and this process is in %s: %w",
+		m.ID, m.MountNS, here, errdefs.ErrFailedPrecondition)
+}

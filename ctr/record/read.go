@@ -1,0 +1,182 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Get reads one object, by its full ID and without a lock. What is being
+// created, being removed, or not whole, is ErrNotFound; a configuration that
+// cannot be read is [ErrCorrupt].
+func (d *Dir[C, S]) Get(id string) (Entry[C, S], error) {
+	if err := d.l.checkID(id); err != nil {
+		return Entry[C, S]{}, err
+	}
+	return d.load(id)
+}
+
+// List reads all objects without a lock, oldest first. Those that cannot be
+// read are left out and joined in the error: the entries are good, whatever
+// the error is.
+func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
+	ids, err := d.l.ids()
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry[C, S], len(ids))
+	errs := make([]error, len(ids))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 4, (len(ids)+15)/16) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
+				entries[i], errs[i] = d.load(ids[i])
+			}
+		})
+	}
+	wg.Wait()
+	good := entries[:0]
+	for i, e := range entries {
+		switch {
+		case errs[i] == nil:
+			good = append(good, e)
+			continue
+		case isNotFound(errs[i]) && !d.l.stray(ids[i]):
+			errs[i] = nil
+		}
+	}
+	slices.SortFunc(good, func(a, b Entry[C, S]) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return good, errors.Join(errs...)
+}
+
+// load reads config.json, the status, and the op file if it is not empty, in
+// this order: see lost for what it means that one of them is missing.
+func (d *Dir[C, S]) load(id string) (Entry[C, S], error) {
+	var e Entry[C, S]
+	path := d.l.configPath(id)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return e, d.l.notFound(id)
+	}
+	if err != nil {
+		return e, err
+	}
+	var cf configFile[C]
+	if err := decode(path, data, &cf); err != nil {
+		return e, err
+	}
+	if cf.Meta.ID != id {
+		return e, fmt.Errorf("reading %s: %w: it is of %q", path, ErrCorrupt, cf.Meta.ID)
+	}
+	e.Meta, e.Config = cf.Meta, cf.Config
+	st, stErr := d.readStatus(id)
+	op, err := d.l.readOp(id)
+	if err != nil {
+		return e, err
+	}
+	if errors.Is(stErr, fs.ErrNotExist) {
+		st, stErr = d.readStatus(id)
+	}
+	e.Number, e.MountNS, e.Status = st.Number, st.MountNS, st.Status
+	if op != nil {
+		e.Op = &op.Holder
+	}
+	var newer *VersionError
+	switch {
+	case stErr == nil:
+	case errors.Is(stErr, fs.ErrNotExist):
+		if !d.l.lost(e.Meta, op) {
+			return Entry[C, S]{}, d.l.notFound(id)
+		}
+		e.Lost = true
+	case errors.As(stErr, &newer):
+		return Entry[C, S]{}, stErr
+	default:
+		var zero S
+		e.Damaged, e.Number, e.MountNS, e.Status = stErr, 0, "", zero
+	}
+	if st.Renamed || e.Lost || e.Damaged != nil {
+		key, err := d.l.readKey(id, e.Key)
+		if err != nil {
+			return Entry[C, S]{}, err
+		}
+		e.Key = key.Key
+	}
+	return e, nil
+}
+
+// lost tells an object that lost its status in a reboot from one that has
+// none yet or none any more. The op was read after the status was found
+// missing, and the status then looked for again:
+//
+//   - while Create is at work, and after it died, the op says so. Had it
+//     ended, there would have been a status the second time.
+//   - Remove takes config.json away before the status.
+//   - a record that was not whole at a power loss may have lost its key.
+func (l *layout) lost(m Meta, op *opFile) bool {
+	if op != nil && op.Fresh || !exists(l.configPath(m.ID)) {
+		return false
+	}
+	return !l.loser(m.ID)
+}
+
+// loser says whether the record is not whole: it has no configuration, or
+// another live object has its key. It is asked only when there is no status,
+// and no operation that says more.
+func (l *layout) loser(id string) bool {
+	if exists(l.statusPath(id)) {
+		return false
+	}
+	m, _, err := l.readMeta(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil || m.Key == "" {
+		return false
+	}
+	holder, err := l.claimHolder(m.Owner, m.Key)
+	return err == nil && holder != "" && holder != id
+}
+
+// stray says whether a folder that is no object belongs to nobody either:
+// neither to a Create or a Remove under way nor to a dead one.
+func (l *layout) stray(id string) bool {
+	var st unix.Stat_t
+	if unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0 {
+		return false
+	}
+	return exists(l.rootDir(id)) && l.half(id, false)
+}
+
+// ids lists the durable folders.
+func (l *layout) ids() ([]string, error) { return listIDs(l.root) }
+
+func listIDs(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return !validID(n) }), nil
+}

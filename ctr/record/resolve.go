@@ -1,0 +1,76 @@
+package record
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// Resolve finds the object that ref means, among those of the owners (nil is
+// all): an exact key, else a full ID, else a unique prefix of an ID. It
+// returns ErrNotFound or an [*AmbiguousError].
+func (d *Dir[C, S]) Resolve(owners []Owner, ref string) (string, error) {
+	if ref == "" {
+		return "", invalidf("empty reference to a %s", d.l.noun())
+	}
+	if owners == nil {
+		owners = []Owner{OwnerCLI, OwnerCRI}
+	}
+	var found []string
+	for _, o := range owners {
+		id, err := d.l.claimHolder(o, ref)
+		if err != nil {
+			return "", err
+		}
+		if id != "" {
+			found = append(found, id)
+		}
+	}
+	if len(found) == 0 && validID(ref) {
+		var err error
+		if found, err = d.l.byPrefix(owners, ref); err != nil {
+			return "", err
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", d.l.notFound(ref)
+	case 1:
+		return found[0], nil
+	}
+	slices.Sort(found)
+	return "", &AmbiguousError{Ref: ref, IDs: found}
+}
+
+// byPrefix finds the records whose ID is or begins with ref.
+func (l *layout) byPrefix(owners []Owner, ref string) ([]string, error) {
+	ids := []string{ref}
+	if !exists(l.configPath(ref)) {
+		var err error
+		if ids, err = l.ids(); err != nil {
+			return nil, err
+		}
+		ids = slices.DeleteFunc(ids, func(id string) bool { return !strings.HasPrefix(id, ref) })
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return !l.resolvable(owners, id) }), nil
+}
+
+func (l *layout) resolvable(owners []Owner, id string) bool {
+	m, _, err := l.readMeta(id)
+	if err != nil {
+		// Damaged ones can be named, for them to be removed.
+		return errors.Is(err, ErrCorrupt)
+	}
+	if !slices.Contains(owners, m.Owner) {
+		return false
+	}
+	if exists(l.statusPath(id)) {
+		return true
+	}
+	op, err := l.readOp(id)
+	return err == nil && l.lost(m, op) || exists(l.statusPath(id))
+}
+
+func isNotFound(err error) bool { return errdefs.IsNotFound(err) }
