@@ -1,0 +1,193 @@
+package img
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+)
+
+// Credentials are a user's at a registry; or an identity token alone, as an
+// OAuth2 refresh token.
+type Credentials struct {
+	Username, Password string
+	IdentityToken      string
+}
+
+// Registry says how one transfer talks to its registry. The zero value is what
+// the host's files say.
+type Registry struct {
+	// Creds replace what the auth files have.
+	Creds *Credentials
+	// AuthFile is an auth.json to use; one that is named must exist.
+	AuthFile string
+	// CertDir is a folder with *.crt (authorities), and *.cert with *.key
+	// (client certificates).
+	CertDir string
+	// TLSVerify true asks for a verified certificate, false allows plain HTTP
+	// and any certificate, and nil is what registries.conf says.
+	TLSVerify *bool
+}
+
+// Platform is what an image is for. Empty fields are this machine's.
+type Platform struct{ OS, Architecture, Variant string }
+
+// ParsePlatform parses OS/ARCH[/VARIANT], or ARCH alone, which is linux's.
+func ParsePlatform(s string) (Platform, error) {
+	if s == "" {
+		return Platform{}, nil
+	}
+	parts := strings.Split(s, "/")
+	if len(parts) == 1 {
+		parts = []string{"linux", s}
+	}
+	for _, p := range parts {
+		if p == "" || len(parts) > 3 || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != "" {
+			return Platform{}, fmt.Errorf("platform %q: not of the form OS/ARCH[/VARIANT]: %w", s, errdefs.ErrInvalidArgument)
+		}
+	}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	}
+	return p, nil
+}
+
+// String is the form that ParsePlatform reads; empty for this machine's.
+func (p Platform) String() string {
+	if p == (Platform{}) {
+		return ""
+	}
+	s := cmp.Or(p.OS, "linux") + "/" + cmp.Or(p.Architecture, runtime.GOARCH)
+	if p.Variant != "" {
+		s += "/" + p.Variant
+	}
+	return s
+}
+
+// matches says whether an image is for this platform as far as it is asked for.
+func (p Platform) matches(i Image) bool {
+	return (p.OS == "" || p.OS == i.OS) && (p.Architecture == "" || p.Architecture == i.Architecture) &&
+		(p.Variant == "" || i.Variant == "" || p.Variant == i.Variant)
+}
+
+// access is what one transfer is steered by.
+type access struct {
+	registry Registry
+	platform Platform
+	temp     string // where blobs are kept meanwhile
+}
+
+// systemContext puts the settings of the store and of one transfer in the
+// library's terms.
+func (c *core) systemContext(a access) *types.SystemContext {
+	r := c.cfg.Registries
+	sys := &types.SystemContext{
+		SystemRegistriesConfPath:    r.Conf,
+		SystemRegistriesConfDirPath: r.ConfDir,
+		SignaturePolicyPath:         r.Policy,
+		AuthFilePath:                cmp.Or(a.registry.AuthFile, r.AuthFile, os.Getenv("REGISTRY_AUTH_FILE")),
+		DockerPerHostCertDirPath:    r.CertsDir,
+		DockerCertPath:              a.registry.CertDir,
+		OCICertPath:                 a.registry.CertDir,
+		OSChoice:                    a.platform.OS,
+		ArchitectureChoice:          a.platform.Architecture,
+		VariantChoice:               a.platform.Variant,
+		BigFilesTemporaryDir:        a.temp,
+		DockerRegistryUserAgent:     "davit",
+	}
+	if c.cfg.Root != "" {
+		// The record of which blobs are where is of this store's layers.
+		sys.BlobInfoCacheDir = filepath.Join(c.cfg.Root, "cache")
+	}
+	if v := a.registry.TLSVerify; v != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*v)
+		sys.OCIInsecureSkipTLSVerify = !*v
+	}
+	if creds := a.registry.Creds; creds != nil {
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: creds.Username, Password: creds.Password, IdentityToken: creds.IdentityToken}
+	}
+	return sys
+}
+
+// checkAccess refuses what would otherwise be passed over in silence or fail
+// with an obscure error in mid-transfer.
+func (c *core) checkAccess(a access) error {
+	for _, f := range []struct{ what, path string }{
+		{"auth file", cmp.Or(a.registry.AuthFile, c.cfg.Registries.AuthFile)}, {"certificate folder", a.registry.CertDir},
+		{"registries.conf", c.cfg.Registries.Conf},
+	} {
+		if f.path == "" {
+			continue
+		}
+		if _, err := os.Stat(f.path); err != nil {
+			return fmt.Errorf("%s %q: %w", f.what, f.path, classOf(err))
+		}
+	}
+	return nil
+}
+
+// classOf gives a file system error its class, without its path.
+func classOf(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errdefs.ErrNotFound
+	case errors.Is(err, fs.ErrPermission):
+		return errdefs.ErrPermissionDenied
+	}
+	return err
+}
+
+// insecure says whether registries.conf or the transfer's own settings allow an
+// unverified connection to the registry of this name.
+func insecure(sys *types.SystemContext, named reference.Named) bool {
+	if v := sys.DockerInsecureSkipTLSVerify; v != types.OptionalBoolUndefined {
+		return v == types.OptionalBoolTrue
+	}
+	reg, err := sysregistriesv2.FindRegistry(sys, named.Name())
+	return err == nil && reg != nil && reg.Insecure
+}
+
+// policyContext is the signature policy, for one copy: a PolicyContext is not
+// made for several at a time. The caller destroys it.
+func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := signature.DefaultPolicy(sys)
+	if errors.Is(err, fs.ErrNotExist) && sys.SignaturePolicyPath == "" && os.Getenv("CONTAINERS_POLICY_JSON") == "" {
+		// See doc.go for why.
+		policy, err = &signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}}, nil
+	}
+	if err != nil {
+		return nil, &classified{msg: "reading the signature policy: " + err.Error(), class: []error{ErrSignature, errdefs.ErrFailedPrecondition}, cause: err}
+	}
+	ctx, err := signature.NewPolicyContext(policy)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signature policy: %w", err)
+	}
+	return ctx, nil
+}
+
+// acceptAll is the policy of transfers out of the store, and of what the caller
+// made a moment ago: the policy is about what comes in.
+func acceptAll() (*signature.PolicyContext, error) {
+	ctx, err := signature.NewPolicyContext(&signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}})
+	if err != nil {
+		return nil, fmt.Errorf("making a signature policy: %w", err)
+	}
+	return ctx, nil
+}

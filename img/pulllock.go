@@ -1,0 +1,176 @@
+package img
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockWait  = 50 * time.Millisecond
+	staleTemp = time.Minute
+	tempMark  = "davit-"
+)
+
+// pullLock is held while one reference is transferred.
+type pullLock struct {
+	file *os.File
+	// result is the ID of the image that the holder before brought while this
+	// caller waited for it; empty if it brought none, or there was none.
+	result string
+}
+
+// lockPull locks key among all processes on this store. When another one has
+// the lock it calls waiting, once, and waits until ctx ends.
+//
+// The file is removed by whoever releases it, with the result in it: those who
+// wait have it open and read the result from there.
+func (c *core) lockPull(ctx context.Context, key string, waiting func()) (*pullLock, error) {
+	dir := filepath.Join(c.storage.RunRoot(), "davit-pull")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("locking a pull: %w", err)
+	}
+	sum := sha256.Sum256([]byte(key))
+	path := filepath.Join(dir, hex.EncodeToString(sum[:])+".lock")
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("locking a pull: %w", err)
+		}
+		waited, err := flockWait(ctx, f, waiting)
+		if err != nil {
+			return nil, errorsJoinClose(err, f.Close)
+		}
+		if waited {
+			waiting = func() {}
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return nil, errorsJoinClose(fmt.Errorf("locking a pull: %w", err), f.Close)
+		}
+		result, err := io.ReadAll(io.LimitReader(f, 65))
+		if err != nil {
+			return nil, errorsJoinClose(fmt.Errorf("locking a pull: %w", err), f.Close)
+		}
+		switch {
+		case isFullID(string(result)):
+			return &pullLock{file: f, result: string(result)}, nil
+		case st.Nlink > 0:
+			return &pullLock{file: f}, nil
+		}
+		if err := f.Close(); err != nil { // its holder failed: try in its place
+			return nil, fmt.Errorf("locking a pull: %w", err)
+		}
+	}
+}
+
+// flockWait takes a flock and says whether it had to wait. The kernel has no
+// lock that a context could interrupt, hence the looking again: a pull takes
+// long compared with lockWait.
+func flockWait(ctx context.Context, f *os.File, waiting func()) (waited bool, err error) {
+	tick := time.NewTicker(lockWait)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return waited, nil
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return waited, fmt.Errorf("locking a pull: %w", err)
+		}
+		if !waited {
+			waiting()
+			waited = true
+		}
+		select {
+		case <-ctx.Done():
+			return waited, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// publish tells those who wait which image was brought. It is a courtesy: they
+// ask the registry themselves if it fails.
+func (l *pullLock) publish(id string) {
+	_, _ = l.file.WriteAt([]byte(id), 0)
+}
+
+// release lets the next one on. It is called once.
+func (l *pullLock) release() {
+	if l.result == "" {
+		_ = os.Remove(l.file.Name())
+	}
+	_ = l.file.Close()
+}
+
+// tempDir makes a folder for the blobs of one transfer; done removes it. Those
+// of processes that were killed are removed first: their locks are free.
+func (c *core) tempDir() (path string, done func(), err error) {
+	base := c.cfg.TempDir
+	if base == "" {
+		base = filepath.Join(c.storage.GraphRoot(), "tmp")
+	}
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return "", nil, fmt.Errorf("making a temporary folder: %w", err)
+	}
+	sweepTemp(base, time.Now().Add(-staleTemp))
+	path, err = os.MkdirTemp(base, tempMark)
+	if err != nil {
+		return "", nil, fmt.Errorf("making a temporary folder: %w", err)
+	}
+	lock, err := os.Open(path)
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("locking a temporary folder: %w", err), os.RemoveAll(path))
+	}
+	return path, func() {
+		if err := os.RemoveAll(path); err != nil {
+			c.log.Warn("removing a temporary folder", "path", path, "error", err)
+		}
+		_ = lock.Close()
+	}, nil
+}
+
+// sweepTemp removes the temporary folders below base that are from before
+// and nobody has locked.
+func sweepTemp(base string, before time.Time) {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !e.IsDir() || !strings.HasPrefix(e.Name(), tempMark) || info.ModTime().After(before) {
+			continue
+		}
+		path := filepath.Join(base, e.Name())
+		dir, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = os.RemoveAll(path)
+		}
+		_ = dir.Close()
+	}
+}
+
+// errorsJoinClose is err, and what closing said if that failed too.
+func errorsJoinClose(err error, closer func() error) error {
+	return errors.Join(err, closer())
+}

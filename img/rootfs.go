@@ -1,0 +1,168 @@
+package img
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// Roots are the root filesystems of a store: writable layers on top of images,
+// one for each container.
+type Roots struct{ *core }
+
+// RootfsConfig says what root filesystem to make.
+type RootfsConfig struct {
+	// ID is the container's, and the storage container's too.
+	ID string
+	// Image is the ID of the image below; empty for an empty root filesystem.
+	Image string
+	// Name is the container's name, for whoever looks at the store with other
+	// programs. Two may have the same.
+	Name string
+	// Volatile leaves out the syncing of records and files: what is written
+	// need not survive a power cut.
+	Volatile bool
+	// MountLabel is the SELinux label of its files.
+	MountLabel string
+	// StorageOpt are the driver's options for it, such as size.
+	StorageOpt map[string]string
+}
+
+// Rootfs is one root filesystem.
+type Rootfs struct {
+	ID      string    `json:"id"`
+	Image   string    `json:"image,omitempty"` // the image's ID
+	Name    string    `json:"name,omitempty"`
+	Layer   string    `json:"layer"` // the writable layer's ID
+	Created time.Time `json:"created"`
+	// Ours says that davit made it, and not podman or buildah.
+	Ours bool `json:"ours"`
+}
+
+// CreateRootfs makes a root filesystem. It returns ErrAlreadyExists when the ID
+// has one, and ErrNotFound when the image is not there.
+func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, error) {
+	if err := ctx.Err(); err != nil {
+		return Rootfs{}, err
+	}
+	if cfg.ID == "" {
+		return Rootfs{}, fmt.Errorf("making a rootfs: it has no ID: %w", errdefs.ErrInvalidArgument)
+	}
+	meta := map[string]any{"davit": map[string]string{"name": cfg.Name}}
+	text, err := json.Marshal(meta)
+	if err != nil {
+		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, err)
+	}
+	opts := storage.ContainerOptions{Volatile: cfg.Volatile, StorageOpt: maps.Clone(cfg.StorageOpt)}
+	if cfg.MountLabel != "" {
+		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel}
+	}
+	made, err := r.storage.CreateContainer(cfg.ID, nil, cfg.Image, "", string(text), &opts)
+	if err != nil {
+		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, rootfsClass(err))
+	}
+	return rootfs(made), nil
+}
+
+// MountRootfs mounts a root filesystem and returns its path. Mounting it again
+// gives the same path. It returns ErrNotFound when there is none.
+func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	path, err := r.storage.Mount(id, "")
+	if err != nil {
+		return "", fmt.Errorf("mounting the rootfs of %q: %w", id, rootfsClass(err))
+	}
+	return path, nil
+}
+
+// UnmountRootfs unmounts a root filesystem, however often it was mounted and by
+// whichever process. One that is not mounted is fine; one that does not exist
+// is ErrNotFound.
+func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := r.storage.Unmount(id, true)
+	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
+		return nil
+	}
+	return fmt.Errorf("unmounting the rootfs of %q: %w", id, rootfsClass(err))
+}
+
+// DeleteRootfs removes a root filesystem and all that was written to it. A busy
+// mount is detached. It returns ErrNotFound when there is none.
+func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := r.storage.Container(id); err != nil {
+		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
+	}
+	err := r.storage.DeleteContainer(id)
+	if errors.Is(err, unix.EBUSY) {
+		if path, merr := r.storage.Mount(id, ""); merr == nil {
+			// Nothing that fails here matters: the removal is what counts.
+			_ = unix.Unmount(path, unix.MNT_DETACH)
+			_, _ = r.storage.Unmount(id, true)
+		}
+		err = r.storage.DeleteContainer(id)
+	}
+	if err != nil {
+		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
+	}
+	return nil
+}
+
+// RootfsContainers lists the storage containers, by ID: davit's own and those
+// of other programs on the same store.
+func (r *Roots) RootfsContainers(ctx context.Context) ([]Rootfs, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	all, err := r.storage.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("reading storage containers: %w", err)
+	}
+	out := make([]Rootfs, 0, len(all))
+	for i := range all {
+		out = append(out, rootfs(&all[i]))
+	}
+	slices.SortFunc(out, func(a, b Rootfs) int { return strings.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// rootfs describes a storage container.
+func rootfs(c *storage.Container) Rootfs {
+	out := Rootfs{ID: c.ID, Image: c.ImageID, Layer: c.LayerID, Created: c.Created.UTC()}
+	var meta struct{ Davit *struct{ Name string } }
+	if err := json.Unmarshal([]byte(c.Metadata), &meta); err == nil && meta.Davit != nil {
+		out.Ours, out.Name = true, meta.Davit.Name
+	}
+	return out
+}
+
+// rootfsClass gives the store's errors about containers their class.
+func rootfsClass(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrContainerUnknown), errors.Is(err, storage.ErrLayerUnknown), errors.Is(err, storage.ErrNotAContainer):
+		return &classified{msg: errdefs.ErrNotFound.Error(), class: []error{errdefs.ErrNotFound}, cause: err}
+	case errors.Is(err, storage.ErrImageUnknown):
+		return &classified{msg: "its image is not there", class: []error{errdefs.ErrNotFound}, cause: err}
+	case errors.Is(err, storage.ErrDuplicateID), errors.Is(err, storage.ErrDuplicateName):
+		return &classified{msg: errdefs.ErrAlreadyExists.Error(), class: []error{errdefs.ErrAlreadyExists}, cause: err}
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return &classified{msg: "no space left in the store", class: []error{errdefs.ErrResourceExhausted}, cause: err}
+	}
+	return err
+}

@@ -1,0 +1,187 @@
+package img
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/reexec"
+	"go.podman.io/storage/types"
+	"golang.org/x/sync/semaphore"
+)
+
+// defaultBlobCopies is how many blobs a Store transfers at a time, all its
+// pulls together.
+const defaultBlobCopies = 6
+
+// Config says where a store is and how it talks to registries. Its zero value
+// is the host's containers-storage, as storage.conf describes it.
+type Config struct {
+	// Root and RunRoot are davit's own roots, when it was given some: the layer
+	// store is then Root/storage and RunRoot/storage, and nothing of the host's
+	// store is touched. With an empty Root the host's store is used.
+	Root, RunRoot string
+	// StorageRoot and StorageRunRoot move the layer store alone. A StorageRoot
+	// without a StorageRunRoot gets a run root derived from its path.
+	StorageRoot, StorageRunRoot string
+	// Driver is the storage driver; empty is what storage.conf says, or overlay
+	// in a store of its own.
+	Driver string
+	// Options are driver options such as "overlay.mountopt=nodev". They are
+	// added to those of storage.conf.
+	Options []string
+	// Registries are the defaults for talking to registries.
+	Registries Registries
+	// TempDir is where blobs are kept while they are transferred; empty is a
+	// folder of the store.
+	TempDir string
+	// BlobCopies bounds how many blobs are transferred at a time, all pulls of
+	// this store together; 0 is 6.
+	BlobCopies int
+	// Log receives what the libraries have to say. It may be nil.
+	Log *slog.Logger
+}
+
+// Registries are paths of the files that steer transfers. An empty path is the
+// file that containers-registries.conf(5), containers-auth.json(5) and
+// containers-policy.json(5) name, with their environment variables.
+type Registries struct {
+	Conf     string // registries.conf
+	ConfDir  string // registries.conf.d
+	AuthFile string // auth.json
+	CertsDir string // certs.d, with a folder for each host
+	Policy   string // policy.json; one that is named must exist
+}
+
+// Store is a store of images and root filesystems. It may be used from several
+// goroutines, and by several processes at a time.
+type Store struct {
+	// Roots are the root filesystems of the store; its methods are the Store's.
+	Roots
+}
+
+// core is what the types of this package share.
+type core struct {
+	cfg     Config
+	storage storage.Store
+	log     *slog.Logger
+	copies  *semaphore.Weighted
+
+	mu    sync.Mutex
+	sizes map[string]int64 // by top layer; layers do not change
+}
+
+// Reexec does the work of a child process of the store and answers true when
+// this process is one. The caller then exits with 0.
+func Reexec() bool { return reexec.Init() }
+
+// Open opens the store. It returns ErrFailedPrecondition, with what would do
+// instead, when the storage driver does not work on the store's file system.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	opts, err := storeOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	divertLibraryLog(ctx, log)
+	st, err := storage.GetStore(opts)
+	if err != nil {
+		return nil, openError(opts, err)
+	}
+	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
+	c := &core{cfg: cfg, storage: st, log: log, copies: semaphore.NewWeighted(copies), sizes: map[string]int64{}}
+	return &Store{Roots{c}}, nil
+}
+
+// Close releases the store. Mounted root filesystems stay mounted.
+func (s *Store) Close() error {
+	s.storage.Free()
+	return nil
+}
+
+// storeOptions are the options of the layer store that cfg asks for.
+func storeOptions(cfg Config) (types.StoreOptions, error) {
+	var opts types.StoreOptions
+	own := true
+	switch {
+	case cfg.StorageRoot != "":
+		opts.GraphRoot, opts.RunRoot = cfg.StorageRoot, cfg.StorageRunRoot
+		if opts.RunRoot == "" {
+			run := cfg.RunRoot
+			if cfg.Root == "" || run == "" {
+				run = "/run/davit"
+			}
+			sum := sha256.Sum256([]byte(filepath.Clean(cfg.StorageRoot)))
+			opts.RunRoot = filepath.Join(run, "storage-"+hex.EncodeToString(sum[:4]))
+		}
+	case cfg.Root != "":
+		if cfg.RunRoot == "" {
+			return opts, fmt.Errorf("store in %q: a root of its own needs a run root too: %w", cfg.Root, errdefs.ErrInvalidArgument)
+		}
+		opts.GraphRoot, opts.RunRoot = filepath.Join(cfg.Root, "storage"), filepath.Join(cfg.RunRoot, "storage")
+	default:
+		var err error
+		if opts, err = types.DefaultStoreOptions(); err != nil {
+			return opts, fmt.Errorf("reading storage.conf: %w", err)
+		}
+		own = false
+	}
+	opts.GraphDriverName = cmp.Or(cfg.Driver, opts.GraphDriverName)
+	if own && opts.GraphDriverName == "" && !hasDriver(opts.GraphRoot) {
+		opts.GraphDriverName = "overlay"
+	}
+	opts.GraphDriverOptions = append(slices.Clone(opts.GraphDriverOptions), cfg.Options...)
+	if own && opts.GraphDriverName != "vfs" {
+		// Without this the driver makes its home a private bind mount that
+		// stays behind when the store is closed and its folder removed.
+		if !slices.ContainsFunc(cfg.Options, func(o string) bool { return strings.Contains(o, "skip_mount_home=") }) {
+			opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.skip_mount_home=true")
+		}
+	}
+	return opts, nil
+}
+
+// hasDriver says whether some driver has used this root before: it then chooses
+// itself.
+func hasDriver(root string) bool {
+	for _, d := range []string{"overlay", "btrfs", "zfs", "vfs"} {
+		if _, err := os.Stat(filepath.Join(root, d+"-images")); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// openError puts in words why a store could not be opened.
+func openError(opts types.StoreOptions, err error) error {
+	driver := cmp.Or(opts.GraphDriverName, "the storage driver")
+	switch {
+	case errors.Is(err, graphdriver.ErrNotSupported), errors.Is(err, graphdriver.ErrIncompatibleFS), errors.Is(err, graphdriver.ErrPrerequisites),
+		strings.Contains(err.Error(), "is not supported over"), strings.Contains(err.Error(), "backing file system"):
+		return &classified{
+			msg:   fmt.Sprintf("opening the image store %s: %s does not work on this file system; storage driver vfs works anywhere: %s", opts.GraphRoot, driver, lastCause(err)),
+			class: []error{errdefs.ErrFailedPrecondition}, cause: err,
+		}
+	case errors.Is(err, os.ErrPermission):
+		return &classified{msg: fmt.Sprintf("opening the image store %s: permission denied", opts.GraphRoot), class: []error{errdefs.ErrPermissionDenied}, cause: err}
+	}
+	return fmt.Errorf("opening the image store %s: %w", opts.GraphRoot, err)
+}
