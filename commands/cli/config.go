@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"cmp"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Where davit is configured and keeps its state, unless something says otherwise.
+const (
+	DefaultConfigFile = "/etc/davit/davit.toml"
+	DefaultRoot       = "/var/lib/davit"
+	DefaultRunRoot    = "/run/davit"
+)
+
+// Config is davit's configuration, with the defaults filled in. Each field is a
+// key of davit.toml: its tags give the key's name, what may be its value and what
+// it means. It is not changed after it was read.
+type Config struct {
+	Root     string `key:"root" check:"path" doc:"Folder of the durable records. One of your own, together with runroot, moves everything that davit keeps there, images included."`
+	RunRoot  string `key:"runroot" check:"path" doc:"Folder of what does not outlive a reboot: status, sockets, namespaces."`
+	LogLevel string `key:"log_level" check:"level" doc:"What is written to standard error: debug, info, warn or error."`
+
+	Storage    StorageConfig            `key:"storage" doc:"Images and root filesystems (containers-storage.conf(5) holds for what is empty here)."`
+	Engine     EngineConfig             `key:"engine" doc:"The programs that davit runs."`
+	Runtimes   map[string]RuntimeConfig `key:"runtimes" doc:"OCI runtimes beside those found by name in PATH, one table a name."`
+	Containers ContainersConfig         `key:"containers" doc:"Defaults of containers made on the command line."`
+	Network    NetworkConfig            `key:"network" doc:"Networks of containers made on the command line."`
+	Images     ImagesConfig             `key:"images" doc:"Registries, and what is pulled from them."`
+
+	origins map[string]string
+}
+
+// StorageConfig says where layers are kept.
+type StorageConfig struct {
+	Root    string   `key:"root" check:"path" doc:"Folder of the layer store alone. Empty: the host's own store, or a folder below a root of your own."`
+	RunRoot string   `key:"runroot" check:"path" doc:"Run folder of the layer store alone."`
+	Driver  string   `key:"driver" check:"driver" doc:"overlay, btrfs, zfs or vfs. Empty: what storage.conf says, else overlay."`
+	Options []string `key:"options" doc:"Options of the driver, such as \"overlay.mountopt=nodev\"."`
+}
+
+// EngineConfig names the programs that davit runs.
+type EngineConfig struct {
+	Runtime       string   `key:"runtime" check:"runtime" doc:"OCI runtime: a name (runc, crun, one of [runtimes]) or a path."`
+	Conmon        string   `key:"conmon" check:"program" doc:"Monitor of containers: a name looked up in PATH, or a path."`
+	CgroupManager string   `key:"cgroup_manager" check:"cgroups" doc:"cgroupfs, systemd, or disabled for hosts where cgroups cannot be written."`
+	InitPath      string   `key:"init_path" check:"program" doc:"The init process that --init puts into a container."`
+	InfraCommand  []string `key:"infra_command" doc:"Command of the infra container of a pod that shares its PID namespace. Empty: the init process, as a pause process."`
+}
+
+// RuntimeConfig is an OCI runtime.
+type RuntimeConfig struct {
+	Path string   `key:"path" check:"path" doc:"The binary. Empty: the table's name, looked up in PATH."`
+	Root string   `key:"root" check:"path" doc:"Folder of the runtime's own state. Empty: below the run root."`
+	Args []string `key:"args" doc:"Arguments before the runtime's verb."`
+}
+
+// ContainersConfig are defaults that flags of run and create override.
+type ContainersConfig struct {
+	DefaultCapabilities []string `key:"default_capabilities" check:"caps" doc:"Capabilities of a container. Empty: davit's own eleven."`
+	DefaultUlimits      []string `key:"default_ulimits" check:"ulimits" doc:"Limits of a container's processes, as \"nofile=1024:2048\"."`
+	PidsLimit           int64    `key:"pids_limit" check:"limit" doc:"Processes in a container; -1 is no limit."`
+	ShmSize             Bytes    `key:"shm_size" check:"size" doc:"Size of /dev/shm."`
+	StopTimeout         int64    `key:"stop_timeout" check:"limit" doc:"Seconds between the stop signal and SIGKILL; -1 waits for ever."`
+	LogSizeMax          Bytes    `key:"log_size_max" check:"size" doc:"Size at which a container's log is rotated; 0 never."`
+	LogMaxFiles         int64    `key:"log_max_files" check:"count" doc:"Log files that are kept, the one being written included."`
+	DetachKeys          string   `key:"detach_keys" check:"keys" doc:"Keys that detach from a container; empty: none."`
+	SeccompProfile      string   `key:"seccomp_profile" check:"seccomp" doc:"Path of a seccomp profile, or \"unconfined\". Empty: davit's own."`
+	Env                 []string `key:"env" check:"env" doc:"Environment of every container, as \"KEY=value\"."`
+}
+
+// NetworkConfig says where networks come from.
+type NetworkConfig struct {
+	Default    string   `key:"default" check:"name" doc:"Network of containers that name none. \"davit\" is the built-in one."`
+	CNIDir     string   `key:"cni_dir" check:"path" doc:"Folder of CNI configurations."`
+	PluginDirs []string `key:"plugin_dirs" check:"paths" doc:"Folders of CNI plugins, in the order in which they are searched."`
+	Bridge     string   `key:"bridge" check:"ifname" doc:"Bridge of the built-in network. Empty: davit0, or a name of its own below a root of your own."`
+	Subnet     string   `key:"subnet" check:"prefix4" doc:"IPv4 subnet of the built-in network. Empty: a free one."`
+	Subnet6    string   `key:"subnet6" check:"prefix6" doc:"IPv6 subnet of the built-in network. Empty: a unique local one where the host has IPv6."`
+}
+
+// ImagesConfig steers transfers. Empty paths are the files that
+// containers-registries.conf(5), containers-auth.json(5) and
+// containers-policy.json(5) name.
+type ImagesConfig struct {
+	RegistriesConf    string `key:"registries_conf" check:"path" doc:"registries.conf: search order, mirrors, aliases. Empty: the host's."`
+	RegistriesConfDir string `key:"registries_conf_dir" check:"path" doc:"registries.conf.d. Empty: the host's."`
+	Policy            string `key:"policy" check:"path" doc:"Signature policy. Empty: the host's, or accept anything where it has none."`
+	AuthFile          string `key:"auth_file" check:"path" doc:"Credentials. Empty: the standard files."`
+	CertsDir          string `key:"certs_dir" check:"path" doc:"Certificates by registry, as /etc/containers/certs.d. Empty: the host's."`
+	TempDir           string `key:"temp_dir" check:"path" doc:"Where blobs are kept during a transfer. Empty: a folder of the store."`
+	ParallelTransfers int64  `key:"parallel_transfers" check:"count" doc:"Blobs that are transferred at a time."`
+	Pull              string `key:"pull" check:"pull" doc:"When run and create pull: always, missing, newer or never."`
+}
+
+// DefaultConfig is the configuration of a machine without any.
+func DefaultConfig() *Config {
+	return &Config{
+		Root:     DefaultRoot,
+		RunRoot:  DefaultRunRoot,
+		LogLevel: "warn",
+		Engine: EngineConfig{
+			Runtime: "runc", Conmon: "conmon", CgroupManager: "cgroupfs", InitPath: "catatonit",
+		},
+		Containers: ContainersConfig{
+			PidsLimit: 2048, ShmSize: 64 << 20, StopTimeout: 10,
+			LogSizeMax: 10 << 20, LogMaxFiles: 3, DetachKeys: "ctrl-p,ctrl-q",
+		},
+		Network: NetworkConfig{
+			Default: "davit", CNIDir: "/etc/cni/net.d",
+			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
+		},
+		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing"},
+	}
+}
+
+// DefaultRoots says whether the records are where davit keeps them by default.
+// On roots of its own nothing of the host's davit or image store is touched.
+func (c *Config) DefaultRoots() bool {
+	return c.Root == DefaultRoot && c.RunRoot == DefaultRunRoot
+}
+
+// Setting is a key with its value and where that comes from: "default",
+// "FILE:LINE", "env NAME" or "flag --name".
+type Setting struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`
+	Origin string `json:"origin"`
+}
+
+// Settings returns every key, in the order of `davit config default`.
+func (c *Config) Settings() []Setting {
+	var all []Setting
+	for _, k := range c.keys() {
+		all = append(all, Setting{Key: k.name, Value: k.get(), Origin: cmp.Or(c.origins[k.name], "default")})
+	}
+	return all
+}
+
+// Origin tells where the value of a key comes from.
+func (c *Config) Origin(key string) string { return cmp.Or(c.origins[key], "default") }
+
+// RuntimeNames are the names of [runtimes], sorted.
+func (c *Config) RuntimeNames() []string { return slices.Sorted(maps.Keys(c.Runtimes)) }
+
+func (c *Config) slogLevel() slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(strings.ToUpper(c.LogLevel))); err != nil {
+		return slog.LevelWarn
+	}
+	return l
+}

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// Env is one invocation of davit: what every command is given. Its methods may
+// be used by one goroutine at a time, but for Log.
+type Env struct {
+	Streams
+	// Environ are the environment's KEY=value pairs.
+	Environ []string
+	// Version is davit's own.
+	Version string
+	// Flags are the configuration keys that global flags set, in their order.
+	Flags Settings
+	// Euid is the effective user; 0 is root.
+	Euid int
+	Now  func() time.Time
+
+	// signals, when set, stops the cancelling of the command by signals.
+	signals func()
+	config  *Config
+	log     *slog.Logger
+	engine  Engine
+	once    sync.Once
+}
+
+// NewEnv returns the Env of an invocation with these streams and environment.
+func NewEnv(s Streams, environ []string) *Env {
+	return &Env{Streams: s, Environ: environ, Euid: os.Geteuid(), Now: time.Now}
+}
+
+// Getenv is the value of an environment variable, the last one if there are
+// several; empty if unset.
+func (e *Env) Getenv(key string) string {
+	for i := len(e.Environ) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(e.Environ[i], "="); ok && k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+// Config is the configuration, read when it is first asked for.
+func (e *Env) Config() (*Config, error) {
+	if e.config != nil {
+		return e.config, nil
+	}
+	c, err := LoadConfig(Sources{File: DefaultConfigFile, Environ: e.Environ, Flags: e.Flags})
+	if err != nil {
+		return nil, err
+	}
+	e.config = c
+	return c, nil
+}
+
+// Log is where warnings go: standard error, at the level that is configured.
+func (e *Env) Log() *slog.Logger {
+	e.once.Do(func() {
+		level := slog.LevelWarn
+		if c, err := e.Config(); err == nil {
+			level = c.slogLevel()
+		}
+		e.log = slog.New(slog.NewTextHandler(e.Err, &slog.HandlerOptions{Level: level}))
+	})
+	return e.log
+}
+
+// Verbose says whether --log-level debug was asked for.
+func (e *Env) Verbose() bool {
+	c, err := e.Config()
+	return err == nil && c.slogLevel() <= slog.LevelDebug
+}
+
+// NeedRoot is an error for users who are not root. Engine asks it by itself.
+func (e *Env) NeedRoot() error {
+	if e.Euid == 0 {
+		return nil
+	}
+	return &UsageError{
+		Err:  &worded{class: errdefs.ErrPermissionDenied, text: "davit needs to be run as root for this"},
+		Hint: "sudo davit …; --version, help, completion and config work without",
+	}
+}
+
+// Engine returns the engine with the given parts open; parts that are open
+// already stay as they are. Close closes them all.
+func (e *Env) Engine(ctx context.Context, parts ...Part) (*Engine, error) {
+	if err := e.NeedRoot(); err != nil {
+		return nil, err
+	}
+	c, err := e.Config()
+	if err != nil {
+		return nil, err
+	}
+	if err := e.engine.Open(ctx, Settled{Config: c, Log: e.Log()}, parts...); err != nil {
+		return nil, err
+	}
+	return &e.engine, nil
+}
+
+// TakeSignals leaves SIGINT and SIGTERM to the command: they no longer cancel
+// its context. For those that pass signals on to a container.
+func (e *Env) TakeSignals() {
+	if e.signals != nil {
+		e.signals()
+		e.signals = nil
+	}
+}
+
+// OnTakeSignals sets what TakeSignals calls, once. Main does.
+func (e *Env) OnTakeSignals(f func()) { e.signals = f }
+
+// Close closes what the invocation opened.
+func (e *Env) Close() error { return e.engine.Close() }
