@@ -10,6 +10,8 @@ import (
 // Config is what a container was asked to be. It is written once, when the
 // container is created, and never changes.
 type Config struct {
+	// ID is chosen by Create when it is empty; the record has it elsewhere.
+	ID string `json:"-"`
 	// Name is the human name, unique among the containers of one owner. Empty
 	// lets Create make one up.
 	Name  string       `json:"name"`
@@ -47,6 +49,8 @@ type Config struct {
 	ConsoleSize Size `json:"consoleSize"`
 	// Anonymous names the volumes that go with the container; filled by Create.
 	Anonymous []string `json:"anonymous,omitempty"`
+	// Infra marks the container that holds a pod's PID namespace open.
+	Infra bool `json:"infra,omitempty"`
 	// Rootfs is a folder of the host to use in place of an image's file system
 	// (infra containers).
 	Rootfs string `json:"rootfs,omitempty"`

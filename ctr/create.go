@@ -46,7 +46,10 @@ func NewID() string {
 // nothing runs. A name that is taken is *record.NameTakenError; an image that is
 // absent is ErrNotFound. On an error nothing is left.
 func (c *Controller) Create(ctx context.Context, cfg Config) (Container, error) {
-	id := NewID()
+	id := cfg.ID
+	if id == "" {
+		id = NewID()
+	}
 	cfg, image, err := c.complete(ctx, id, cfg)
 	if err != nil {
 		return Container{}, err
@@ -136,10 +139,11 @@ func mergeProcess(image img.ImageConfig, p Process) (Process, error) {
 		spec.Overrides{
 			Entrypoint: p.Entrypoint, Command: p.Command, Env: p.Env,
 			WorkingDir: p.WorkingDir, User: p.User, Terminal: p.Terminal,
+			Container: "davit",
 		})
 	if err != nil {
 		return p, err
 	}
-	p.Args, p.Env, p.WorkingDir, p.User = merged.Args, merged.Env, merged.Cwd, merged.User
+	p.Args, p.Env, p.WorkingDir, p.User = merged.Args, merged.Env, merged.Cwd, merged.User.Ref
 	return p, nil
 }

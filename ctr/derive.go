@@ -149,7 +149,7 @@ func (c *Controller) Wait(ctx context.Context, id string) (Exit, error) {
 		switch {
 		case s.State == Stopped || (s.State == Removing && !s.FinishedAt.IsZero()):
 			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
-		case s.Alive():
+		case s.Alive(), s.Prepared:
 			e, err := monitor.Wait(ctx, monitor.WaitConfig{
 				PersistDir: c.persist(id, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
 			})

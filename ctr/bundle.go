@@ -1,0 +1,192 @@
+package ctr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/rootfs"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// cgroupPath is the container's cgroup; empty when it has none of its own.
+func cgroupPath(ctr Container, sb Sandbox) string {
+	if ctr.Config.CgroupsOff || sb.CgroupParent == "" {
+		return ""
+	}
+	return filepath.Join(sb.CgroupParent, ctr.ID)
+}
+
+// writeBundle writes the runtime spec of a container into its bundle.
+func (c *Controller) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) error {
+	built, err := c.specConfig(ctx, ctr, sb, root)
+	if err != nil {
+		return err
+	}
+	s, err := spec.Build(built)
+	if err != nil {
+		return fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
+	}
+	path := filepath.Join(c.bundle(ctr.ID), "config.json")
+	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil {
+		return fmt.Errorf("writing bundle of container %q: %w", ctr.Config.Name, err)
+	}
+	return nil
+}
+
+// specConfig gathers what a spec is built from: what was asked for, what the
+// sandbox gives, and what only the host and the image's files tell.
+func (c *Controller) specConfig(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.Config, error) {
+	cfg := ctr.Config
+	out := spec.Config{
+		Rootfs: root, Resources: cfg.Resources, Security: cfg.Security, Sysctls: cfg.Sysctls,
+		Annotations: cfg.Annotations, Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
+		CgroupsPath: cgroupPath(ctr, sb),
+	}
+	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
+		out.Hostname = sb.Hostname
+	}
+	var err error
+	if out.Process, err = c.specProcess(cfg, sb, root); err != nil {
+		return out, err
+	}
+	if out.Mounts, err = c.mountSources(ctx, cfg, root); err != nil {
+		return out, err
+	}
+	if out.Devices, err = hostDevices(cfg); err != nil {
+		return out, err
+	}
+	out.Host, err = c.specHost(sb)
+	return out, err
+}
+
+// specProcess resolves the user inside the image and clamps what the caller may
+// not raise.
+func (c *Controller) specProcess(cfg Config, sb Sandbox, root string) (spec.Process, error) {
+	user, err := rootfs.ResolveUser(root, cfg.Process.User, cfg.Process.Groups)
+	if err != nil {
+		return spec.Process{}, fmt.Errorf("user of container %q: %w", cfg.Name, err)
+	}
+	p := spec.Process{
+		Args: cfg.Process.Args, Env: cfg.Process.Env, Cwd: cfg.Process.WorkingDir,
+		User:     spec.User{UID: user.UID, GID: user.GID, AdditionalGIDs: user.AdditionalGIDs},
+		Terminal: cfg.Process.Terminal, Init: cfg.Init,
+		ConsoleSize: spec.Size{Width: uint(cfg.ConsoleSize.Width), Height: uint(cfg.ConsoleSize.Height)},
+	}
+	if cfg.Process.Umask != "" {
+		umask, err := strconv.ParseUint(cfg.Process.Umask, 8, 12)
+		if err != nil {
+			return p, fmt.Errorf("umask %q is not octal: %w", cfg.Process.Umask, errdefs.ErrInvalidArgument)
+		}
+		u := uint32(umask)
+		p.User.Umask = &u
+	}
+	p = p.WithHome(user.Home)
+	if sb.Hostname != "" {
+		p.Env = withDefault(p.Env, "HOSTNAME", sb.Hostname)
+	}
+	return c.clamp(p, cfg.Process)
+}
+
+// joinNamespaces lets a container's own choice win over its sandbox's, by kind.
+func joinNamespaces(sb, own spec.Namespaces) spec.Namespaces {
+	pick := func(own, sb spec.Namespace) spec.Namespace {
+		if own.Mode != "" {
+			return own
+		}
+		return sb
+	}
+	own.PID = pick(own.PID, sb.PID)
+	own.Network = pick(own.Network, sb.Network)
+	own.IPC = pick(own.IPC, sb.IPC)
+	own.UTS = pick(own.UTS, sb.UTS)
+	own.User = pick(own.User, sb.User)
+	own.Cgroup = pick(own.Cgroup, sb.Cgroup)
+	if own.UIDMappings == nil {
+		own.UIDMappings, own.GIDMappings = sb.UIDMappings, sb.GIDMappings
+	}
+	return own
+}
+
+// mountSources replaces volumes by their folders, filling new ones from the
+// image, and checks that what is bound exists.
+func (c *Controller) mountSources(ctx context.Context, cfg Config, root string) ([]spec.Mount, error) {
+	out := make([]spec.Mount, 0, len(cfg.Mounts))
+	for _, m := range cfg.Mounts {
+		switch m.Type {
+		case spec.MountVolume:
+			v, err := c.volume(ctx, cfg, m)
+			if err != nil {
+				return nil, err
+			}
+			if !v.Populated && !m.NoCopy {
+				if err := rootfs.CopyUp(ctx, root, m.Destination, v.Path); err != nil && !errdefs.IsNotFound(err) {
+					return nil, fmt.Errorf("filling volume %q from the image: %w", v.Name, err)
+				}
+				if err := c.o.Volumes.MarkPopulated(ctx, v.Name); err != nil {
+					return nil, err
+				}
+			}
+			m.Type, m.Source = spec.MountBind, v.Path
+		case spec.MountBind:
+			if _, err := os.Stat(m.Source); errors.Is(err, os.ErrNotExist) {
+				return nil, fmt.Errorf("source %q of the mount at %q does not exist: %w", m.Source, m.Destination, errdefs.ErrInvalidArgument)
+			} else if err != nil {
+				return nil, fmt.Errorf("source of the mount at %q: %w", m.Destination, err)
+			}
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// specHost is what the spec takes from this host and from the sandbox.
+func (c *Controller) specHost(sb Sandbox) (spec.Host, error) {
+	host := spec.Host{Init: c.o.InitPath, Capabilities: boundingSet()}
+	if cg, err := c.o.Cgroups(); err == nil {
+		host.CgroupVersion = cg.Version
+	}
+	thermal, err := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
+	if err != nil {
+		return host, err
+	}
+	host.MaskedPaths = thermal
+	for _, f := range []struct{ source, dest string }{
+		{sb.Hosts, "/etc/hosts"}, {sb.ResolvConf, "/etc/resolv.conf"}, {sb.HostnameFile, "/etc/hostname"},
+	} {
+		if f.source != "" {
+			host.Mounts = append(host.Mounts, spec.Mount{
+				Type: spec.MountBind, Source: f.source, Destination: f.dest,
+				Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec"},
+			})
+		}
+	}
+	if sb.Shm != "" {
+		host.Mounts = append(host.Mounts, spec.Mount{
+			Type: spec.MountBind, Source: sb.Shm, Destination: "/dev/shm",
+			Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec"},
+		})
+	}
+	return host, nil
+}
+
+// withDefault sets a variable unless the environment has it.
+func withDefault(env []string, key, value string) []string {
+	for _, kv := range env {
+		if len(kv) > len(key) && kv[:len(key)] == key && kv[len(key)] == '=' {
+			return env
+		}
+	}
+	return append(env, key+"="+value)
+}

@@ -1,0 +1,357 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// Launch is a container to make, and where.
+type Launch struct {
+	Container ctr.Config
+	// Pod is the implicit sandbox to make for it; nil puts it into the one that
+	// Container.Sandbox names.
+	Pod *Config
+	// Streams are attached before the process starts; nil leaves it detached.
+	Streams *ctr.Streams
+}
+
+// CreateContainer records a container and, for an implicit one, its sandbox.
+// Nothing runs, and an implicit sandbox holds nothing yet.
+func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
+	if l.Pod != nil {
+		l = l.implicit()
+		if _, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove); err != nil {
+			return ctr.Container{}, err
+		}
+	}
+	k, err := c.ctrs.Create(ctx, l.Container)
+	if err != nil && l.Pod != nil {
+		return k, errors.Join(err, absentOK(c.Remove(context.WithoutCancel(ctx), l.Container.ID, RemoveOptions{Force: true})))
+	}
+	return k, err
+}
+
+// implicit gives a container and its own sandbox one ID.
+func (l Launch) implicit() Launch {
+	id := l.Container.ID
+	if id == "" {
+		id = ctr.NewID()
+	}
+	p := *l.Pod
+	p.Implicit, p.Owner, p.Runtime, p.CgroupsOff = true, l.Container.Owner, l.Container.Runtime, l.Container.CgroupsOff
+	l.Pod = &p
+	l.Container.ID, l.Container.Sandbox, l.Container.Implicit = id, id, true
+	return l
+}
+
+// RunContainer creates and starts a container. The sandbox and the container
+// are made at the same time and meet before the runtime makes the process. On an
+// error the container stays, created, unless it is one that removes itself.
+func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, error) {
+	up := make(chan risen, 1)
+	if l.Pod != nil {
+		l = l.implicit()
+		go func() {
+			_, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
+			if err != nil {
+				up <- risen{err: err}
+				return
+			}
+			r, err := c.bringUp(ctx, l.Container.ID)
+			up <- risen{r, err}
+		}()
+	}
+	k, err := c.ctrs.Create(ctx, l.Container)
+	if err != nil {
+		if l.Pod != nil {
+			err = errors.Join(err, c.abandon(ctx, <-up, l.Container.ID))
+		}
+		return nil, err
+	}
+	if l.Pod == nil {
+		go func() {
+			r, err := c.bringUp(ctx, l.Container.Sandbox)
+			up <- risen{r, err}
+		}()
+	}
+	return c.launch(ctx, k, up, l.Streams)
+}
+
+// StartContainer starts a container that does not run, reviving its sandbox
+// where it is down.
+func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr.Streams) (*Running, error) {
+	k, err := c.ctrs.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if k.Status.Alive() {
+		return nil, fmt.Errorf("container %q is %s already: %w", k.Config.Name, k.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	up := make(chan risen, 1)
+	go func() {
+		r, err := c.bringUp(ctx, k.Config.Sandbox)
+		up <- risen{r, err}
+	}()
+	return c.launch(ctx, k, up, streams)
+}
+
+// risen is the outcome of bringing a sandbox up.
+type risen struct {
+	*rising
+	err error
+}
+
+// abandon takes back an implicit sandbox whose container could not be made.
+func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
+	if r.rising != nil {
+		r.err = r.wait(ctx)
+	}
+	ctx = context.WithoutCancel(ctx)
+	return absentOK(c.Remove(ctx, id, RemoveOptions{Force: true}))
+}
+
+// launch starts a container in a sandbox that is being brought up.
+func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan risen, streams *ctr.Streams) (*Running, error) {
+	var r risen
+	meet := func() risen {
+		if r.rising == nil && r.err == nil {
+			r = <-up
+		}
+		return r
+	}
+	run := &Running{ID: k.ID, pods: c}
+	err := c.ctrs.Launch(ctx, k.ID, ctr.Launch{
+		Sandbox: func(context.Context) (ctr.Sandbox, error) {
+			if r := meet(); r.err != nil {
+				return ctr.Sandbox{}, r.err
+			}
+			return r.give, nil
+		},
+		BeforeStart: func(ctx context.Context) error {
+			if err := r.wait(ctx); err != nil {
+				return err
+			}
+			return run.attach(ctx, streams)
+		},
+	})
+	if meet().rising != nil {
+		if werr := r.wait(ctx); err == nil {
+			err = werr
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, run.close(), c.afterExit(context.WithoutCancel(ctx), k.ID))
+	}
+	if now, err := c.ctrs.Get(ctx, k.ID); streams == nil && err == nil && now.Status.State == ctr.Stopped {
+		return run, c.afterExit(ctx, k.ID) // it was quick: the exit command may have come and gone
+	}
+	return run, nil
+}
+
+// Running is a container that was started by this process.
+type Running struct {
+	ID      string
+	pods    *Controller
+	session *ctr.Session
+	exit    chan exited
+	cancel  context.CancelFunc
+}
+
+type exited struct {
+	ctr.Exit
+	err error
+}
+
+// attach connects a client and begins to wait for the exit, both before the
+// process starts, so that neither output nor exit is missed.
+func (r *Running) attach(ctx context.Context, streams *ctr.Streams) error {
+	if streams == nil {
+		return nil
+	}
+	session, err := r.pods.ctrs.Attach(ctx, r.ID, *streams)
+	if err != nil {
+		return err
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.session, r.exit = session, make(chan exited, 1)
+	go func() {
+		e, err := r.pods.ctrs.Wait(ctx, r.ID)
+		r.exit <- exited{e, err}
+	}()
+	return nil
+}
+
+func (r *Running) close() error {
+	if r.session == nil {
+		return nil
+	}
+	r.cancel()
+	<-r.exit
+	return r.session.Close()
+}
+
+// drainTimeout bounds the wait for the last output after an exit: a process that
+// left the container may hold the streams open.
+const drainTimeout = 2 * time.Second
+
+// Wait copies the streams until the container has ended or the client has
+// detached, removes a container that is to remove itself, and returns the exit
+// code. Without streams it only waits for the exit.
+func (r *Running) Wait(ctx context.Context) (code int, detached bool, err error) {
+	if r.session == nil {
+		e, err := r.pods.ctrs.Wait(ctx, r.ID)
+		return e.Code, false, err
+	}
+	defer func() { r.cancel() }()
+	copied := make(chan struct{})
+	go func() {
+		detached, err = r.session.Wait(ctx)
+		close(copied)
+	}()
+	select {
+	case <-copied:
+		if detached || err != nil {
+			return 0, detached, errors.Join(err, r.session.Close())
+		}
+		e := <-r.exit
+		return r.settled(ctx, e)
+	case e := <-r.exit:
+		code, _, werr := r.settled(ctx, e)
+		select {
+		case <-copied:
+		case <-time.After(drainTimeout):
+			err = r.session.Close()
+			<-copied
+		}
+		return code, detached, errors.Join(err, werr)
+	}
+}
+
+// settled removes or settles what has exited.
+func (r *Running) settled(ctx context.Context, e exited) (int, bool, error) {
+	if e.err != nil {
+		return 0, false, e.err
+	}
+	code := e.Code
+	if !e.Known {
+		code = -1
+	}
+	return code, false, r.pods.afterExit(context.WithoutCancel(ctx), r.ID)
+}
+
+// StopContainer stops a container, and gives back what its sandbox holds where
+// that is its alone.
+func (c *Controller) StopContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+	if err := c.ctrs.Stop(ctx, id, o); err != nil {
+		return err
+	}
+	return c.afterExit(ctx, id)
+}
+
+// RestartContainer stops a container that runs and starts it.
+func (c *Controller) RestartContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+	if err := c.ctrs.Stop(ctx, id, o); err != nil {
+		return err
+	}
+	_, err := c.StartContainer(ctx, id, nil)
+	return err
+}
+
+// RemoveContainer deletes a container, and its sandbox where that is its alone.
+// The errors are those of ctr's Remove.
+func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
+	k, err := c.ctrs.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if k.Config.Infra {
+		return fmt.Errorf("container %q is the infra container of pod %s, which it goes with: %w",
+			k.Config.Name, k.Config.Sandbox[:12], errdefs.ErrFailedPrecondition)
+	}
+	if !k.Config.Implicit || (k.Status.Alive() && !o.Force) {
+		return c.ctrs.Remove(ctx, id, o)
+	}
+	err = c.Remove(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout})
+	if errdefs.IsNotFound(err) {
+		return c.ctrs.Remove(ctx, id, o)
+	}
+	return err
+}
+
+// ContainerExited settles a container whose process has ended; the monitor's
+// exit command calls it. It does nothing when somebody else is at work on the
+// container, who then settles it.
+func (c *Controller) ContainerExited(ctx context.Context, id string, start int) error {
+	k, err := c.ctrs.Exited(ctx, id, start)
+	var busy *record.BusyError
+	if errors.As(err, &busy) || errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if k.Config.Infra {
+		return c.infraExited(ctx, k)
+	}
+	return c.afterExit(ctx, id)
+}
+
+// infraExited marks a pod whose PID namespace has ended.
+func (c *Controller) infraExited(ctx context.Context, k ctr.Container) error {
+	s, err := c.Get(ctx, k.Config.Sandbox)
+	if err != nil {
+		return absentOK(err)
+	}
+	_, err = c.update(ctx, s, func(n *Status) {
+		if n.State == Ready {
+			n.State, n.Message = NotReady, "the infra container has ended"
+		}
+	})
+	return err
+}
+
+// afterExit does what is due when a container may have ended: it is settled,
+// and one that removes itself is removed, with its sandbox where that is its
+// alone; else that sandbox gives back what it holds.
+func (c *Controller) afterExit(ctx context.Context, id string) error {
+	k, err := c.ctrs.Get(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return c.dropOrphan(ctx, id)
+	}
+	if err != nil || k.Status.Alive() {
+		return err
+	}
+	if k.Config.Remove && !k.Config.Infra {
+		return absentOK(c.RemoveContainer(ctx, id, ctr.RemoveOptions{}))
+	}
+	if k.Status.Mounted != "" {
+		var busy *record.BusyError
+		if _, err := c.ctrs.Exited(ctx, id, k.Status.Start); err != nil && !errors.As(err, &busy) {
+			return absentOK(err)
+		}
+	}
+	if !k.Config.Implicit {
+		return nil
+	}
+	op, err := c.begin(ctx, k.Config.Sandbox, opStop)
+	if err != nil {
+		return absentOK(err)
+	}
+	return c.down(ctx, op)
+}
+
+// dropOrphan removes an implicit sandbox whose container is gone.
+func (c *Controller) dropOrphan(ctx context.Context, id string) error {
+	s, err := c.Get(ctx, id)
+	if err != nil || !s.Config.Implicit {
+		return absentOK(err)
+	}
+	return absentOK(c.Remove(ctx, id, RemoveOptions{Force: true}))
+}

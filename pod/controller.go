@@ -1,0 +1,160 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/netw"
+)
+
+// Network attaches sandboxes. *netw.Attacher is one.
+type Network interface {
+	// Attach joins a sandbox's namespace to its networks.
+	Attach(ctx context.Context, r netw.Request) (netw.Attachment, error)
+	// Detach undoes Attach, from what is recorded in r.Dir alone.
+	Detach(ctx context.Context, r netw.Request) error
+	// Peers are the names and addresses on a user-made network.
+	Peers(ctx context.Context, network string) ([]netw.HostEntry, error)
+}
+
+// Options are what a Controller works with.
+type Options struct {
+	Paths      record.Paths
+	Containers *ctr.Controller
+	Network    Network
+	Cgroups    func() (*cgroup.Host, error)
+	// CgroupParent is the cgroup below which pods' own are made, as "/davit".
+	CgroupParent string
+	// InfraCommand runs in infra containers: an absolute path of a static binary
+	// on the host and its arguments.
+	InfraCommand []string
+	// HostDNS tells the host's resolver configuration.
+	HostDNS func() (netw.DNS, error)
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Controller drives sandboxes. It is safe for concurrent use, by any number of
+// processes on the same roots.
+type Controller struct {
+	o    Options
+	ctrs *ctr.Controller
+	dir  *record.Dir[Config, Status]
+}
+
+// New returns a Controller on the records below o.Paths.
+func New(o Options) (*Controller, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.HostDNS == nil {
+		o.HostDNS = netw.HostDNS
+	}
+	dir, err := record.Open[Config, Status](record.Options{Paths: o.Paths, Kind: "pods", Log: o.Log, Now: o.Now})
+	if err != nil {
+		return nil, fmt.Errorf("opening pod records: %w", err)
+	}
+	return &Controller{o: o, ctrs: o.Containers, dir: dir}, nil
+}
+
+// Get returns the pod with a full ID as it is now. It takes no lock and runs
+// nothing. ErrNotFound if there is none.
+func (c *Controller) Get(_ context.Context, id string) (Sandbox, error) {
+	e, err := c.dir.Get(id)
+	if err != nil {
+		return Sandbox{}, fmt.Errorf("pod %q: %w", id, err)
+	}
+	return sandbox(e), nil
+}
+
+// List returns all pods, oldest first. Records that cannot be read are left out
+// and named in the error, which comes beside the others.
+func (c *Controller) List(context.Context) ([]Sandbox, error) {
+	entries, err := c.dir.List()
+	out := make([]Sandbox, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, sandbox(e))
+	}
+	return out, err
+}
+
+// Resolve finds a pod's full ID by name, full ID or unique prefix. ErrNotFound
+// if there is none, *record.AmbiguousError if there are several.
+func (c *Controller) Resolve(ref string) (string, error) {
+	id, err := c.dir.Resolve(nil, ref)
+	if err != nil {
+		return "", fmt.Errorf("pod %q: %w", ref, err)
+	}
+	return id, nil
+}
+
+// ContainersOf lists the containers of a pod, oldest first, infra included.
+func (c *Controller) ContainersOf(ctx context.Context, id string) ([]ctr.Container, error) {
+	all, err := c.ctrs.List(ctx)
+	var out []ctr.Container
+	for _, k := range all {
+		if k.Config.Sandbox == id {
+			out = append(out, k)
+		}
+	}
+	if err != nil {
+		c.o.Log.Warn("some container records cannot be read", "error", err)
+	}
+	return out, nil
+}
+
+// sandbox is a record as it is now: one whose run files a reboot took has none
+// of its resources.
+func sandbox(e record.Entry[Config, Status]) Sandbox {
+	s := Sandbox{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
+	if e.Lost {
+		s.Status = Status{State: NotReady, Message: "the machine was restarted"}
+	}
+	return s
+}
+
+// update changes a pod's status, as ctr's does.
+func (c *Controller) update(ctx context.Context, s Sandbox, f func(*Status)) (Sandbox, error) {
+	status, err := c.dir.Update(ctx, s.ID, func(now Status) (Status, error) {
+		if now.State == "" {
+			now = s.Status
+		}
+		f(&now)
+		return now, nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("updating status of pod %q: %w", s.Config.Name, err)
+	}
+	s.Status = status
+	return s, nil
+}
+
+func (c *Controller) runDir(id string) string { return c.dir.RunDir(id) }
+
+func (c *Controller) nsDir(id string) string { return filepath.Join(c.dir.RunDir(id), "ns") }
+
+// absentOK drops the error class that says that something is gone already.
+func absentOK(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// each runs every step and joins their errors: the shape of all undoing.
+func each(steps ...func() error) error {
+	var errs []error
+	for _, step := range steps {
+		errs = append(errs, step())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,89 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// Operations on a pod, as they are written down.
+const (
+	opCreate = "create"
+	opStart  = "start"
+	opStop   = "stop"
+	opRemove = "remove"
+)
+
+// Stages of starting, each written down before what it names is done.
+const (
+	stageRecord     = "record"
+	stageCgroup     = "cgroup"
+	stageNamespaces = "namespaces"
+	stageNetwork    = "network"
+	stageInfra      = "infra"
+)
+
+// Create records a pod; it holds no resources until it is started. A name that
+// is taken is *record.NameTakenError.
+func (c *Controller) Create(ctx context.Context, cfg Config) (Sandbox, error) {
+	id := ctr.NewID()
+	return c.create(ctx, id, cfg, true)
+}
+
+func (c *Controller) create(ctx context.Context, id string, cfg Config, durable bool) (Sandbox, error) {
+	if cfg.Owner == "" {
+		cfg.Owner = record.OwnerCLI
+	}
+	if cfg.Name == "" {
+		cfg.Name = id[:12]
+	}
+	if cfg.Hostname == "" {
+		cfg.Hostname = hostname(cfg, id)
+	}
+	if err := spec.CheckSysctls(cfg.Sysctls, sysctlNamespaces(cfg)); err != nil {
+		return Sandbox{}, err
+	}
+	now := c.o.Now()
+	key := cfg.Name
+	if cfg.Implicit {
+		key = "" // found through its container
+	}
+	status := Status{State: Created}
+	op, err := c.dir.Create(ctx, record.Meta{ID: id, Owner: cfg.Owner, Key: key, Created: now}, cfg, status,
+		record.CreateOptions{Durable: durable, Stage: stageRecord})
+	if err != nil {
+		return Sandbox{}, fmt.Errorf("recording pod %q: %w", cfg.Name, err)
+	}
+	if err := op.End(); err != nil {
+		return Sandbox{}, errors.Join(err, op.Remove(ctx))
+	}
+	return Sandbox{ID: id, Created: now, Config: cfg, Status: status}, nil
+}
+
+// hostname is a pod's when none is given: the host's where it shares the host's
+// UTS namespace, else its name, or the short ID of an implicit one.
+func hostname(cfg Config, id string) string {
+	switch {
+	case cfg.Namespaces.UTS == spec.ModeHost:
+		return ""
+	case cfg.Implicit:
+		return id[:12]
+	}
+	return cfg.Name
+}
+
+// sysctlNamespaces is what the sandbox's own sysctls are checked against.
+func sysctlNamespaces(cfg Config) spec.Namespaces {
+	ns := spec.Namespaces{
+		IPC: spec.Namespace{Mode: cfg.Namespaces.IPC},
+		UTS: spec.Namespace{Mode: cfg.Namespaces.UTS},
+	}
+	if cfg.Network.Mode == NetworkHost {
+		ns.Network.Mode = spec.ModeHost
+	}
+	return ns
+}

@@ -1,0 +1,243 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/netw"
+)
+
+// Files of a sandbox that its containers have mounted, below its run folder.
+const (
+	hostsFile    = "hosts"
+	resolvFile   = "resolv.conf"
+	hostnameFile = "hostname"
+	shmDir       = "shm"
+)
+
+const defaultShmSize = 64 << 20
+
+// writeFiles writes what the sandbox's containers see as /etc/hosts,
+// /etc/resolv.conf and /etc/hostname, and mounts their /dev/shm. Files are
+// written in place, so that a container that has them mounted sees the change.
+func (c *Controller) writeFiles(ctx context.Context, s Sandbox) error {
+	if s.Config.Namespaces.IPC == spec.ModePod {
+		if err := c.mountShm(s); err != nil {
+			return err
+		}
+	}
+	if s.Config.Hostname != "" {
+		if err := c.writeFile(s, hostnameFile, s.Config.Hostname+"\n"); err != nil {
+			return err
+		}
+	}
+	if s.Config.Network.Mode == NetworkPrivate {
+		return nil
+	}
+	resolv, err := c.resolvConf(s)
+	if err != nil {
+		return err
+	}
+	if err := c.writeFile(s, resolvFile, resolv); err != nil {
+		return err
+	}
+	if s.Config.DNS.NoHosts {
+		return nil
+	}
+	hosts, err := c.hosts(ctx, s)
+	if err != nil {
+		return err
+	}
+	return c.writeFile(s, hostsFile, hosts)
+}
+
+// writeFile replaces a file's content, keeping its inode.
+func (c *Controller) writeFile(s Sandbox, name, content string) error {
+	path := filepath.Join(c.runDir(s.ID), name)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return fmt.Errorf("writing %s of pod %q: %w", name, s.Config.Name, err)
+	}
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing %s of pod %q: %w", name, s.Config.Name, err)
+	}
+	return nil
+}
+
+// resolvConf is the host's resolver configuration with what the user gave in
+// its place.
+func (c *Controller) resolvConf(s Sandbox) (string, error) {
+	dns, err := c.o.HostDNS()
+	if err != nil {
+		return "", fmt.Errorf("reading the host's resolver configuration: %w", err)
+	}
+	own := s.Config.DNS
+	if len(own.Servers) > 0 {
+		dns.Servers = own.Servers
+	}
+	if len(own.Searches) > 0 {
+		dns.Searches = own.Searches
+	}
+	if len(own.Options) > 0 {
+		dns.Options = own.Options
+	}
+	return formatResolv(dns)
+}
+
+func formatResolv(dns netw.DNS) (string, error) {
+	var b strings.Builder
+	for _, s := range dns.Servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(dns.Searches) > 0 && dns.Searches[0] != "." {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(dns.Searches, " "))
+	}
+	if len(dns.Options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(dns.Options, " "))
+	}
+	for _, list := range [][]string{dns.Servers, dns.Searches, dns.Options} {
+		for _, v := range list {
+			if strings.ContainsFunc(v, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }) {
+				return "", fmt.Errorf("DNS setting %q has white space or control characters: %w", v, errdefs.ErrInvalidArgument)
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+// hosts is the sandbox's /etc/hosts: the loopback names, the user's lines, its
+// own name, and its peers on user-made networks.
+func (c *Controller) hosts(ctx context.Context, s Sandbox) (string, error) {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	for _, h := range s.Config.DNS.Hosts {
+		addr := h.Addr
+		if h.Gateway {
+			addr = gateway(s.Status.Attachment)
+		}
+		if !addr.IsValid() {
+			continue // not attached yet
+		}
+		if err := hostLine(&b, addr, h.Name); err != nil {
+			return "", err
+		}
+	}
+	names := []string{s.Config.Hostname}
+	if !s.Config.Implicit && s.Config.Name != s.Config.Hostname {
+		names = append(names, s.Config.Name)
+	}
+	addrs := addresses(s.Status.Attachment)
+	if len(addrs) == 0 && s.Config.Network.Mode != NetworkCNI {
+		addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	for _, a := range addrs {
+		if err := hostLine(&b, a, names...); err != nil {
+			return "", err
+		}
+	}
+	for _, ref := range s.Config.Network.Networks {
+		peers, err := c.o.Network.Peers(ctx, ref.Name)
+		if err != nil {
+			return "", fmt.Errorf("reading names on network %q: %w", ref.Name, err)
+		}
+		for _, p := range peers {
+			if err := hostLine(&b, p.Addr, p.Names...); err != nil {
+				return "", err
+			}
+		}
+	}
+	return b.String(), nil
+}
+
+func hostLine(b *strings.Builder, addr netip.Addr, names ...string) error {
+	var kept []string
+	for _, n := range names {
+		if strings.ContainsFunc(n, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '#' }) {
+			return fmt.Errorf("host name %q has white space or control characters: %w", n, errdefs.ErrInvalidArgument)
+		}
+		if n != "" {
+			kept = append(kept, n)
+		}
+	}
+	if len(kept) > 0 {
+		fmt.Fprintf(b, "%s\t%s\n", addr, strings.Join(kept, " "))
+	}
+	return nil
+}
+
+// addresses are those of a sandbox on all its networks.
+func addresses(a netw.Attachment) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range a.Interfaces {
+		for _, p := range i.IPs {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// gateway is the host's address as the sandbox sees it.
+func gateway(a netw.Attachment) netip.Addr {
+	for _, i := range a.Interfaces {
+		for _, g := range i.Gateways {
+			return g
+		}
+	}
+	return netip.Addr{}
+}
+
+// mountShm mounts the shared memory of the sandbox unless it is there.
+func (c *Controller) mountShm(s Sandbox) error {
+	path := filepath.Join(c.runDir(s.ID), shmDir)
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making /dev/shm of pod %q: %w", s.Config.Name, err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err == nil && fs.Type == unix.TMPFS_MAGIC && mountPoint(path) {
+		return nil
+	}
+	size := s.Config.ShmSize
+	if size == 0 {
+		size = defaultShmSize
+	}
+	err := unix.Mount("shm", path, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=1777,size=%d", size))
+	if err != nil {
+		return fmt.Errorf("mounting /dev/shm of pod %q: %w", s.Config.Name, err)
+	}
+	return nil
+}
+
+// mountPoint tells whether a folder is on another file system than its parent.
+func mountPoint(path string) bool {
+	var own, parent unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &own) != nil {
+		return false
+	}
+	if unix.Statx(unix.AT_FDCWD, filepath.Dir(path), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &parent) != nil {
+		return false
+	}
+	return own.Mnt_id != parent.Mnt_id
+}
+
+func (c *Controller) unmountShm(id string) error {
+	path := filepath.Join(c.runDir(id), shmDir)
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmounting %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

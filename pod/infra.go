@@ -1,0 +1,105 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// infraRootfs is the infra container's root folder, below the pod's run folder:
+// empty but for mount points.
+const infraRootfs = "infra"
+
+// startInfra starts the container that holds the shared PID namespace open. Its
+// ID is recorded before it is made.
+func (c *Controller) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
+	command := s.Config.InfraCommand
+	if command == nil {
+		command = c.o.InfraCommand
+	}
+	if len(command) == 0 {
+		return s, fmt.Errorf("pod %q shares its PID namespace and no infra command is configured: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
+	}
+	if _, err := os.Stat(command[0]); err != nil {
+		return s, fmt.Errorf("infra command of pod %q: %w: %w", s.Config.Name, err, errdefs.ErrFailedPrecondition)
+	}
+	if err := c.removeInfra(ctx, s); err != nil {
+		return s, err
+	}
+	id := ctr.NewID()
+	s, err := c.update(ctx, s, func(n *Status) { n.Infra = id })
+	if err != nil {
+		return s, err
+	}
+	root := filepath.Join(c.runDir(s.ID), infraRootfs)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return s, fmt.Errorf("making root folder of the infra container: %w", err)
+	}
+	if _, err := c.ctrs.Create(ctx, infraConfig(s, id, root, command)); err != nil {
+		return s, err
+	}
+	give := c.give(s)
+	give.Namespaces.PID = spec.Namespace{Mode: spec.ModePrivate}
+	err = c.ctrs.Launch(ctx, id, ctr.Launch{
+		Sandbox: func(context.Context) (ctr.Sandbox, error) { return give, nil },
+	})
+	if err != nil {
+		return s, fmt.Errorf("starting infra container of pod %q: %w", s.Config.Name, err)
+	}
+	return c.pinPID(ctx, s, id)
+}
+
+func infraConfig(s Sandbox, id, root string, command []string) ctr.Config {
+	return ctr.Config{
+		ID: id, Name: s.ID[:12] + "-infra", Owner: s.Config.Owner, Sandbox: s.ID, Infra: true, Rootfs: root,
+		Process: ctr.Process{
+			Entrypoint: append([]string{"/" + filepath.Base(command[0])}, command[1:]...), WorkingDir: "/",
+		},
+		Mounts: []spec.Mount{{
+			Type: spec.MountBind, Source: command[0], Destination: "/" + filepath.Base(command[0]),
+			Options: []string{"bind", "ro", "nosuid", "nodev"},
+		}},
+		Security:   spec.Security{ReadOnlyRootfs: true, NoNewPrivileges: true},
+		CgroupsOff: s.Config.CgroupsOff, Runtime: s.Config.Runtime,
+		Log: ctr.Log{Driver: ctr.LogNone}, Remove: true,
+	}
+}
+
+// pinPID pins the infra container's PID namespace beside the others, so that no
+// path through a pid, which may be reused, is ever used.
+func (c *Controller) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, error) {
+	k, err := c.ctrs.Get(ctx, infra)
+	if err != nil {
+		return s, err
+	}
+	path := filepath.Join(c.nsDir(s.ID), "pid")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err == nil {
+		err = errors.Join(f.Close(), unix.Mount(fmt.Sprintf("/proc/%d/ns/pid", k.Status.Pid), path, "", unix.MS_BIND, ""))
+	}
+	if err != nil {
+		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
+	}
+	return c.update(ctx, s, func(n *Status) { n.Namespaces.PID = path })
+}
+
+// removeInfra ends and deletes the infra container, if there is one.
+func (c *Controller) removeInfra(ctx context.Context, s Sandbox) error {
+	if s.Status.Infra != "" {
+		if err := absentOK(c.ctrs.Remove(ctx, s.Status.Infra, ctr.RemoveOptions{Force: true})); err != nil {
+			return fmt.Errorf("removing infra container of pod %q: %w", s.Config.Name, err)
+		}
+	}
+	return os.RemoveAll(filepath.Join(c.runDir(s.ID), infraRootfs))
+}

@@ -1,0 +1,81 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// begin takes a pod's operation lock and first settles what a dead owner left.
+func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, error) {
+	op, err := c.dir.Begin(ctx, id, kind)
+	if err != nil {
+		return nil, fmt.Errorf("pod %q: %w", id, err)
+	}
+	prior, dead := op.Prior()
+	if !dead {
+		return op, nil
+	}
+	if err := c.undo(ctx, op, prior.Kind); err != nil {
+		return nil, fmt.Errorf("settling %s of pod %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
+	}
+	return c.begin(ctx, id, kind)
+}
+
+// undo settles an operation of a kind that failed here or that a dead owner
+// left, and ends it.
+func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	switch kind {
+	case opCreate, opRemove:
+		return c.remove(ctx, op, 0)
+	default:
+		s, err := c.Get(ctx, op.ID())
+		if err != nil {
+			return errors.Join(absentOK(err), op.Remove(ctx))
+		}
+		if s.Config.Implicit && kind == opStart {
+			if _, err := c.ctrs.Get(ctx, s.ID); absentOK(err) == nil && err != nil {
+				return c.remove(ctx, op, 0) // its container never came to be
+			}
+		}
+		return c.down(ctx, op)
+	}
+}
+
+// Sweep settles the operations that dead owners left, on containers and on
+// pods. Every changing command and the server's start call it.
+func (c *Controller) Sweep(ctx context.Context) error {
+	var errs []error
+	ctrs, err := c.ctrs.Dead()
+	errs = append(errs, err)
+	for _, id := range ctrs {
+		errs = append(errs, c.ctrs.Settle(ctx, id))
+		errs = append(errs, c.afterExit(ctx, id))
+	}
+	pods, err := c.dir.Dead()
+	errs = append(errs, err)
+	for _, id := range pods {
+		errs = append(errs, c.settle(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Controller) settle(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, opStop)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil
+	}
+	if err != nil {
+		return absentOK(err)
+	}
+	prior, dead := op.Prior()
+	if !dead {
+		return op.End()
+	}
+	return c.undo(ctx, op, prior.Kind)
+}

@@ -1,0 +1,262 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/netw"
+	"github.com/davit-containers/davit/netw/netns"
+)
+
+// undoTimeout bounds each undoing, which goes on when its caller has given up.
+const undoTimeout = 2 * time.Minute
+
+// Start gives a pod its resources and starts those of its containers that are
+// not running. One that is ready only gets the latter.
+func (c *Controller) Start(ctx context.Context, id string) error {
+	if err := c.ready(ctx, id); err != nil {
+		return err
+	}
+	ctrs, err := c.ContainersOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, k := range ctrs {
+		if k.Status.Alive() {
+			continue
+		}
+		if _, err := c.StartContainer(ctx, k.ID, nil); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ready makes a sandbox ready if it is not, and returns when its network is
+// attached.
+func (c *Controller) ready(ctx context.Context, id string) error {
+	up, err := c.bringUp(ctx, id)
+	if err != nil {
+		return err
+	}
+	return up.wait(ctx)
+}
+
+// rising is a sandbox that is being made ready: its namespaces exist, its
+// network may still be on the way.
+type rising struct {
+	sandbox Sandbox
+	give    ctr.Sandbox
+	network chan error // nil when there is nothing to wait for
+	finish  func(context.Context, error) error
+
+	once sync.Once
+	err  error
+}
+
+// wait returns when the sandbox is ready, or was undone. It must be called; a
+// second call answers the same.
+func (r *rising) wait(ctx context.Context) error {
+	if r.network == nil {
+		return nil
+	}
+	r.once.Do(func() { r.err = r.finish(ctx, <-r.network) })
+	return r.err
+}
+
+// bringUp makes the cgroup, the namespaces and the files of a sandbox, and has
+// its network attached meanwhile. It ends the sandbox's operation in wait.
+func (c *Controller) bringUp(ctx context.Context, id string) (*rising, error) {
+	op, err := c.begin(ctx, id, opStart)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Get(ctx, id)
+	if err != nil {
+		return nil, errors.Join(err, op.End())
+	}
+	if s.Status.State == Ready {
+		return &rising{sandbox: s, give: c.give(s)}, op.End()
+	}
+	if s.Status.State == Removing {
+		return nil, errors.Join(fmt.Errorf("pod %q is being removed: %w", s.Config.Name, errdefs.ErrFailedPrecondition), op.End())
+	}
+	r, err := c.rise(ctx, op, s)
+	if err != nil {
+		return nil, errors.Join(err, c.undo(ctx, op, opStart))
+	}
+	return r, nil
+}
+
+// rise makes what a sandbox consists of.
+func (c *Controller) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, error) {
+	if err := op.Advance(stageCgroup); err != nil {
+		return nil, err
+	}
+	s, err := c.makeCgroup(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := op.Advance(stageNamespaces); err != nil {
+		return nil, err
+	}
+	if s, err = c.pin(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := c.writeFiles(ctx, s); err != nil {
+		return nil, err
+	}
+	if s.Config.Namespaces.PID == spec.ModePod {
+		if err := op.Advance(stageInfra); err != nil {
+			return nil, err
+		}
+		if s, err = c.startInfra(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	if err := op.Advance(stageNetwork); err != nil {
+		return nil, err
+	}
+	if s, err = c.update(ctx, s, func(n *Status) { n.Attached = attaches(s.Config) }); err != nil {
+		return nil, err
+	}
+	r := &rising{sandbox: s, give: c.give(s), network: make(chan error, 1)}
+	var attachment netw.Attachment
+	go func() {
+		var err error
+		if attaches(s.Config) {
+			attachment, err = c.o.Network.Attach(ctx, c.request(s))
+		}
+		r.network <- err
+	}()
+	r.finish = func(ctx context.Context, err error) error {
+		if err == nil {
+			err = c.arrived(ctx, s, attachment)
+		}
+		if err != nil {
+			return errors.Join(err, c.undo(ctx, op, opStart))
+		}
+		return op.End()
+	}
+	return r, nil
+}
+
+// arrived records the network and writes what it decides into the files that
+// the containers have mounted, in place.
+func (c *Controller) arrived(ctx context.Context, s Sandbox, a netw.Attachment) error {
+	s, err := c.update(ctx, s, func(n *Status) {
+		n.State, n.Attachment, n.StartedAt, n.Message = Ready, a, c.o.Now(), ""
+	})
+	if err != nil {
+		return err
+	}
+	return c.writeFiles(ctx, s)
+}
+
+// attaches tells whether a sandbox has a network of its own to attach.
+func attaches(cfg Config) bool { return cfg.Network.Mode == NetworkCNI }
+
+// ownNet tells whether a sandbox has a network namespace of its own.
+func ownNet(cfg Config) bool {
+	return cfg.Network.Mode == NetworkCNI || cfg.Network.Mode == NetworkNone
+}
+
+func (c *Controller) request(s Sandbox) netw.Request {
+	return netw.Request{
+		ID: s.ID, Name: s.Config.Name, Hostname: s.Config.Hostname, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID),
+		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports,
+	}
+}
+
+// pin makes the namespaces that the containers share.
+func (c *Controller) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
+	cfg := netns.Config{
+		Dir: c.nsDir(s.ID), Net: ownNet(s.Config),
+		IPC: s.Config.Namespaces.IPC == spec.ModePod, UTS: s.Config.Namespaces.UTS == spec.ModePod,
+		Hostname: s.Config.Hostname, Sysctls: s.Config.Sysctls,
+	}
+	if !cfg.Net && !cfg.IPC && !cfg.UTS {
+		return s, nil
+	}
+	if err := netns.Remove(cfg.Dir); err != nil {
+		return s, fmt.Errorf("clearing namespaces of pod %q: %w", s.Config.Name, err)
+	}
+	pinned, err := netns.Create(ctx, cfg)
+	if err != nil {
+		return s, fmt.Errorf("making namespaces of pod %q: %w", s.Config.Name, err)
+	}
+	return c.update(ctx, s, func(n *Status) {
+		n.Namespaces = Pinned{Net: pinned.Net, IPC: pinned.IPC, UTS: pinned.UTS}
+	})
+}
+
+// makeCgroup makes the parent of the containers' cgroups. Its path is recorded
+// first.
+func (c *Controller) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
+	if s.Config.CgroupsOff {
+		return s, nil
+	}
+	parent := s.Config.CgroupParent
+	if parent == "" {
+		parent = c.o.CgroupParent
+	}
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return s, err
+	}
+	path := host.PodPath(parent, s.ID)
+	if s, err = c.update(ctx, s, func(n *Status) { n.Cgroup = path }); err != nil {
+		return s, err
+	}
+	res, err := spec.LinuxResources(s.Config.Resources)
+	if err != nil {
+		return s, fmt.Errorf("resources of pod %q: %w", s.Config.Name, err)
+	}
+	if err := host.Create(ctx, path, res); err != nil {
+		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
+	}
+	return s, nil
+}
+
+// give is what a container is told of its pod.
+func (c *Controller) give(s Sandbox) ctr.Sandbox {
+	out := ctr.Sandbox{ID: s.ID, Hostname: s.Config.Hostname, CgroupParent: s.Status.Cgroup}
+	file := func(name string) string {
+		path := filepath.Join(c.runDir(s.ID), name)
+		if _, err := os.Lstat(path); err != nil {
+			return ""
+		}
+		return path
+	}
+	out.Hosts, out.ResolvConf, out.HostnameFile, out.Shm = file(hostsFile), file(resolvFile), file(hostnameFile), file(shmDir)
+	pick := func(mode spec.Mode, path string) spec.Namespace {
+		if mode == spec.ModePod {
+			return spec.Namespace{Mode: spec.ModePod, Path: path}
+		}
+		return spec.Namespace{Mode: mode}
+	}
+	n := s.Status.Namespaces
+	out.Namespaces.IPC = pick(s.Config.Namespaces.IPC, n.IPC)
+	out.Namespaces.UTS = pick(s.Config.Namespaces.UTS, n.UTS)
+	out.Namespaces.PID = pick(s.Config.Namespaces.PID, n.PID)
+	switch s.Config.Network.Mode {
+	case NetworkHost:
+		out.Namespaces.Network.Mode = spec.ModeHost
+	case NetworkPrivate:
+		out.Namespaces.Network.Mode = spec.ModePrivate
+	default:
+		out.Namespaces.Network = spec.Namespace{Mode: spec.ModePod, Path: n.Net}
+	}
+	return out
+}

@@ -1,0 +1,202 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/netw/netns"
+)
+
+// Stop ends all containers of a pod, at the same time, and then gives back what
+// the pod holds. One that is stopped is no error. A nil timeout is each
+// container's own.
+func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration) error {
+	if err := c.stopContainers(ctx, id, timeout); err != nil {
+		return err
+	}
+	op, err := c.begin(ctx, id, opStop)
+	if err != nil {
+		return err
+	}
+	return c.down(ctx, op)
+}
+
+// stopContainers stops the containers, infra after the others.
+func (c *Controller) stopContainers(ctx context.Context, id string, timeout *time.Duration) error {
+	s, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctrs, err := c.ContainersOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	for _, k := range ctrs {
+		if k.ID == s.Status.Infra {
+			continue
+		}
+		g.Go(func() error { return absentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: timeout})) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return c.removeInfra(ctx, s)
+}
+
+// down gives back what a sandbox holds, and ends the operation. It does not
+// touch its containers.
+func (c *Controller) down(ctx context.Context, op *record.Op) error {
+	s, err := c.Get(ctx, op.ID())
+	if err != nil {
+		return errors.Join(err, op.End())
+	}
+	if err := c.giveBack(ctx, s, func() error { return nil }); err != nil {
+		return errors.Join(fmt.Errorf("stopping pod %q: %w", s.Config.Name, err), op.Release())
+	}
+	_, err = c.update(ctx, s, func(n *Status) {
+		started := n.State == Ready || n.State == NotReady
+		*n = Status{State: Created, StartedAt: n.StartedAt}
+		if started {
+			n.State = NotReady
+		}
+	})
+	return errors.Join(err, op.End())
+}
+
+// giveBack undoes what making a sandbox ready did: idempotent steps from the
+// record, all of them run. The containers are taken away meanwhile; nothing of
+// theirs may be alive.
+func (c *Controller) giveBack(ctx context.Context, s Sandbox, containers func() error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	gone := make(chan error, 1)
+	go func() { gone <- containers() }()
+	return each(
+		func() error { return c.detach(ctx, s) },
+		func() error { return netns.Remove(c.nsDir(s.ID)) },
+		func() error { return <-gone },
+		func() error { return c.removeInfra(ctx, s) },
+		func() error { return c.unmountShm(s.ID) },
+		func() error { return c.removeCgroup(ctx, s) },
+		func() error { return c.removeFiles(s.ID) },
+	)
+}
+
+// detach gives back the network. What fails stays recorded as attached.
+func (c *Controller) detach(ctx context.Context, s Sandbox) error {
+	if !s.Status.Attached {
+		return nil
+	}
+	if err := absentOK(c.o.Network.Detach(ctx, c.request(s))); err != nil {
+		return fmt.Errorf("detaching network: %w", err)
+	}
+	_, err := c.update(ctx, s, func(n *Status) { n.Attached = false })
+	return absentOK(err)
+}
+
+func (c *Controller) removeCgroup(ctx context.Context, s Sandbox) error {
+	if s.Status.Cgroup == "" {
+		return nil
+	}
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return err
+	}
+	return absentOK(host.Remove(ctx, s.Status.Cgroup))
+}
+
+func (c *Controller) removeFiles(id string) error {
+	var errs []error
+	for _, name := range []string{hostsFile, resolvFile, hostnameFile} {
+		if err := os.Remove(filepath.Join(c.runDir(id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// RemoveOptions say how to remove a pod.
+type RemoveOptions struct {
+	// Force kills containers that run.
+	Force bool
+	// Timeout gives running containers that much time first.
+	Timeout time.Duration
+}
+
+// Remove deletes a pod and its containers. ErrFailedPrecondition if one of them
+// runs and Force is not set, ErrNotFound if there is no such pod. Repeating a
+// removal that was cut short finishes it.
+func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
+	s, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctrs, err := c.ContainersOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, k := range ctrs {
+		if !o.Force && k.Status.Alive() && k.ID != s.Status.Infra {
+			return fmt.Errorf("container %q of pod %q is %s: %w", k.Config.Name, s.Config.Name, k.Status.State, errdefs.ErrFailedPrecondition)
+		}
+	}
+	op, err := c.begin(ctx, id, opRemove)
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, op, o.Timeout)
+}
+
+// remove is the way out, for a removal and for undoing a creation.
+func (c *Controller) remove(ctx context.Context, op *record.Op, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout+timeout)
+	defer cancel()
+	s, err := c.Get(ctx, op.ID())
+	if err != nil {
+		return errors.Join(absentOK(err), op.Remove(ctx))
+	}
+	if s, err = c.update(ctx, s, func(n *Status) { n.State = Removing }); err != nil {
+		return errors.Join(absentOK(err), op.Release())
+	}
+	ctrs, err := c.containersToRemove(ctx, s)
+	if err != nil {
+		return errors.Join(err, op.Release())
+	}
+	var alive, ended errgroup.Group
+	for _, k := range ctrs {
+		g := &ended
+		if k.Status.Alive() {
+			g = &alive
+		}
+		g.Go(func() error {
+			return absentOK(c.ctrs.Remove(ctx, k.ID, ctr.RemoveOptions{Force: true, Timeout: timeout}))
+		})
+	}
+	if err := errors.Join(alive.Wait(), c.giveBack(ctx, s, ended.Wait)); err != nil {
+		return errors.Join(fmt.Errorf("removing pod %q: %w", s.Config.Name, err), op.Release())
+	}
+	return op.Remove(ctx)
+}
+
+// containersToRemove are those of a pod; an implicit one has only its own, which
+// is found without reading all records.
+func (c *Controller) containersToRemove(ctx context.Context, s Sandbox) ([]ctr.Container, error) {
+	if !s.Config.Implicit {
+		return c.ContainersOf(ctx, s.ID)
+	}
+	k, err := c.ctrs.Get(ctx, s.ID)
+	if err != nil {
+		return nil, absentOK(err)
+	}
+	return []ctr.Container{k}, nil
+}
