@@ -25,14 +25,14 @@ func CRICapabilities() []string {
 	}
 }
 
-// AllCapabilities returns every capability that this build knows, sorted.
+// AllCapabilities returns every capability that this build knows in the order
+// of the kernel's numbers: the index is the bit.
 func AllCapabilities() []string {
 	known := capability.ListKnown()
 	names := make([]string, 0, len(known))
 	for _, c := range known {
 		names = append(names, "CAP_"+strings.ToUpper(c.String()))
 	}
-	slices.Sort(names)
 	return names
 }
 

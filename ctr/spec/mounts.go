@@ -162,7 +162,7 @@ func ociMounts(mounts []Mount) ([]specs.Mount, error) {
 		}
 		switch m.Type {
 		case MountTmpfs:
-			o.Type, o.Source = "tmpfs", "tmpfs"
+			o.Type, o.Source, o.Options = MountTmpfs, MountTmpfs, tmpfsOptions(m.Options)
 		default:
 			if !path.IsAbs(m.Source) {
 				return nil, invalidf("source %q of the mount at %q is not an absolute path", m.Source, m.Destination)
