@@ -46,7 +46,8 @@ func NewRoots(dir string) (Roots, error) {
 			return Roots{}, fmt.Errorf("making davit roots: %w", err)
 		}
 	}
-	config := fmt.Sprintf("root = %q\nrunroot = %q\n", r.Root, r.RunRoot)
+	config := fmt.Sprintf("root = %q\nrunroot = %q\n\n[images]\nregistries_conf = %q\npolicy = %q\n",
+		r.Root, r.RunRoot, r.Registries, r.Policy)
 	files := map[string]string{
 		r.Config:     config,
 		r.Registries: "unqualified-search-registries = []\n",
@@ -73,7 +74,6 @@ func (r Roots) TrustRegistry(addr string) error {
 func (r Roots) Env() []string {
 	return []string{
 		"DAVIT_CONFIG=" + r.Config,
-		"CONTAINERS_REGISTRIES_CONF=" + r.Registries,
 		"REGISTRY_AUTH_FILE=" + filepath.Join(r.Dir, "auth.json"),
 		"HOME=" + r.Dir,
 		"TMPDIR=" + r.Dir,
@@ -166,7 +166,7 @@ func (s Snapshot) dropNetwork(r Roots) {
 		return strings.HasSuffix(l, tag)
 	})
 	s.lines[Firewall] = slices.DeleteFunc(s.lines[Firewall], func(l string) bool {
-		return strings.Contains(l, tag) && !strings.HasPrefix(l, "nft element")
+		return strings.Contains(l, tag) && !strings.HasPrefix(l, "nft element of map")
 	})
 }
 
