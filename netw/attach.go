@@ -1,0 +1,220 @@
+package netw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/libcni"
+)
+
+// undoTimeout bounds the undoing of a failed attachment, besides the deadline
+// of each plugin run.
+const undoTimeout = 2 * time.Minute
+
+// plan is what an attachment will be made of.
+type plan struct {
+	intent *intent
+	nets   []network
+}
+
+// Attach joins a sandbox to networks and publishes its ports.
+//
+// The intent is on record in r.Dir before the first side effect. On failure, or
+// when ctx ends, everything is undone again; what cannot be undone stays on
+// record for Detach. An attachment that is on record already, from a crash or
+// an earlier life of the sandbox, is undone first.
+//
+// Errors: ErrInvalidArgument for a request that cannot be, ErrNotFound for an
+// unknown network or plugin, *PortInUseError for a busy port,
+// ErrResourceExhausted for a full address range, *plugin.Error in the chain for
+// whatever a plugin said.
+func (a *Attacher) Attach(ctx context.Context, r Request) (Attachment, error) {
+	if len(r.Networks) == 0 {
+		r.Networks = []Ref{{Name: a.config.Default}}
+	}
+	if err := r.check(); err != nil {
+		return Attachment{}, err
+	}
+	p, err := a.plan(r)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("attaching %q: %w", r.ID, err)
+	}
+	if err := a.Detach(ctx, Request{ID: r.ID, Dir: r.Dir, Netns: r.Netns}); err != nil {
+		return Attachment{}, fmt.Errorf("undoing an earlier attachment: %w", err)
+	}
+	res, err := a.reserve(r.Ports, p.six())
+	if err != nil {
+		return Attachment{}, err
+	}
+	defer res.release()
+	p.intent.Ports = res.ports
+	if err := a.carryOut(ctx, p); err != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return Attachment{}, errors.Join(fmt.Errorf("attaching %q: %w", r.ID, err), a.undo(undo, p.intent, undoing{netns: r.Netns}))
+	}
+	return *p.intent.Result, nil
+}
+
+// plan finds the networks and fixes what will be on record.
+func (a *Attacher) plan(r Request) (*plan, error) {
+	p := &plan{intent: &intent{
+		Version: recordVersion, ID: r.ID, Name: r.Name, Namespace: r.Namespace, UID: r.UID,
+		Netns: r.Netns, Created: time.Now().UTC(), dir: filepath.Clean(r.Dir),
+	}}
+	for i, ref := range r.Networks {
+		n, err := a.find(ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		if err := n.accepts(ref); err != nil {
+			return nil, err
+		}
+		j := join{
+			Network: n.Name, IfName: ref.ifName(i), Managed: n.managed(), Aliases: ref.Aliases,
+			Names:    n.Origin == OriginUser && !n.DNSDisabled,
+			Conflist: n.conflist, Args: cniArgs(r, ref), Capabilities: n.capabilityArgs(r, ref),
+		}
+		if i == 0 && len(r.Ports) > 0 {
+			if n.capable("portMappings") {
+				// host ports are known later, see carryOut
+				j.Capabilities["portMappings"] = []portMapping{}
+			} else {
+				p.intent.TablePorts = true
+			}
+		}
+		p.intent.Joins = append(p.intent.Joins, j)
+		p.nets = append(p.nets, n)
+	}
+	return p, p.checkPorts(r.Ports)
+}
+
+// checkPorts refuses ports on an address family that the first network lacks.
+func (p *plan) checkPorts(ports []Port) error {
+	n := p.nets[0]
+	if !n.managed() {
+		return nil
+	}
+	for _, port := range ports {
+		if port.HostIP.Is6() && !n.has6() {
+			return fmt.Errorf("publishing on %s: network %q has no IPv6: %w", port.HostIP, n.Name, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
+// six reports whether ports for all addresses are published on IPv6 too.
+func (p *plan) six() bool { return p.nets[0].has6() || !p.nets[0].managed() }
+
+// carryOut does what the plan says; its record and its effects stay where they
+// are when it fails.
+func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
+	in := p.intent
+	if first := &in.Joins[0]; first.Capabilities["portMappings"] != nil {
+		first.Capabilities["portMappings"] = portMappings(in.Ports)
+	}
+	if err := a.write(in); err != nil {
+		return err
+	}
+	for i, n := range p.nets {
+		if n.managed() || i == 0 && in.TablePorts {
+			if err := a.ensure(n.Network); err != nil {
+				return err
+			}
+		}
+	}
+	var result Attachment
+	for i, j := range in.Joins {
+		list, err := libcni.NetworkConfFromBytes(j.Conflist)
+		if err != nil {
+			return fmt.Errorf("network %q: %w", j.Network, err)
+		}
+		got, err := a.cni.AddNetworkList(ctx, list, in.runtimeConf(j, in.Netns))
+		if err != nil {
+			return fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
+		}
+		if err := result.add(j.Network, j.IfName, got); err != nil {
+			return fmt.Errorf("joining network %q: reading the result: %w", j.Network, err)
+		}
+	}
+	result.Ports = in.Ports
+	in.Result = &result
+	return a.publish(in)
+}
+
+// publish records the result and puts the ports into the table, in one critical
+// section: a repair of the table sees both or neither.
+func (a *Attacher) publish(in *intent) error {
+	if !in.TablePorts {
+		return a.write(in)
+	}
+	return a.locked(func() error {
+		if err := a.write(in); err != nil {
+			return err
+		}
+		elements := in.elements()
+		for _, p := range in.Ports {
+			if p.HostIP.IsValid() && !slices.ContainsFunc(in.Result.IPs(), func(ip netip.Addr) bool { return p.wants(ip) }) {
+				return fmt.Errorf("publishing %s: the sandbox has no address of that family: %w", p, errdefs.ErrInvalidArgument)
+			}
+		}
+		err := a.table.Add(elements)
+		if errors.Is(err, os.ErrNotExist) {
+			// the firewall was flushed since ensure looked
+			return a.replaceTable()
+		}
+		return err
+	})
+}
+
+// runtimeConf is what libcni needs to run j's plugins.
+func (in *intent) runtimeConf(j join, netns string) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{ContainerID: in.ID, NetNS: netns, IfName: j.IfName, Args: j.Args, CapabilityArgs: j.Capabilities}
+}
+
+// cniArgs are the CNI_ARGS of kubelets; IgnoreUnknown comes first because some
+// plugins refuse what they do not know.
+func cniArgs(r Request, ref Ref) [][2]string {
+	args := [][2]string{{"IgnoreUnknown", "1"}}
+	for _, kv := range [][2]string{
+		{"K8S_POD_NAMESPACE", r.Namespace}, {"K8S_POD_NAME", r.Name}, {"K8S_POD_INFRA_CONTAINER_ID", r.ID}, {"K8S_POD_UID", r.UID},
+	} {
+		if kv[1] != "" {
+			args = append(args, kv)
+		}
+	}
+	if ref.MAC != "" {
+		args = append(args, [2]string{"MAC", ref.MAC})
+	}
+	if len(ref.IPs) == 1 {
+		args = append(args, [2]string{"IP", ref.IPs[0].String()})
+	}
+	return args
+}
+
+// portMapping is the value of CNI's portMappings capability.
+type portMapping struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+func portMappings(ports []Port) []portMapping {
+	var out []portMapping
+	for _, p := range ports {
+		m := portMapping{HostPort: int(p.HostPort), ContainerPort: int(p.ContainerPort), Protocol: p.Protocol}
+		if p.HostIP.IsValid() {
+			m.HostIP = p.HostIP.String()
+		}
+		out = append(out, m)
+	}
+	return out
+}

@@ -1,0 +1,180 @@
+// Package bridge sets up the host's side of davit's own networks by netlink:
+// the bridge, its addresses, forwarding; and finds address ranges that nothing
+// else on the host uses.
+package bridge
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Config describes a bridge.
+type Config struct {
+	// Name is the interface's name.
+	Name string
+	// Addresses are the gateways with the length of their subnets.
+	Addresses []netip.Prefix
+	// MTU is the interface's; 0 is the kernel's default.
+	MTU int
+	// Isolated leaves forwarding alone: the network has no way out.
+	Isolated bool
+}
+
+// Ensure makes the bridge as c says, or mends what is missing: link, addresses,
+// up state, forwarding, and route_localnet, which lets traffic from 127.0.0.1
+// to published ports leave over it (the guard chain of package nft closes what
+// that opens). It is idempotent and safe across processes. When all is in
+// place it costs two netlink requests. An interface of that name which is no
+// bridge is ErrAlreadyExists.
+func Ensure(c Config) error {
+	link, err := ensureLink(c)
+	if err != nil {
+		return fmt.Errorf("setting up bridge %s: %w", c.Name, err)
+	}
+	if err := ensureAddresses(link, c.Addresses); err != nil {
+		return fmt.Errorf("setting up addresses of bridge %s: %w", c.Name, err)
+	}
+	six := slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	if err := ensureSysctls(c, six); err != nil {
+		return fmt.Errorf("setting up bridge %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// ensureLink finds or adds the link and brings it up.
+func ensureLink(c Config) (netlink.Link, error) {
+	link, err := netlink.LinkByName(c.Name)
+	if isAbsent(err) {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU = c.Name, c.MTU
+		attrs.HardwareAddr = hardwareAddr(c.Name)
+		err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, err
+		}
+		link, err = netlink.LinkByName(c.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if link.Type() != "bridge" {
+		return nil, fmt.Errorf("interface %s is a %s, not a bridge: %w", c.Name, link.Type(), errdefs.ErrAlreadyExists)
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		return link, netlink.LinkSetUp(link)
+	}
+	return link, nil
+}
+
+// hardwareAddr gives a bridge a fixed, locally administered address: with one
+// of its own it does not take that of its lowest port, and so keeps it when
+// ports come and go.
+func hardwareAddr(name string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte("davit bridge " + name))
+	return net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}
+}
+
+// ensureAddresses adds the addresses that are missing.
+func ensureAddresses(link netlink.Link, want []netip.Prefix) error {
+	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	for _, p := range want {
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefixOf(a.IPNet) == p }) {
+			continue
+		}
+		addr := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			// Duplicate address detection would leave the gateway unusable for a
+			// second, and there is nobody else to have the address.
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("adding %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// Remove deletes the bridge; absent is success. An interface of that name that
+// is no bridge is left alone.
+func Remove(name string) error {
+	link, err := netlink.LinkByName(name)
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("finding bridge %s: %w", name, err)
+	}
+	if link.Type() != "bridge" {
+		return nil
+	}
+	if err := netlink.LinkDel(link); err != nil && !isAbsent(err) {
+		return fmt.Errorf("deleting bridge %s: %w", name, err)
+	}
+	return nil
+}
+
+// RemovePort deletes the host's end of a veth pair, and with it the other end;
+// absent is success. Interfaces that are no veth are left alone.
+func RemovePort(name string) error {
+	link, err := netlink.LinkByName(name)
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("finding interface %s: %w", name, err)
+	}
+	if link.Type() != "veth" {
+		return nil
+	}
+	if err := netlink.LinkDel(link); err != nil && !isAbsent(err) {
+		return fmt.Errorf("deleting interface %s: %w", name, err)
+	}
+	return nil
+}
+
+// Exists reports whether the host has an interface of that name.
+func Exists(name string) (bool, error) {
+	_, err := netlink.LinkByName(name)
+	if isAbsent(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// isAbsent reports whether err says that a link is not there.
+func isAbsent(err error) bool {
+	var notFound netlink.LinkNotFoundError
+	return errors.As(err, &notFound) || errors.Is(err, unix.ENODEV)
+}
+
+// prefixOf converts a library address; the zero prefix if it is none.
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ones, bits := n.Mask.Size()
+	if addr = addr.Unmap(); bits != addr.BitLen() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(addr, ones)
+}
+
+// ipNet converts to the library's form.
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

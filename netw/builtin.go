@@ -1,0 +1,253 @@
+package netw
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/netw/bridge"
+	"github.com/davit-containers/davit/netw/nft"
+)
+
+// builtinFile keeps what was chosen for the built-in network, below the
+// networks' run folder.
+const builtinFile = "davit.json"
+
+// builtin returns the built-in network as it was chosen; ErrNotFound before the
+// first attachment after a boot.
+func (a *Attacher) builtin() (Network, error) {
+	b, err := os.ReadFile(a.dir(builtinFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Network{}, fmt.Errorf("network %q is not set up yet: %w", Builtin, errdefs.ErrNotFound)
+	}
+	if err != nil {
+		return Network{}, fmt.Errorf("reading network %q: %w", Builtin, err)
+	}
+	var n Network
+	if err := json.Unmarshal(b, &n); err != nil {
+		return Network{}, fmt.Errorf("reading network %q: %w", Builtin, err)
+	}
+	return n, nil
+}
+
+// chooseBuiltin returns the built-in network, choosing its subnets if that was
+// not done yet. The choice holds until Teardown or a reboot.
+func (a *Attacher) chooseBuiltin() (Network, error) {
+	n, err := a.builtin()
+	if !errors.Is(err, errdefs.ErrNotFound) {
+		return n, err
+	}
+	err = a.locked(func() error {
+		if n, err = a.builtin(); !errors.Is(err, errdefs.ErrNotFound) {
+			return err
+		}
+		if n, err = a.planBuiltin(); err != nil {
+			return err
+		}
+		b, err := json.Marshal(n)
+		if err != nil {
+			return err
+		}
+		return record.WriteAtomic(a.dir(builtinFile), b, record.WriteOptions{})
+	})
+	if err != nil {
+		return Network{}, fmt.Errorf("choosing network %q: %w", Builtin, err)
+	}
+	return n, nil
+}
+
+// planBuiltin decides on bridge and subnets of the built-in network. A subnet
+// from the configuration is taken as it is.
+func (a *Attacher) planBuiltin() (Network, error) {
+	n := Network{Name: Builtin, Driver: DriverBridge, Origin: OriginBuiltin, Interface: a.config.bridgeName()}
+	used, err := a.usedSubnets()
+	if err != nil {
+		return n, err
+	}
+	subnet, err := netip.ParsePrefix(a.config.Subnet)
+	if err != nil {
+		if subnet, err = bridge.Free(a.candidates4(16), used); err != nil {
+			return n, err
+		}
+	}
+	n.Subnets = []Subnet{{Subnet: subnet.Masked(), Gateway: bridge.Gateway(subnet)}}
+	if a.config.Subnet6 == "none" || a.config.Subnet6 == "" && !bridge.HasIPv6() {
+		return n, nil
+	}
+	subnet6, err := netip.ParsePrefix(a.config.Subnet6)
+	if err != nil {
+		if subnet6, err = bridge.Free(a.candidates6(Builtin), used); err != nil {
+			return n, err
+		}
+	}
+	n.IPv6 = true
+	n.Subnets = append(n.Subnets, Subnet{Subnet: subnet6.Masked(), Gateway: bridge.Gateway(subnet6)})
+	return n, nil
+}
+
+// usedSubnets are the ranges that are taken: the host's, the built-in
+// network's, and those of user-made networks, whether they are up or not.
+func (a *Attacher) usedSubnets() ([]netip.Prefix, error) {
+	used, err := bridge.Used()
+	if err != nil {
+		return nil, err
+	}
+	ours, err := a.ownNetworks()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range ours {
+		used = append(used, n.prefixes()...)
+	}
+	return used, nil
+}
+
+// candidates4 are private IPv4 subnets to choose from. The host's davit begins
+// with 10.87.0.0/16, just below what podman uses; a davit of other roots begins
+// at a place that its run root decides, so that two that start at the same time
+// do not choose the same.
+func (a *Attacher) candidates4(bits int) func(yield func(netip.Prefix) bool) {
+	start := 0
+	if !a.config.DefaultRoots {
+		sum := sha256.Sum256([]byte(a.config.RunRoot))
+		start = 1 + int(sum[0])<<8 + int(sum[1])
+		bits = 24
+	}
+	count := 1 << (bits - 8)
+	base := 87 << (bits - 16)
+	return func(yield func(netip.Prefix) bool) {
+		for i := range count {
+			k := uint32((base+start+i)%count) << (32 - bits)
+			addr := netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)})
+			if !yield(netip.PrefixFrom(addr, bits)) {
+				return
+			}
+		}
+	}
+}
+
+// candidates6 are unique local subnets (RFC 4193) that the run root and the
+// network's name decide.
+func (a *Attacher) candidates6(name string) func(yield func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range 64 {
+			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", a.config.RunRoot, name, i))
+			var b [16]byte
+			b[0] = 0xfd
+			copy(b[1:8], sum[:7])
+			if !yield(netip.PrefixFrom(netip.AddrFrom16(b), 64)) {
+				return
+			}
+		}
+	}
+}
+
+// ensure sets the bridge and the firewall table up for n, or mends them. What is
+// there already is only looked at.
+func (a *Attacher) ensure(n Network) error {
+	if n.managed() {
+		if err := bridge.Ensure(n.bridgeConfig()); err != nil {
+			return fmt.Errorf("network %q: %w", n.Name, err)
+		}
+	}
+	known := n.tableEntry()
+	ok, err := a.table.Holds(known)
+	if err != nil || ok {
+		return err
+	}
+	return a.locked(func() error {
+		// another process may have mended it meanwhile
+		if ok, err := a.table.Holds(known); err != nil || ok {
+			return err
+		}
+		return a.replaceTable()
+	})
+}
+
+// replaceTable makes the nft table anew from what is on record. The caller
+// holds the lock.
+func (a *Attacher) replaceTable() error {
+	nets, err := a.ownNetworks()
+	if err != nil {
+		return err
+	}
+	var known []nft.Network
+	for _, n := range nets {
+		if n.managed() {
+			known = append(known, n.tableEntry())
+		}
+	}
+	all, err := a.intents()
+	if err != nil {
+		a.log.Warn("some attachments are unreadable, their ports stay closed", "error", err)
+	}
+	var ports []nft.Element
+	for _, in := range all {
+		for _, e := range in.elements() {
+			if slices.ContainsFunc(ports, e.Clashes) {
+				a.log.Warn("port is on record twice", "port", e.HostPort, "sandbox", e.Owner)
+				continue
+			}
+			ports = append(ports, e)
+		}
+	}
+	return a.table.Replace(known, ports)
+}
+
+// bridgeConfig is the host's side of n.
+func (n Network) bridgeConfig() bridge.Config {
+	c := bridge.Config{Name: n.Interface, Isolated: n.Internal}
+	c.MTU, _ = n.option("mtu", 0xffff)
+	for _, s := range n.Subnets {
+		if s.Gateway.IsValid() {
+			c.Addresses = append(c.Addresses, netip.PrefixFrom(s.Gateway, s.Subnet.Bits()))
+		}
+	}
+	return c
+}
+
+// tableEntry is what the nft table knows of n; nothing for networks that are not
+// davit's own bridges.
+func (n Network) tableEntry() nft.Network {
+	if !n.managed() {
+		return nft.Network{}
+	}
+	return nft.Network{Bridge: n.Interface, Subnets: n.prefixes(), Internal: n.Internal}
+}
+
+// elements are the published ports of a complete attachment.
+func (in *intent) elements() []nft.Element {
+	if !in.TablePorts || in.Result == nil || len(in.Result.Interfaces) == 0 {
+		return nil
+	}
+	var to4, to6 netip.Addr
+	for _, ip := range in.Result.Interfaces[0].IPs {
+		switch addr := ip.Addr(); {
+		case addr.Is4() && !to4.IsValid():
+			to4 = addr
+		case addr.Is6() && !to6.IsValid():
+			to6 = addr
+		}
+	}
+	var out []nft.Element
+	for _, p := range in.Ports {
+		for _, to := range []netip.Addr{to4, to6} {
+			if !to.IsValid() || !p.wants(to) {
+				continue
+			}
+			e := nft.Element{Owner: in.ID, Protocol: p.Protocol, HostPort: p.HostPort, To: netip.AddrPortFrom(to, p.ContainerPort)}
+			if p.HostIP.IsValid() && !p.HostIP.IsUnspecified() {
+				e.HostIP = p.HostIP
+			}
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -1,0 +1,116 @@
+package netw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/netw/netns"
+	"github.com/davit-containers/davit/netw/nft"
+)
+
+// undoing says what an undo may rely on.
+type undoing struct {
+	netns  string // path of the namespace; empty if it is gone
+	pinDir string // folder of pins to remove on the way
+}
+
+// Detach undoes an attachment: withdraws its ports, calls DEL for every network
+// in reverse order with the configuration that ADD had, and removes the record.
+// Of r it needs ID and Dir; Netns, PinDir and NetnsGone say what there still is
+// of the namespace. It works alike after an Attach that was killed anywhere.
+//
+// It is idempotent; an attachment that is not on record is success. Every step
+// is tried, the errors are joined, and the record stays until all of them
+// worked, so that Detach can be repeated. With PinDir the pins are removed
+// even when steps fail.
+func (a *Attacher) Detach(ctx context.Context, r Request) error {
+	if err := r.checkTarget(); err != nil {
+		return err
+	}
+	in, err := readIntent(r.Dir)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return errors.Join(a.forget(&intent{ID: r.ID, dir: r.Dir}), unpin(r.PinDir))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("detaching %q: %w", r.ID, err), unpin(r.PinDir))
+	}
+	if in.ID != r.ID {
+		return fmt.Errorf("detaching %q: %s holds the attachment of %q: %w", r.ID, r.Dir, in.ID, errdefs.ErrInvalidArgument)
+	}
+	u := undoing{netns: r.Netns, pinDir: r.PinDir}
+	if u.netns == "" {
+		u.netns = in.Netns
+	}
+	if r.NetnsGone || !isNetns(u.netns) {
+		u.netns = ""
+	}
+	return a.undo(ctx, in, u)
+}
+
+// isNetns reports whether path can still be entered. The path of a process's
+// namespace may belong to another process by now, so only pins are trusted.
+func isNetns(path string) bool {
+	ok, err := netns.Pin(path)
+	return ok && err == nil
+}
+
+// undo carries out all steps, joins their errors, and removes the record if
+// there were none. Networks that need the namespace come first, then the pins
+// go, then davit's own bridges: the kernel removes the interfaces with the
+// namespace, in the background, faster than the plugin would.
+func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
+	var errs []error
+	if in.TablePorts {
+		errs = append(errs, a.withdraw(in.ID))
+	}
+	early := func(j join) bool { return u.pinDir == "" || !j.Managed }
+	errs = append(errs, a.leave(ctx, in, u.netns, early))
+	if u.pinDir != "" {
+		errs = append(errs, unpin(u.pinDir))
+		errs = append(errs, a.leave(ctx, in, "", func(j join) bool { return !early(j) }))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detaching %q: %w", in.ID, err)
+	}
+	return a.forget(in)
+}
+
+// leave calls DEL, in reverse order, for the networks that are selected.
+func (a *Attacher) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
+	var errs []error
+	for i := len(in.Joins) - 1; i >= 0; i-- {
+		j := in.Joins[i]
+		if !selected(j) {
+			continue
+		}
+		list, err := libcni.NetworkConfFromBytes(j.Conflist)
+		if err == nil {
+			err = a.cni.DelNetworkList(ctx, list, in.runtimeConf(j, path))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("leaving network %q: %w", j.Network, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withdraw removes the published ports of a sandbox from the table.
+func (a *Attacher) withdraw(id string) error {
+	return a.locked(func() error {
+		return a.table.Remove(func(e nft.Element) bool { return e.Owner == id })
+	})
+}
+
+func unpin(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if _, err := os.Lstat(dir); err != nil && os.IsNotExist(err) {
+		return nil
+	}
+	return netns.Remove(dir)
+}

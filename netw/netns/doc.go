@@ -1,0 +1,10 @@
+// Package netns makes, pins, enters and removes the namespaces of a sandbox.
+//
+// A namespace is pinned by bind mounting its /proc file: it then lives without
+// any process in it, which is why a sandbox needs no pause process. Pins of one
+// sandbox share a folder and are named by kind: net, ipc, uts.
+//
+// Namespaces belong to threads. Every function here that changes the namespace
+// of its thread does so on a goroutine of its own, locked to its thread and
+// ended with it, so that no other goroutine ever runs in the wrong namespace.
+package netns
