@@ -92,6 +92,7 @@ type access struct {
 	registry Registry
 	platform Platform
 	temp     string // where blobs are kept meanwhile
+	trusted  bool   // made by the caller: no signature policy
 }
 
 // systemContext puts the settings of the store and of one transfer in the
@@ -184,7 +185,7 @@ func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext
 
 // acceptAll is the policy of transfers out of the store, and of what the caller
 // made a moment ago: the policy is about what comes in.
-func acceptAll() (*signature.PolicyContext, error) {
+func acceptAll(*types.SystemContext) (*signature.PolicyContext, error) {
 	ctx, err := signature.NewPolicyContext(&signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}})
 	if err != nil {
 		return nil, fmt.Errorf("making a signature policy: %w", err)

@@ -1,0 +1,181 @@
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/storage"
+)
+
+// orphanAge is how old a layer that no image has must be before a prune takes
+// it. A pull that is under way has such layers, and one that was cancelled and
+// is tried again uses them.
+const orphanAge = 24 * time.Hour
+
+// PruneOptions say which images to prune.
+type PruneOptions struct {
+	// All takes every image that no container uses; else only those without a
+	// name.
+	All bool
+	// Keep, if set, spares the images for which it answers true.
+	Keep func(Image) bool
+	// DryRun only says what would go.
+	DryRun bool
+}
+
+// Pruned is what a prune did.
+type Pruned struct {
+	Images    []Image `json:"images"`    // those that went
+	Reclaimed int64   `json:"reclaimed"` // bytes, as recorded
+}
+
+// Prune removes images that nothing uses, and what interrupted pulls have left
+// behind. It goes on after an image that it cannot remove, and joins the errors.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
+	before, err := s.Usage(ctx)
+	if err != nil {
+		return Pruned{}, err
+	}
+	var (
+		out  Pruned
+		errs []error
+		done = map[string]bool{}
+	)
+	// Removing an image may leave another one without images on top of it.
+	for more := true; more; {
+		more = false
+		list, err := s.List(ctx, ListOptions{})
+		if len(list) == 0 && err != nil {
+			return out, err
+		}
+		for _, im := range list {
+			if done[im.ID] || im.ReadOnly || !im.Dangling() && !o.All || o.Keep != nil && o.Keep(im) {
+				continue
+			}
+			done[im.ID] = true
+			gone, err := s.pruneOne(ctx, im, o.DryRun)
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if gone {
+				out.Images = append(out.Images, im)
+				more = !o.DryRun
+			}
+		}
+	}
+	if o.DryRun {
+		for _, im := range out.Images {
+			out.Reclaimed += uniqueOf(before, im.ID)
+		}
+		return out, errors.Join(errs...)
+	}
+	after, err := s.Usage(ctx)
+	errs = append(errs, err)
+	out.Reclaimed = max(before.Size-after.Size, 0)
+	orphans, err := s.pruneLayers(time.Now().Add(-orphanAge))
+	out.Reclaimed += orphans
+	sweepTemp(filepath.Join(s.storage.GraphRoot(), "tmp"), time.Now().Add(-staleTemp))
+	return out, errors.Join(append(errs, err)...)
+}
+
+// pruneOne removes an image that no container uses, and says whether it did.
+func (c *core) pruneOne(ctx context.Context, im Image, dryRun bool) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if dryRun {
+		users, err := c.users(im.ID)
+		return err == nil && len(users) == 0, err
+	}
+	err := c.deleteImage(im.ID, im.ID)
+	var inUse *InUseError
+	if errors.As(err, &inUse) || errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func uniqueOf(u Usage, id string) int64 {
+	for _, im := range u.Images {
+		if im.ID == id {
+			return im.Unique
+		}
+	}
+	return 0
+}
+
+// pruneLayers removes the layers made before a time that neither an image nor a
+// container has, and returns their bytes.
+func (c *core) pruneLayers(before time.Time) (int64, error) {
+	layers, err := c.storage.Layers()
+	if err != nil {
+		return 0, fmt.Errorf("reading layers: %w", err)
+	}
+	images, err := c.storage.Images()
+	if err != nil {
+		return 0, fmt.Errorf("reading images: %w", err)
+	}
+	containers, err := c.storage.Containers()
+	if err != nil {
+		return 0, fmt.Errorf("reading storage containers: %w", err)
+	}
+	t, used := newTally(layers), map[string]bool{}
+	keep := func(l *storage.Layer) { used[l.ID] = true }
+	for i := range images {
+		t.below(images[i].TopLayer, keep)
+		for _, top := range images[i].MappedTopLayers {
+			t.below(top, keep)
+		}
+	}
+	for i := range containers {
+		t.below(containers[i].LayerID, keep)
+	}
+	for _, l := range t.layers {
+		if l.ReadOnly || l.MountCount > 0 || !l.Created.Before(before) {
+			t.below(l.ID, keep) // it, and what it lies on
+		}
+	}
+	var (
+		freed int64
+		errs  []error
+	)
+	for _, l := range topDown(t, used) {
+		if err := c.storage.DeleteLayer(l.ID); err != nil {
+			errs = append(errs, fmt.Errorf("removing layer %s: %w", l.ID, err))
+			continue
+		}
+		freed += max(l.UncompressedSize, 0)
+	}
+	return freed, errors.Join(errs...)
+}
+
+// topDown are the layers that are not used, each before the one it lies on.
+func topDown(t *tally, used map[string]bool) []*storage.Layer {
+	children := map[string]int{}
+	for _, l := range t.layers {
+		children[l.Parent]++
+	}
+	var out, next []*storage.Layer
+	for _, l := range t.layers {
+		if !used[l.ID] && children[l.ID] == 0 {
+			next = append(next, l)
+		}
+	}
+	for len(next) > 0 {
+		l := next[0]
+		next = next[1:]
+		out = append(out, l)
+		p := t.layers[l.Parent]
+		if p == nil {
+			continue
+		}
+		if children[p.ID]--; children[p.ID] == 0 && !used[p.ID] {
+			next = append(next, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,150 @@
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/storage"
+)
+
+// RemoveOptions say how far a removal goes.
+type RemoveOptions struct {
+	// Force removes an image with all its names, whichever of them was given.
+	// It does not help against containers: their owner removes them first.
+	Force bool
+	// KeepParents leaves the images without a name that only this one was
+	// built on.
+	KeepParents bool
+}
+
+// Removed is what a removal did.
+type Removed struct {
+	Untagged []string `json:"untagged"` // names
+	Deleted  []string `json:"deleted"`  // images' IDs, the one asked for first
+}
+
+// Remove takes away a name, and the image with it if that was the last one. An
+// image that is given by its ID or digest goes with its one name; with several
+// it stays and ErrFailedPrecondition is returned, unless forced. It returns
+// ErrNotFound, and *InUseError while a container has the image.
+func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Removed, error) {
+	im, name, err := s.find(ctx, ref)
+	if err != nil {
+		return Removed{}, err
+	}
+	if im.ReadOnly {
+		return Removed{}, fmt.Errorf("image %q: it is in a read-only store: %w", ref, errdefs.ErrFailedPrecondition)
+	}
+	byName := slices.Contains(im.Names, name)
+	if len(im.Names) > 1 && !o.Force {
+		if !byName {
+			return Removed{}, fmt.Errorf("image %q has several names (%s): remove them by name, or all by force: %w", ref, strings.Join(im.Names, ", "), errdefs.ErrFailedPrecondition)
+		}
+		if err := s.storage.RemoveNames(im.ID, []string{name}); err != nil {
+			return Removed{}, fmt.Errorf("removing the name %q: %w", name, err)
+		}
+		return Removed{Untagged: []string{name}}, nil
+	}
+	out := Removed{Untagged: im.Names}
+	before, err := s.parents()
+	if err != nil {
+		return Removed{}, err
+	}
+	if err := s.deleteImage(im.ID, ref); err != nil {
+		return Removed{}, err
+	}
+	out.Deleted = []string{im.ID}
+	if o.KeepParents {
+		return out, nil
+	}
+	more, err := s.removeOrphans(ctx, before)
+	out.Deleted = append(out.Deleted, more...)
+	return out, err
+}
+
+// deleteImage deletes an image and the layers that nothing else has.
+func (c *core) deleteImage(id, ref string) error {
+	users, err := c.users(id)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return &InUseError{Image: ref, Containers: users}
+	}
+	_, err = c.storage.DeleteImage(id, true)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrImageUsedByContainer): // since a moment ago
+		if users, uerr := c.users(id); uerr == nil && len(users) > 0 {
+			return &InUseError{Image: ref, Containers: users}
+		}
+		return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
+	case errors.Is(err, storage.ErrImageUnknown):
+		return notFound(ref)
+	}
+	return fmt.Errorf("removing image %q: %w", ref, err)
+}
+
+// users are the storage containers that have the image, sorted.
+func (c *core) users(id string) ([]string, error) {
+	all, err := c.storage.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("reading storage containers: %w", err)
+	}
+	var out []string
+	for i := range all {
+		if all[i].ImageID == id {
+			out = append(out, all[i].ID)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// parents are the IDs of the intermediate images.
+func (c *core) parents() (map[string]bool, error) {
+	stored, err := c.storage.Images()
+	if err != nil {
+		return nil, fmt.Errorf("reading images: %w", err)
+	}
+	return c.intermediates(stored)
+}
+
+// removeOrphans removes the images that were intermediate before and are not
+// any more: nothing is built on them now. It returns their IDs.
+func (c *core) removeOrphans(ctx context.Context, before map[string]bool) ([]string, error) {
+	var removed []string
+	for len(before) > 0 {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		after, err := c.parents()
+		if err != nil {
+			return removed, err
+		}
+		found := false
+		for id := range before {
+			if after[id] {
+				continue
+			}
+			delete(before, id)
+			im, err := c.byID(id)
+			if err != nil || im == nil || im.ReadOnly || len(im.Names) > 0 {
+				continue
+			}
+			if err := c.deleteImage(id, id); err != nil {
+				continue // in use: it stays
+			}
+			removed, found = append(removed, id), true
+		}
+		if !found {
+			return removed, nil
+		}
+	}
+	return removed, nil
+}
