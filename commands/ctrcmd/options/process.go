@@ -1,0 +1,98 @@
+package options
+
+import (
+	"path"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// Process is what runs in a container.
+type Process struct {
+	Env, EnvFiles []string
+	WorkDir       string
+	User          string
+	Groups        []string
+	Entrypoint    string
+	Umask         string
+	Init          bool
+	TTY           bool
+	Interactive   bool
+	Timezone      string
+
+	entrypointSet func() bool
+}
+
+// Flags adds the flags of the group.
+func (o *Process) Flags(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value (repeatable)")
+	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `file`, one a line (repeatable)")
+	fs.StringVarP(&o.WorkDir, "workdir", "w", "", "working `directory` in the container")
+	fs.StringVarP(&o.User, "user", "u", "", "`user[:group]` to run as, names or numbers")
+	fs.StringSliceVar(&o.Groups, "group-add", nil, "further `group` (repeatable)")
+	fs.StringVar(&o.Entrypoint, "entrypoint", "", "`command` in place of the image's entrypoint: a string, or a JSON array; \"\" for none")
+	fs.StringVar(&o.Umask, "umask", "", "octal file mode creation `mask` (default 0022)")
+	fs.BoolVar(&o.Init, "init", false, "run an init process as PID 1, which reaps and forwards signals")
+	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the process a terminal")
+	fs.BoolVarP(&o.Interactive, "interactive", "i", false, "keep standard input open")
+	fs.StringVar(&o.Timezone, "timezone", "", "time `zone`, such as Europe/Berlin, or local for the host's")
+	flag := fs.Lookup("entrypoint")
+	o.entrypointSet = func() bool { return flag.Changed }
+}
+
+// Fill fills in what runs; command are the words behind the image.
+func (o *Process) Fill(h Host, c *ctr.Config, command []string) error {
+	p := &c.Process
+	var err error
+	if p.Env, err = h.Env(append(append([]string{}, h.Config.Containers.Env...), o.Env...), o.EnvFiles); err != nil {
+		return err
+	}
+	if o.entrypointSet != nil && o.entrypointSet() {
+		if p.Entrypoint, err = spec.ParseEntrypoint(o.Entrypoint); err != nil {
+			return flagError("entrypoint", err)
+		}
+	}
+	if o.WorkDir != "" && !path.IsAbs(o.WorkDir) {
+		return cli.Usagef("--workdir: %q is not an absolute path", o.WorkDir)
+	}
+	if o.User != "" {
+		if _, err := spec.ParseUser(o.User); err != nil {
+			return flagError("user", err)
+		}
+	}
+	if o.Umask != "" {
+		if _, err := spec.ParseUmask(o.Umask); err != nil {
+			return flagError("umask", err)
+		}
+	}
+	p.Command, p.WorkingDir, p.User, p.Groups, p.Umask = command, o.WorkDir, o.User, o.Groups, o.Umask
+	p.Terminal, p.Stdin, p.StdinOnce = o.TTY, o.Interactive, o.Interactive
+	c.Init = o.Init
+	return o.timezone(h, c)
+}
+
+// timezone mounts the host's description of a time zone.
+func (o *Process) timezone(h Host, c *ctr.Config) error {
+	var file string
+	switch {
+	case o.Timezone == "":
+		return nil
+	case o.Timezone == "local":
+		file = "/etc/localtime"
+	case !filepath.IsLocal(o.Timezone):
+		return cli.Usagef("--timezone: %q is not a time zone such as Europe/Berlin", o.Timezone)
+	default:
+		file = filepath.Join("/usr/share/zoneinfo", o.Timezone)
+	}
+	if st, err := h.Stat(file); err != nil || st.IsDir() {
+		return cli.Usagef("--timezone: the host has no time zone %q (looked for %s)", o.Timezone, file)
+	}
+	c.Mounts = append(c.Mounts, spec.Mount{
+		Type: spec.MountBind, Source: file, Destination: "/etc/localtime", Options: []string{"rbind", "ro"},
+	})
+	return nil
+}
