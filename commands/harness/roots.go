@@ -89,14 +89,18 @@ func (r Roots) NetworkTag() string {
 
 // Remove unmounts what is still mounted below the roots and deletes them. It
 // is what a test calls after its leak check; it ends no processes.
-func (r Roots) Remove() error {
+func (r Roots) Remove() error { return RemoveTree(r.Dir) }
+
+// RemoveTree deletes a folder after unmounting all that is mounted in it. What
+// cannot be unmounted stays, with the folder.
+func RemoveTree(dir string) error {
 	data, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return fmt.Errorf("reading the mount table: %w", err)
 	}
 	var below []string
 	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], r.Dir+"/") {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
 			below = append(below, f[1])
 		}
 	}
@@ -108,7 +112,7 @@ func (r Roots) Remove() error {
 		}
 	}
 	if len(errs) == 0 {
-		errs = append(errs, os.RemoveAll(r.Dir))
+		errs = append(errs, os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }
