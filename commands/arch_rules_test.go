@@ -179,12 +179,23 @@ func checkArrows(s *sources) []violation {
 			if !ours || to == "ctr/record" || to == f.dir || f.test && within(to, testImports(f.dir)) {
 				continue
 			}
-			if !within(to, allowed[f.dir]) {
+			if !within(to, arrowsOf(f.dir, allowed)) {
 				out = append(out, violation{f.dir + " → " + to, f.path + " imports it; no such arrow in the design"})
 			}
 		}
 	}
 	return out
+}
+
+// arrowsOf looks a folder up, or the command package that it is part of.
+func arrowsOf(dir string, allowed map[string][]string) []string {
+	if places, ok := allowed[dir]; ok {
+		return places
+	}
+	if parent := path.Dir(dir); strings.HasSuffix(parent, "cmd") && parent != "cmd" {
+		return allowed[parent]
+	}
+	return nil
 }
 
 // testImports are the arrows of tests beyond those of their package: the

@@ -16,21 +16,26 @@ const module = "github.com/davit-containers/davit/"
 // "rule: where", as a violation prints it. One that no longer occurs fails the
 // test too.
 func exceptions() map[string]string {
-	return map[string]string{}
+	return map[string]string{
+		"package variable: commands version": "the linker sets it: -X …/commands.version",
+	}
 }
 
 // arrows says which packages of ours a package may import. A trailing /* stands
-// for every folder below; anyone may import ctr/record.
+// for every folder below; anyone may import ctr/record; what is below a command
+// package is held to its arrows. Beyond the design: main names the streams that
+// it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
+// its own namespaces, by the leaves that know how (ctr/cgroup, netw/netns).
 func arrows() map[string][]string {
 	domain := []string{"commands/cli", "pod", "pod/*", "ctr", "ctr/spec", "ctr/events", "ctr/volume", "img", "netw"}
 	m := map[string][]string{
-		"cmd/davit":       {"commands"},
+		"cmd/davit":       {"commands", "commands/cli"},
 		"cmd/davit-demo":  {"commands/harness"},
 		"cmd/davit-bench": {"commands/harness"},
 		"commands":        {"commands/*"},
 		"commands/cli":    {"pod", "ctr", "img", "netw"},
 		"criadapter":      {"pod", "ctr", "ctr/spec", "img", "netw"},
-		"pod":             {"pod/*", "ctr", "ctr/spec", "netw"},
+		"pod":             {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "netw", "netw/netns"},
 		"pod/kube":        {"pod", "ctr", "img", "ctr/volume"},
 		"pod/health":      {"ctr"},
 		"ctr":             {"ctr/*", "img"},
@@ -38,9 +43,10 @@ func arrows() map[string][]string {
 		"netw":            {"netw/*"},
 	}
 	for _, group := range []string{"pod", "ctr", "img", "net", "vol", "kube", "sys"} {
-		m["commands/"+group+"cmd"] = domain
+		dir := "commands/" + group + "cmd"
+		m[dir] = append(slices.Clone(domain), dir+"/*")
 	}
-	m["commands/syscmd"] = append(slices.Clone(domain), "criadapter")
+	m["commands/syscmd"] = append(m["commands/syscmd"], "criadapter")
 	return m
 }
 
@@ -91,11 +97,10 @@ func TestArchitecture(t *testing.T) {
 	for _, r := range rules() {
 		for _, v := range r.check(tree) {
 			key := r.name + ": " + v.where
-			if known[key] != "" {
-				met[key] = true
-				continue
+			if known[key] == "" && !met[key] {
+				t.Errorf("%s: %s", key, v.what)
 			}
-			t.Errorf("%s: %s", key, v.what)
+			met[key] = true
 		}
 	}
 	for key := range known {
