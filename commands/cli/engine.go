@@ -8,6 +8,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
+	"github.com/davit-containers/davit/netw"
 )
 
 // Part is a part of the engine that a command needs.
@@ -24,7 +25,8 @@ const (
 
 // Engine is the engine as a command sees it. A part is nil until it is opened.
 type Engine struct {
-	Images *img.Store
+	Images   *img.Store
+	Networks *netw.Attacher
 
 	settled Settled
 	booted  bool
@@ -54,6 +56,8 @@ func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 		switch p {
 		case Images:
 			_, err = e.openImages(ctx)
+		case Networks:
+			err = e.openNetworks()
 		}
 		if err != nil {
 			return err
@@ -84,6 +88,18 @@ func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
 	return store, nil
 }
 
+func (e *Engine) openNetworks() error {
+	if e.Networks != nil {
+		return nil
+	}
+	networks, err := netw.New(e.settled.networks())
+	if err != nil {
+		return err
+	}
+	e.Networks = networks
+	return nil
+}
+
 func (s Settled) paths() record.Paths {
 	return record.Paths{Root: s.Config.Root, RunRoot: s.Config.RunRoot}
 }
@@ -107,4 +123,13 @@ func (s Settled) images() img.Config {
 		cfg.Root, cfg.RunRoot = c.Root, c.RunRoot
 	}
 	return cfg
+}
+
+func (s Settled) networks() netw.Config {
+	n := s.Config.Network
+	return netw.Config{
+		Root: s.Config.Root, RunRoot: s.Config.RunRoot, ConfDir: n.CNIDir, PluginDirs: n.PluginDirs,
+		Default: n.Default, Bridge: n.Bridge, Subnet: n.Subnet, Subnet6: n.Subnet6,
+		DefaultRoots: s.Config.DefaultRoots(), Log: s.Log,
+	}
 }

@@ -121,3 +121,8 @@ func (e *Env) OnTakeSignals(f func()) { e.signals = f }
 
 // Close closes what the invocation opened.
 func (e *Env) Close() error { return e.engine.Close() }
+
+// ConfigFiles are the files that the configuration was read from.
+func (e *Env) ConfigFiles() []string {
+	return Files(Sources{File: DefaultConfigFile, Environ: e.Environ, Flags: e.Flags})
+}

@@ -95,6 +95,15 @@ type SignalError struct{ Signal syscall.Signal }
 // Error implements error.
 func (e *SignalError) Error() string { return "ended by " + e.Signal.String() }
 
+// Cause adds what ended ctx to an error that came of it, so that Code tells the
+// signal.
+func Cause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && errors.Is(err, context.Canceled) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
 // Code is the exit code for err. It is the one table: nil 0; what an ExitError
 // says; what an error with a method ExitCode() int says (126 and 127 of the
 // container's program); 128 + n when a signal ended the work; everything else
@@ -136,6 +145,15 @@ func RemoveCode(err error) int {
 		return CodeInUse
 	}
 	return Code(err)
+}
+
+// ExistsError is what the exists verbs return for the error of a look-up: nothing
+// when it found the thing, a silent 1 when there is none.
+func ExistsError(err error) error {
+	if errdefs.IsNotFound(err) {
+		return &ExitError{Code: CodeAbsent}
+	}
+	return err
 }
 
 // silent says whether nothing is to be printed for err: the code is the answer,

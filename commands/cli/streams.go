@@ -58,6 +58,19 @@ func Width(stream any) int {
 	return w
 }
 
+// Height is the number of lines of the terminal behind stream, 0 if it is none.
+func Height(stream any) int {
+	fd, ok := FD(stream)
+	if !ok {
+		return 0
+	}
+	_, h, err := term.GetSize(fd)
+	if err != nil {
+		return 0
+	}
+	return h
+}
+
 // Fancy says whether progress bars and colours may be written to stream: it is a
 // terminal, and neither NO_COLOR nor TERM=dumb asks for plain text.
 func (e *Env) Fancy(stream any) bool {

@@ -1,0 +1,3 @@
+// Package imgcmd holds the verbs about local images: pull, images, rmi, tag,
+// untag, save, load, import, and those below image.
+package imgcmd

@@ -1,0 +1,120 @@
+package imgcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/img"
+)
+
+// removeOptions are the flags of rmi.
+type removeOptions struct {
+	All     bool
+	Force   bool
+	Ignore  bool
+	NoPrune bool
+}
+
+func newRemove(env *cli.Env, use string, aliases ...string) *cobra.Command {
+	var o removeOptions
+	cmd := &cobra.Command{
+		Use:     use,
+		Aliases: aliases,
+		Short:   "Remove images",
+		Long: "Remove names of images, and an image with its last name. An image that a container\n" +
+			"was made of stays. The exit code is 1 if an image is absent, 2 if one is in use.",
+		Example: "  davit rmi docker.io/library/alpine\n" +
+			"  davit rmi --force 3f57d9401f8d\n" +
+			"  davit rmi --all",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.parse(args); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), env, args)
+		},
+		ValidArgsFunction: imageNames(env),
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.All, "all", "a", false, "remove every image")
+	fs.BoolVarP(&o.Force, "force", "f", false, "remove an image with all its names; an absent one is no error")
+	fs.BoolVarP(&o.Ignore, "ignore", "i", false, "an absent image is no error")
+	fs.BoolVar(&o.NoPrune, "no-prune", false, "keep the nameless images that it was built on")
+	return cmd
+}
+
+func (o removeOptions) parse(args []string) error {
+	switch {
+	case o.All && len(args) > 0:
+		return cli.Usagef("--all takes no names")
+	case !o.All && len(args) == 0:
+		return cli.Usagef("an image is missing").Hintf("name one, or use --all")
+	}
+	return nil
+}
+
+func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) error {
+	e, err := env.Engine(ctx, cli.Images)
+	if err != nil {
+		return err
+	}
+	force := o.Force
+	if o.All {
+		images, err := e.Images.List(ctx, img.ListOptions{})
+		if err != nil && len(images) == 0 {
+			return err
+		}
+		for _, im := range images {
+			if !im.ReadOnly {
+				refs = append(refs, im.ID)
+			}
+		}
+		force = true
+	}
+	return env.Each(refs, cli.RemoveCode, func(ref string) error {
+		removed, err := e.Images.Remove(ctx, ref, img.RemoveOptions{Force: force, KeepParents: o.NoPrune})
+		if errdefs.IsNotFound(err) && (o.Ignore || o.Force || o.All) {
+			return nil
+		}
+		if err != nil {
+			return removeHint(ref, err)
+		}
+		return writeRemoved(env.Out, removed)
+	})
+}
+
+func writeRemoved(w io.Writer, r img.Removed) error {
+	var b strings.Builder
+	for _, name := range r.Untagged {
+		fmt.Fprintf(&b, "Untagged: %s\n", name)
+	}
+	for _, id := range r.Deleted {
+		fmt.Fprintf(&b, "Deleted: %s\n", id)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// removeHint says what to do about an image that cannot be removed.
+func removeHint(ref string, err error) error {
+	var inUse *img.InUseError
+	switch {
+	case errors.As(err, &inUse) && len(inUse.Containers) > 0:
+		short := make([]string, len(inUse.Containers))
+		for i, id := range inUse.Containers {
+			short[i] = cli.ShortID(id, false)
+		}
+		return cli.WithHint(err, "davit rm %s", strings.Join(short, " "))
+	case errdefs.IsNotFound(err):
+		return cli.WithHint(err, "davit images lists what is here")
+	case errdefs.IsFailedPrecondition(err):
+		return cli.WithHint(err, "davit rmi --force %s removes it with all its names", ref)
+	}
+	return err
+}

@@ -1,0 +1,63 @@
+package netcmd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/containerd/errdefs"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/netw"
+)
+
+// Commands is network with its verbs.
+func Commands(env *cli.Env) []*cobra.Command {
+	return cli.InGroup(cli.GroupNetwork, cli.Parent(&cobra.Command{
+		Use:   "network",
+		Short: "Work with networks",
+		Long: "Work with the networks that pods are attached to: the built-in one, those made here,\n" +
+			"and the host's in /etc/cni/net.d.",
+		Example: "  davit network create --subnet 10.90.0.0/24 backend\n  davit network ls",
+	}, newList(env), newInspect(env), newExists(env)))
+}
+
+// networkNames completes the names of networks that keep accepts; nil accepts
+// all.
+func networkNames(env *cli.Env, keep func(netw.Network) bool) cobra.CompletionFunc {
+	return cli.Names(func(ctx context.Context) ([]string, error) {
+		e, err := env.Engine(ctx, cli.Networks)
+		if err != nil {
+			return nil, err
+		}
+		all, err := e.Networks.Networks(ctx)
+		if err != nil && len(all) == 0 {
+			return nil, err
+		}
+		var names []string
+		for _, n := range all {
+			if keep == nil || keep(n) {
+				names = append(names, n.Name)
+			}
+		}
+		return names, nil
+	})
+}
+
+// made says whether a network is one that davit network create made.
+func made(n netw.Network) bool { return n.Origin == netw.OriginUser }
+
+// networkID is what stands for an ID: networks are known by their names.
+func networkID(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+// absent adds where to look to the error of a network that is not there.
+func absent(err error) error {
+	if errdefs.IsNotFound(err) {
+		return cli.WithHint(err, "davit network ls lists the networks")
+	}
+	return err
+}

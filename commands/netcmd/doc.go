@@ -1,0 +1,2 @@
+// Package netcmd holds the verbs below network.
+package netcmd

@@ -1,0 +1,21 @@
+package commands
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/commands/imgcmd"
+	"github.com/davit-containers/davit/commands/netcmd"
+	"github.com/davit-containers/davit/commands/syscmd"
+)
+
+// verbs are the top-level commands of all packages, in the order of the help.
+func verbs(env *cli.Env) []*cobra.Command {
+	return slices.Concat(
+		imgcmd.Commands(env),
+		netcmd.Commands(env),
+		syscmd.Commands(env),
+	)
+}
