@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,7 +47,7 @@ func ensureBoot(p Paths, bootFile string) (bool, error) {
 		return false, err
 	}
 	path := p.RunRoot + "/" + bootIDName
-	if have, err := readFile(path); err == nil && string(have) == string(boot) {
+	if have, err := readFile(path); err == nil && bytes.Equal(bytes.TrimSpace(have), bytes.TrimSpace(boot)) {
 		return false, nil
 	}
 	lock, err := lockRunRoot(p.RunRoot)
@@ -58,7 +59,7 @@ func ensureBoot(p Paths, bootFile string) (bool, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if err == nil && string(have) == string(boot) {
+	if err == nil && bytes.Equal(bytes.TrimSpace(have), bytes.TrimSpace(boot)) {
 		return false, nil
 	}
 	stale := err == nil || exists(p.RunRoot+"/status")

@@ -52,23 +52,12 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	err = l.writeRecord(ctx, m, config, o.Durable)
 	if err == nil {
 		st := statusFile[S]{Version: Version, Number: 1, MountNS: currentMountNS(), Status: s}
-		if err = d.createStatus(ctx, m.ID, st); err == nil {
+		if err = d.writeStatus(m.ID, st); err == nil {
 			return op, nil
 		}
 		err = l.wrap(m.ID, "writing status", err)
 	}
 	return nil, errors.Join(err, op.drop(context.WithoutCancel(ctx)))
-}
-
-// createStatus writes the first status, unless an Update found the record
-// before, and took its status for lost.
-func (d *Dir[C, S]) createStatus(ctx context.Context, id string, st statusFile[S]) error {
-	lock, err := d.l.lockStatus(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer lock.release()
-	return d.writeStatus(id, st)
 }
 
 // createOp makes both folders, and the op file, which has its name only when
@@ -77,6 +66,12 @@ func (d *Dir[C, S]) createStatus(ctx context.Context, id string, st statusFile[S
 // without an op file is nobody's.
 func (l *layout) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := l.makeFolders(); err != nil {
+			return nil, err
+		}
+		window, err = open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +86,7 @@ func (l *layout) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	if exists(l.rootDir(id)) {
 		return nil, l.existsError(id)
 	}
-	err = os.Mkdir(l.runDir(id), 0o700)
+	err = l.mkdir(l.runDir(id))
 	if errors.Is(err, fs.ErrExist) {
 		return nil, l.existsError(id)
 	}
@@ -130,6 +125,7 @@ func (l *layout) draftOp(id, stage string) (*Op, error) {
 	op.text.Stage = stage
 	err = tryLock(fd, unix.LOCK_EX)
 	if err == nil {
+		op.reserve()
 		err = op.write(op.text)
 	}
 	if err == nil {

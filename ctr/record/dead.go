@@ -1,15 +1,14 @@
 package record
 
 import (
-	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
 // Dead lists the objects whose operation nobody is at work on: one is written
-// and its lock is free, or the record is not whole. Begin each of them and
-// finish or undo [Op.Prior]. The order is stable.
+// and its lock is free, or the record is not whole. Begin each of them,
+// and finish or undo [Op.Prior]; without one somebody else has. Sorted.
 //
 // On the way it puts right what needs no decision: empty run folders of
 // records that are gone are removed, and a record that lost only its claim in
@@ -29,11 +28,10 @@ func (l *layout) dead() ([]string, error) {
 	slices.Sort(kept)
 	var dead, orphans []string
 	for _, id := range running {
-		var st unix.Stat_t
-		written := unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0
+		written := l.opWritten(id)
 		_, record := slices.BinarySearch(kept, id)
 		switch {
-		case written && l.abandoned(id):
+		case written && l.abandoned(id), !written && record && l.stranded(id):
 			dead = append(dead, id)
 		case !written && !record:
 			orphans = append(orphans, id)
@@ -45,7 +43,7 @@ func (l *layout) dead() ([]string, error) {
 		}
 	}
 	if len(orphans) > 0 {
-		dead = append(dead, l.sweep(orphans)...)
+		l.sweep(orphans)
 	}
 	slices.Sort(dead)
 	return dead, nil
@@ -67,31 +65,64 @@ func (l *layout) abandoned(id string) bool {
 	return unix.Fstat(fd, &st) == nil && st.Nlink > 0 && st.Size > 0
 }
 
-// stranded says whether a record that has no run folder is not whole. One
-// whose key nobody has claims it again.
+// stranded says whether a record without an operation is not whole. One that
+// lost its status, and has a key that nobody has, claims it.
 func (l *layout) stranded(id string) bool {
-	if l.loser(id) {
-		return exists(l.rootDir(id)) && !exists(l.opPath(id))
+	if l.half(id, false) || l.loser(id) {
+		// In this order: the durable folder goes before the op file.
+		return !l.opWritten(id) && exists(l.rootDir(id))
+	}
+	if !exists(l.statusPath(id)) {
+		l.reclaim(id)
 	}
 	return false
 }
 
-// sweep removes run folders that have neither a record nor an operation, and
-// returns those that are not empty.
-func (l *layout) sweep(ids []string) []string {
+func (l *layout) opWritten(id string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0
+}
+
+// reclaim claims the key of a record that lost its claim: the object was not
+// acknowledged, or somebody lost the folder of names. It leaves alone what
+// somebody is at work on.
+func (l *layout) reclaim(id string) {
+	m, _, err := l.readMeta(id)
+	if err != nil || m.Key == "" || l.claims(m, m.Key) {
+		return
+	}
+	if l.makeRunDir(id) != nil {
+		return
+	}
+	fd, err := open(l.runDir(id), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return
+	}
+	if tryLock(fd, unix.LOCK_EX) != nil {
+		unix.Close(fd)
+		return
+	}
+	defer unlock(fd)
+	if linked(fd) && l.settled(id) {
+		err = l.claim(ended{}, m) // a NameTakenError is for the next one who looks
+		l.log.Debug("claiming a lost name again", "kind", l.kind, "id", id, "key", m.Key, "err", err)
+	}
+}
+
+// sweep removes run folders that have neither a record nor an operation.
+func (l *layout) sweep(ids []string) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil
+		return
 	}
 	if tryLock(window, unix.LOCK_EX) != nil {
 		unix.Close(window)
-		return nil // a Create is on its way: another time
+		return // a Create is on its way: another time
 	}
 	defer unlock(window)
 	for _, id := range ids {
 		l.sweepOne(id)
 	}
-	return nil
 }
 
 func (l *layout) sweepOne(id string) {
@@ -102,16 +133,14 @@ func (l *layout) sweepOne(id string) {
 			return
 		}
 		defer unlock(fd)
-		var st unix.Stat_t
-		if unix.Fstat(fd, &st) != nil || st.Nlink == 0 || st.Size > 0 {
+		if !linked(fd) || l.opWritten(id) {
 			return
 		}
 	}
 	if exists(l.rootDir(id)) {
 		return
 	}
-	err = errors.Join(removeFile(l.runDir(id)+"/"+opDraft), removeFile(l.opPath(id)), removeDir(l.runDir(id)))
-	if err != nil {
-		l.log.Warn("run folder without a record", "kind", l.kind, "id", id, "err", err)
+	if err := removeTree(l.runDir(id)); err != nil {
+		l.log.Debug("removing a run folder without a record", "kind", l.kind, "id", id, "err", err)
 	}
 }

@@ -3,7 +3,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"syscall"
 	"time"
@@ -106,13 +105,13 @@ func invalidf(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, errdefs.ErrInvalidArgument)...)
 }
 
-func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
-
-// underlying strips a PathError, so that a path is not said twice.
+// underlying is the errno of an error, so that a path is not said twice.
 func underlying(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
 	}
 	return err
 }
+
+func isNotFound(err error) bool { return errors.Is(err, errdefs.ErrNotFound) }

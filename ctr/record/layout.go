@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,6 +33,7 @@ type layout struct {
 	log    *slog.Logger
 	now    func() time.Time
 	fsync  func(fd int) error
+	start  func() uint64 // of this process
 }
 
 func newLayout(o Options) (*layout, error) {
@@ -49,6 +52,10 @@ func newLayout(o Options) (*layout, error) {
 		log:    o.Log,
 		now:    o.Now,
 		fsync:  fsync,
+		start: sync.OnceValue(func() uint64 {
+			start, _ := ProcessStart(os.Getpid())
+			return start
+		}),
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -68,6 +75,9 @@ func (l *layout) statusPath(id string) string { return l.status + "/" + id + jso
 func (l *layout) statusDraft(id string) string {
 	return l.status + "/." + id + draftSuffix
 }
+
+// folders are those that Open makes.
+func (l *layout) folders() []string { return []string{l.root, l.names, l.run, l.status} }
 
 func (l *layout) claimPath(owner Owner, key string) string {
 	sum := sha256.Sum256([]byte(string(owner) + "\x00" + key))

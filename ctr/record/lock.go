@@ -81,6 +81,16 @@ func waitLock(ctx context.Context, fd, how int, notify string) error {
 	}
 }
 
+// ended is a context that has ended: with it a lock is tried once.
+type ended struct{}
+
+var _ context.Context = ended{}
+
+func (ended) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (ended) Done() <-chan struct{}       { return nil }
+func (ended) Err() error                  { return context.Canceled }
+func (ended) Value(any) any               { return nil }
+
 // pauser sleeps until a time is over, ctx ends or its file has events.
 type pauser struct {
 	file *os.File // an inotify instance, nil for none
@@ -93,7 +103,9 @@ func (p pauser) sleep(ctx context.Context, d time.Duration) bool {
 		if err == nil && ctx.Err() == nil {
 			var buf [4096]byte
 			_, err = p.file.Read(buf[:])
-			return err == nil
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				return err == nil
+			}
 		}
 	}
 	t := time.NewTimer(d)

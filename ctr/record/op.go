@@ -14,7 +14,7 @@ import (
 
 // maxText bounds Kind and Stage, so that an op file fits one page: a page is
 // written whole or not at all, whenever the process is killed.
-const maxText = 256
+const maxText = 128
 
 // Op is an operation under way: the object's op file, locked. No other
 // process and no other goroutine has one for the same object until End,
@@ -104,6 +104,13 @@ func (o *Op) write(text opFile) error {
 	return nil
 }
 
+// reserve keeps a page for the text of the next operation, for an object on a
+// full file system to be stopped and removed all the same. A file system that
+// cannot do that goes without.
+func (o *Op) reserve() {
+	_ = unix.Fallocate(o.fd, unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
+}
+
 // End clears the operation and unlocks the object. It may be repeated. On a
 // record that is not whole, half created or half removed, it unlocks only:
 // the operation stays written, for Dead to find.
@@ -118,6 +125,7 @@ func (o *Op) End() error {
 		if err = unix.Ftruncate(o.fd, 0); err != nil {
 			err = o.l.wrap(o.id, "clearing operation", err)
 		}
+		o.reserve()
 	}
 	o.close()
 	return err
@@ -154,14 +162,19 @@ func (l *layout) half(id string, fresh bool) bool {
 // An object that is not there is ErrNotFound. See [Op.Prior] for what a dead
 // owner has left.
 func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
-	return d.l.begin(ctx, id, kind, func(fd int) error {
+	op, err := d.l.begin(id, kind, func(fd int) error {
 		return waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
 	})
+	var busy *BusyError
+	if errors.As(err, &busy) {
+		busy.cause = context.Cause(ctx)
+	}
+	return op, err
 }
 
 // TryBegin is Begin for those who do not wait: a [*BusyError] comes at once.
 func (d *Dir[C, S]) TryBegin(id, kind string) (*Op, error) {
-	return d.l.begin(nil, id, kind, func(fd int) error {
+	return d.l.begin(id, kind, func(fd int) error {
 		// Dead takes the lock for an instant to see whether it can.
 		for pause := pauseMin; ; pause *= 2 {
 			err := tryLock(fd, unix.LOCK_EX)
@@ -173,7 +186,7 @@ func (d *Dir[C, S]) TryBegin(id, kind string) (*Op, error) {
 	})
 }
 
-func (l *layout) begin(ctx context.Context, id, kind string, lock func(fd int) error) (*Op, error) {
+func (l *layout) begin(id, kind string, lock func(fd int) error) (*Op, error) {
 	if err := l.checkID(id); err != nil {
 		return nil, err
 	}
@@ -189,7 +202,7 @@ func (l *layout) begin(ctx context.Context, id, kind string, lock func(fd int) e
 			return nil, err
 		}
 		if err := lock(fd); err != nil {
-			return nil, l.lockError(ctx, id, fd, err)
+			return nil, l.lockError(id, fd, err)
 		}
 		if !linked(fd) {
 			unlock(fd)
@@ -209,21 +222,18 @@ func (l *layout) openOp(id string) (int, error) {
 	if !exists(l.rootDir(id)) {
 		return -1, l.notFound(id)
 	}
-	if err := os.Mkdir(l.runDir(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return -1, l.wrap(id, "making run folder", err)
+	if err := l.makeRunDir(id); err != nil {
+		return -1, err
 	}
 	return open(l.opPath(id), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW)
 }
 
-func (l *layout) lockError(ctx context.Context, id string, fd int, err error) error {
+func (l *layout) lockError(id string, fd int, err error) error {
 	defer unix.Close(fd)
 	if !errors.Is(err, errLocked) {
 		return l.wrap(id, "locking", err)
 	}
 	busy := &BusyError{ID: id}
-	if ctx != nil {
-		busy.cause = context.Cause(ctx)
-	}
 	if text, err := readOpFd(fd, l.opPath(id)); err == nil && text != nil {
 		busy.Holder = text.Holder
 	}
@@ -251,7 +261,7 @@ func (l *layout) begun(id, kind string, fd int) (*Op, error) {
 		_ = unix.Rmdir(l.runDir(id))
 		unlock(fd)
 		return nil, err
-	case l.loser(id):
+	case l.half(id, false) || l.loser(id):
 		o.prior = &Holder{Kind: KindCreate}
 		o.text.Fresh = true
 	}
@@ -259,6 +269,7 @@ func (l *layout) begun(id, kind string, fd int) (*Op, error) {
 	if err := unix.Fstat(fd, &st); err == nil {
 		o.size = int(st.Size)
 	}
+	o.reserve()
 	o.text.Version = Version
 	o.text.Prior = o.prior
 	o.text.Holder = l.holder(kind)
@@ -270,9 +281,7 @@ func (l *layout) begun(id, kind string, fd int) (*Op, error) {
 }
 
 func (l *layout) holder(kind string) Holder {
-	pid := os.Getpid()
-	start, _ := ProcessStart(pid)
-	return Holder{Kind: kind, Pid: pid, PidStart: start, Since: l.now()}
+	return Holder{Kind: kind, Pid: os.Getpid(), PidStart: l.start(), Since: l.now()}
 }
 
 // readOp reads the op file of an object; nil when no operation is written.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
 // Get reads one object, by its full ID and without a lock. What is being
@@ -99,7 +97,7 @@ func (d *Dir[C, S]) load(id string) (Entry[C, S], error) {
 	switch {
 	case stErr == nil:
 	case errors.Is(stErr, fs.ErrNotExist):
-		if !d.l.lost(e.Meta, op) {
+		if !d.l.lost(id, op) {
 			return Entry[C, S]{}, d.l.notFound(id)
 		}
 		e.Lost = true
@@ -127,11 +125,11 @@ func (d *Dir[C, S]) load(id string) (Entry[C, S], error) {
 //     ended, there would have been a status the second time.
 //   - Remove takes config.json away before the status.
 //   - a record that was not whole at a power loss may have lost its key.
-func (l *layout) lost(m Meta, op *opFile) bool {
-	if op != nil && op.Fresh || !exists(l.configPath(m.ID)) {
+func (l *layout) lost(id string, op *opFile) bool {
+	if op != nil && op.Fresh || !exists(l.configPath(id)) {
 		return false
 	}
-	return !l.loser(m.ID)
+	return !l.loser(id)
 }
 
 // loser says whether the record is not whole: it has no configuration, or
@@ -155,11 +153,7 @@ func (l *layout) loser(id string) bool {
 // stray says whether a folder that is no object belongs to nobody either:
 // neither to a Create or a Remove under way nor to a dead one.
 func (l *layout) stray(id string) bool {
-	var st unix.Stat_t
-	if unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0 {
-		return false
-	}
-	return exists(l.rootDir(id)) && l.half(id, false)
+	return l.half(id, false) && !l.opWritten(id) && exists(l.rootDir(id))
 }
 
 // ids lists the durable folders.

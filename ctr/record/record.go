@@ -1,12 +1,15 @@
 package record
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Version is the version of every JSON file that this package writes. Older
@@ -106,11 +109,8 @@ func Open[C, S any](o Options) (*Dir[C, S], error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{l.root, l.names, l.run, l.status} {
-		err := os.MkdirAll(dir, 0o700)
-		if err != nil && !isReadOnly(err) {
-			return nil, &fs.PathError{Op: "making record folder", Path: dir, Err: underlying(err)}
-		}
+	if err := l.makeFolders(); err != nil && !errors.Is(err, unix.EROFS) {
+		return nil, err
 	}
 	return &Dir[C, S]{l: l}, nil
 }
@@ -210,14 +210,20 @@ func (d *Dir[C, S]) freshStatus(id string) statusFile[S] {
 }
 
 func (d *Dir[C, S]) readStatus(id string) (statusFile[S], error) {
-	var st statusFile[S]
 	path := d.l.statusPath(id)
-	data, err := readFile(path)
-	if err != nil {
-		return st, err
+	var last []byte
+	for {
+		var st statusFile[S]
+		data, err := readFile(path)
+		if err != nil {
+			return st, err
+		}
+		err = decode(path, data, &st)
+		if !errors.Is(err, ErrCorrupt) || last != nil && bytes.Equal(data, last) {
+			return st, err
+		}
+		last = data // it may have been read while it was overwritten
 	}
-	err = decode(path, data, &st)
-	return st, err
 }
 
 func (d *Dir[C, S]) writeStatus(id string, st statusFile[S]) error {

@@ -2,10 +2,9 @@ package record
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
-
-	"github.com/containerd/errdefs"
 )
 
 // Resolve finds the object that ref means, among those of the owners (nil is
@@ -60,17 +59,11 @@ func (l *layout) byPrefix(owners []Owner, ref string) ([]string, error) {
 func (l *layout) resolvable(owners []Owner, id string) bool {
 	m, _, err := l.readMeta(id)
 	if err != nil {
-		// Damaged ones can be named, for them to be removed.
-		return errors.Is(err, ErrCorrupt)
+		// What cannot be read can still be named, for Get to say why.
+		return !errors.Is(err, fs.ErrNotExist)
 	}
 	if !slices.Contains(owners, m.Owner) {
 		return false
 	}
-	if exists(l.statusPath(id)) {
-		return true
-	}
-	op, err := l.readOp(id)
-	return err == nil && l.lost(m, op) || exists(l.statusPath(id))
+	return l.settled(id)
 }
-
-func isNotFound(err error) bool { return errdefs.IsNotFound(err) }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -12,42 +13,81 @@ import (
 // lockStatus takes the status lock of an object: a flock on its folder in the
 // run root. Remove holds it too, and the folder's removal is its last step,
 // so whoever gets the lock of a folder that is still linked, and finds a
-// config.json, has an object that stays until the lock is released.
+// config.json, has an object that stays until the lock is released. As for
+// readers, an object that is being created is ErrNotFound.
 func (l *layout) lockStatus(ctx context.Context, id string) (dirLock, error) {
 	if err := l.checkID(id); err != nil {
 		return dirLock{}, err
 	}
-	for {
+	for made := false; ; {
 		lock, err := lockDir(ctx, l.runDir(id))
 		switch {
 		case errors.Is(err, errLocked):
 			return dirLock{}, l.statusBusy(ctx, id)
 		case errors.Is(err, fs.ErrNotExist):
+			if !exists(l.configPath(id)) {
+				return dirLock{}, l.notFound(id)
+			}
 			if err := l.makeRunDir(id); err != nil {
 				return dirLock{}, err
 			}
+			made = true
 			continue
 		case err != nil:
 			return dirLock{}, l.wrap(id, "locking status", err)
 		}
-		if exists(l.configPath(id)) {
+		if l.settled(id) {
 			return lock, nil
 		}
-		_ = unix.Rmdir(l.runDir(id)) // ours if makeRunDir raced a Remove; else not empty
+		if made && !exists(l.configPath(id)) {
+			_ = unix.Rmdir(l.runDir(id)) // a Remove overtook us
+		}
 		lock.release()
 		return dirLock{}, l.notFound(id)
 	}
 }
 
-// makeRunDir makes the folder in the run root of an object that was lost in a
-// reboot.
-func (l *layout) makeRunDir(id string) error {
+// settled says whether the object whose status lock is held is there for its
+// readers.
+func (l *layout) settled(id string) bool {
 	if !exists(l.configPath(id)) {
-		return l.notFound(id)
+		return false
 	}
-	err := os.Mkdir(l.runDir(id), 0o700)
+	if exists(l.statusPath(id)) {
+		return true
+	}
+	op, err := l.readOp(id)
+	return err == nil && l.lost(id, op) || exists(l.statusPath(id))
+}
+
+// makeRunDir makes the run folder of an object that was lost in a reboot. It
+// may be there already.
+func (l *layout) makeRunDir(id string) error {
+	err := l.mkdir(l.runDir(id))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return l.wrap(id, "making run folder", err)
+	}
+	return nil
+}
+
+// mkdir makes an object's folder, and those above it if they are gone: a run
+// root may be emptied while a process has it open.
+func (l *layout) mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := l.makeFolders(); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	return err
+}
+
+func (l *layout) makeFolders() error {
+	for _, dir := range l.folders() {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return &fs.PathError{Op: "making record folder", Path: dir, Err: underlying(err)}
+		}
 	}
 	return nil
 }
@@ -66,6 +106,9 @@ func (l *layout) statusBusy(ctx context.Context, id string) error {
 func (l *layout) replaceStatus(id string, data []byte) error {
 	draft, path := l.statusDraft(id), l.statusPath(id)
 	fd, err := writeDraft(draft, data, unix.O_TRUNC)
+	if errors.Is(err, unix.ENOSPC) {
+		return overwriteStatus(path, data, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -74,4 +117,27 @@ func (l *layout) replaceStatus(id string, data []byte) error {
 		return errors.Join(err, removeFile(draft))
 	}
 	return nil
+}
+
+// overwriteStatus is replaceStatus on a full file system, for what runs there
+// to be stopped all the same: it writes over the pages that the file has, in
+// one write, or returns the error that it is given. The new time tells
+// watchers.
+func overwriteStatus(path string, data []byte, full error) error {
+	const page = 4096
+	fd, err := open(path, unix.O_WRONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return full
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || len(data) > page || st.Size == 0 {
+		return full
+	}
+	data = append(data, bytes.Repeat([]byte{'\n'}, max(0, int(st.Size)-len(data)))...)
+	if _, err := unix.Pwrite(fd, data, 0); err != nil {
+		return full
+	}
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, now, 0)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -13,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollEvery is how often a Watch without inotify says Overflow.
+// pollEvery is how long a Watch without inotify waits before it says Overflow
+// and tries again.
 const pollEvery = 2 * time.Second
 
 // Event says that an object changed. It carries nothing of it: read the
@@ -24,81 +24,125 @@ type Event struct {
 	Overflow bool // any object may have changed or gone: List; ID is ""
 }
 
+// watchMask has IN_ATTRIB for statuses that are overwritten on a full file
+// system, see overwriteStatus.
+const watchMask = unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_ATTRIB |
+	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+
 // Watch reports every change of a status, by any process, from the moment it
 // returns. The channel is closed when ctx ends. Who reads it slowly loses
 // events, and gets an Overflow for them. When the system has no inotify
 // instance to spare, an Overflow comes every two seconds instead of events.
 func (d *Dir[C, S]) Watch(ctx context.Context) (<-chan Event, error) {
-	return d.l.watch(ctx, func() (*os.File, error) {
-		return watchPath(d.l.status, unix.IN_MOVED_TO|unix.IN_DELETE|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
-	})
+	w := watcher{l: d.l, start: watchPath, every: pollEvery, out: make(chan Event, 64)}
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	go w.run(ctx)
+	return w.out, nil
 }
 
-func (l *layout) watch(ctx context.Context, start func() (*os.File, error)) (<-chan Event, error) {
-	f, err := start()
-	if err != nil && !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENOSPC) {
-		return nil, fmt.Errorf("watching %s: %w", l.kind, err)
-	}
-	out := make(chan Event, 64)
-	if err != nil {
-		l.log.Warn("no inotify instance: looking for changes every 2 s", "kind", l.kind, "err", err)
-		go poll(ctx, out)
-		return out, nil
-	}
-	go l.pump(ctx, f, out)
-	return out, nil
+// watcher is the goroutine behind a Watch. It ends with the Watch's context.
+type watcher struct {
+	l     *layout
+	start func(path string, mask uint32) (*os.File, error)
+	every time.Duration
+	out   chan Event
+
+	file   *os.File // nil when there was no inotify instance
+	warned bool
 }
 
-func poll(ctx context.Context, out chan<- Event) {
-	defer close(out)
-	t := time.NewTicker(pollEvery)
-	defer t.Stop()
+// open makes the inotify instance, or none when there are no more.
+func (w *watcher) open() error {
+	f, err := w.start(w.l.status, watchMask)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENOSPC) {
+		if !w.warned {
+			w.l.log.Warn("no inotify instance to watch records: looking every now and then", "kind", w.l.kind, "err", err)
+		}
+		w.warned = true
+		return nil
+	}
+	w.file = f
+	return err
+}
+
+func (w *watcher) run(ctx context.Context) {
+	defer close(w.out)
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
+		var err error
+		if w.file == nil {
+			w.poll(ctx)
+		} else {
+			err = w.pump(ctx)
+			w.file.Close()
+			w.file = nil
 		}
-		if !send(ctx, out, Event{Overflow: true}) {
+		if ctx.Err() != nil {
+			return
+		}
+		// The folder went: the run root was emptied. What is in the new one
+		// is for the reader to find out.
+		if err == nil {
+			err = w.l.makeFolders()
+		}
+		if err == nil {
+			err = w.open()
+		}
+		if err != nil {
+			w.l.log.Error("watching records", "kind", w.l.kind, "err", err)
+		}
+		if !w.send(ctx, Event{Overflow: true}) {
 			return
 		}
 	}
 }
 
-func send(ctx context.Context, out chan<- Event, e Event) bool {
+// poll is what there is without inotify, until there is some again.
+func (w *watcher) poll(ctx context.Context) {
+	t := time.NewTimer(w.every)
+	defer t.Stop()
 	select {
-	case out <- e:
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (w *watcher) send(ctx context.Context, e Event) bool {
+	select {
+	case w.out <- e:
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// pump turns what the kernel reports into events until ctx ends. It owns f.
-func (l *layout) pump(ctx context.Context, f *os.File, out chan<- Event) {
-	defer close(out)
-	defer f.Close()
+// pump passes on what the kernel reports, until ctx ends or the folder is
+// not there any more.
+func (w *watcher) pump(ctx context.Context) error {
+	f := w.file
 	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := f.Read(buf)
 		if err != nil {
-			if ctx.Err() == nil {
-				l.log.Error("watching records", "kind", l.kind, "err", err)
-			}
-			return
+			return err
 		}
-		for _, e := range parseEvents(buf[:n]) {
-			if !send(ctx, out, e) {
-				return
+		events, gone := parseEvents(buf[:n])
+		for _, e := range events {
+			if !w.send(ctx, e) {
+				return nil
 			}
+		}
+		if gone {
+			return nil
 		}
 	}
 }
 
-// parseEvents reads the records of inotify(7).
-func parseEvents(buf []byte) []Event {
-	var events []Event
+// parseEvents reads the records of inotify(7). gone says that the watched
+// folder is not there any more.
+func parseEvents(buf []byte) (events []Event, gone bool) {
 	for len(buf) >= unix.SizeofInotifyEvent {
 		mask := binary.NativeEndian.Uint32(buf[4:])
 		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(buf[12:]))
@@ -108,11 +152,13 @@ func parseEvents(buf []byte) []Event {
 		name := string(bytes.TrimRight(buf[unix.SizeofInotifyEvent:size], "\x00"))
 		buf = buf[size:]
 		switch id, ok := strings.CutSuffix(name, jsonSuffix); {
-		case mask&(unix.IN_Q_OVERFLOW|unix.IN_IGNORED|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF) != 0:
+		case mask&(unix.IN_IGNORED|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF) != 0:
+			gone = true
+		case mask&unix.IN_Q_OVERFLOW != 0:
 			events = append(events, Event{Overflow: true})
 		case ok && validID(id):
 			events = append(events, Event{ID: id, Gone: mask&unix.IN_DELETE != 0})
 		}
 	}
-	return events
+	return events, gone
 }
