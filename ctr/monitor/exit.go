@@ -1,0 +1,196 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Exit is how a container's process ended.
+type Exit struct {
+	// Code is its exit code, 128 plus the number for a signal; -1 when Lost.
+	Code int
+	// Finished is when the monitor wrote the exit down, after it had emptied
+	// the streams; when Lost, when that was found out.
+	Finished time.Time
+	// OOM says that the kernel killed something in the container's cgroup for
+	// memory, not necessarily its first process.
+	OOM bool
+	// Lost says that the monitor died without writing an exit down. The
+	// container's process may then still run.
+	Lost bool
+}
+
+// exitFile and oomFile are what the monitor writes into the persist folder.
+const (
+	exitFile = "exit"
+	oomFile  = "oom"
+)
+
+// ReadExit reads the exit that the monitor wrote into a persist folder. None
+// there, or no folder, is false without an error.
+func ReadExit(persistDir string) (Exit, bool, error) {
+	path := filepath.Join(persistDir, exitFile)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Exit{}, false, nil
+	}
+	if err != nil {
+		return Exit{}, false, fmt.Errorf("reading exit file: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return Exit{}, false, fmt.Errorf("reading exit file: %w", err)
+	}
+	buf := make([]byte, 64)
+	n, _ := f.Read(buf)
+	code, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	if err != nil {
+		return Exit{}, false, fmt.Errorf("exit file %q says %q: %w", path, buf[:n], errdefs.ErrUnavailable)
+	}
+	_, err = os.Lstat(filepath.Join(persistDir, oomFile))
+	return Exit{Code: code, Finished: info.ModTime(), OOM: err == nil}, true, nil
+}
+
+// WaitConfig says where an exit will be seen.
+type WaitConfig struct {
+	// PersistDir is the folder of this start.
+	PersistDir string
+	// MonitorPid and MonitorStart name the monitor.
+	MonitorPid   int
+	MonitorStart uint64
+}
+
+// Wait returns the exit of a container as soon as the monitor has written it
+// down, or Lost once the monitor is gone without; it does not wait for the
+// monitor's exit command. A persist folder that vanishes is ErrNotFound. A
+// monitor that is this process's child is reaped if it has ended.
+//
+// Nothing is polled, unless the host has no inotify instance left.
+func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
+	e, found, err := ReadExit(cfg.PersistDir)
+	if err != nil || found {
+		return e, err
+	}
+	mon, err := pidfdOf(cfg.MonitorPid, cfg.MonitorStart)
+	if errdefs.IsNotFound(err) {
+		return lastLook(cfg.PersistDir)
+	}
+	if err != nil {
+		return Exit{}, err
+	}
+	defer func() { _ = mon.Close() }()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changed, stop := watchDir(ctx, cfg.PersistDir)
+	defer stop()
+	gone := make(chan error, 1)
+	go func() { gone <- waitReadable(ctx, mon) }()
+	defer func() {
+		cancel()
+		if gone != nil {
+			<-gone
+		}
+	}()
+	for {
+		e, found, err := ReadExit(cfg.PersistDir)
+		if err != nil || found {
+			return e, err
+		}
+		if _, err := os.Lstat(cfg.PersistDir); errors.Is(err, fs.ErrNotExist) {
+			return Exit{}, fmt.Errorf("persist folder %q: %w", cfg.PersistDir, errdefs.ErrNotFound)
+		}
+		select {
+		case <-changed:
+		case err := <-gone:
+			gone = nil
+			if err != nil {
+				return Exit{}, err
+			}
+			reapPidfd(mon)
+			return lastLook(cfg.PersistDir)
+		}
+	}
+}
+
+// lastLook reads the exit of a monitor that is known to be gone.
+func lastLook(persistDir string) (Exit, error) {
+	e, found, err := ReadExit(persistDir)
+	if err != nil || found {
+		return e, err
+	}
+	return Exit{Code: -1, Lost: true, Finished: time.Now()}, nil
+}
+
+// slowPoll is how often a folder is looked at that cannot be watched.
+const slowPoll = time.Second
+
+// watchDir signals each change of a folder. stop ends it and waits for it.
+// Without inotify (none left) it signals by the clock.
+func watchDir(ctx context.Context, dir string) (changed <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ch, done := make(chan struct{}, 1), make(chan struct{})
+	notify := func() {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+	f := openInotify(dir)
+	go func() {
+		defer close(done)
+		if f == nil {
+			tick := time.NewTicker(slowPoll)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					notify()
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		buf := make([]byte, 4096)
+		for waitReadable(ctx, f) == nil {
+			if _, err := f.Read(buf); err != nil {
+				return
+			}
+			notify()
+		}
+	}()
+	// What happened before the watch was set is looked for once more.
+	notify()
+	return ch, func() {
+		cancel()
+		<-done
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// openInotify watches a folder for files that come and go; nil if it cannot.
+func openInotify(dir string) *os.File {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil
+	}
+	const mask = unix.IN_MOVED_TO | unix.IN_CLOSE_WRITE | unix.IN_DELETE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+	if _, err := unix.InotifyAddWatch(fd, dir, mask); err != nil {
+		_ = unix.Close(fd)
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "inotify")
+}

@@ -1,0 +1,119 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// pidfdOf opens the process that pid and start name; ErrNotFound if it is gone.
+// The start time is compared after opening: from then on the descriptor, not
+// the pid, names the process.
+func pidfdOf(pid int, start uint64) (*os.File, error) {
+	if pid <= 0 {
+		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	}
+	// Non-blocking, so that the runtime's poller takes it.
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("opening process %d: %w", pid, err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	if now, err := record.ProcessStart(pid); err != nil || now != start {
+		_ = f.Close()
+		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	}
+	return f, nil
+}
+
+// Signal sends a signal to the process that pid and start (record.ProcessStart)
+// name, and to no other. A process that is gone, or a zombie, is ErrNotFound.
+func Signal(pid int, start uint64, sig syscall.Signal) error {
+	f, err := pidfdOf(pid, start)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if !record.Alive(pid, start) {
+		return fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	}
+	err = unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("signalling process %d: %w", pid, errdefs.ErrPermissionDenied)
+	case err != nil:
+		return fmt.Errorf("signalling process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// WaitPid returns nil when the process that pid and start name is gone, at once
+// if it is already, or ctx's error. A child of this process is reaped, and its
+// status lost: do not call it for one that somebody else waits for.
+func WaitPid(ctx context.Context, pid int, start uint64) error {
+	f, err := pidfdOf(pid, start)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := waitReadable(ctx, f); err != nil {
+		return err
+	}
+	reapPidfd(f)
+	return nil
+}
+
+// waitReadable waits until a pollable file is readable. A pidfd is when its
+// process has ended (pidfd_open(2)).
+func waitReadable(ctx context.Context, f *os.File) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := f.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	err = raw.Read(func(fd uintptr) bool { return readable(int(fd)) })
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func readable(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents != 0
+}
+
+// reapPidfd reaps the process if it is our child; that it is not is no error.
+func reapPidfd(f *os.File) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOHANG, nil)
+	})
+}
