@@ -91,7 +91,7 @@ func (m *Mount) addOptions(typed string, words []string) error {
 		}
 		group, ok := classify(m.Type, word)
 		if !ok {
-			return invalidf("mount %q: unknown option %q for a %s mount", typed, word, m.Type)
+			return invalidf("mount %q: unknown option %q for type %s", typed, word, m.Type)
 		}
 		if before, ok := used[group]; ok {
 			if before == word {

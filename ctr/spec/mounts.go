@@ -111,17 +111,17 @@ func (c Config) defaultMounts() []specs.Mount {
 		m.Type, m.Source = MountBind, m.Destination
 		m.Options = append([]string{"rbind", "nosuid", "noexec", "nodev"}, options...)
 	}
-	if n.IPC.Mode == ModeHost {
-		bind(5)
-		if userns {
-			bind(4)
-		}
-	}
 	if userns && n.PID.Mode == ModeHost {
 		bind(0)
 	}
 	if userns && n.Network.Mode == ModeHost {
 		bind(2, access)
+	}
+	if n.IPC.Mode == ModeHost {
+		bind(5)
+		if userns { // and a host need not have one to bind
+			mounts = slices.Delete(mounts, 4, 5)
+		}
 	}
 	return mounts
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/moby/profiles/seccomp"
@@ -29,6 +30,9 @@ func Filter(profile string, bounding []string) (*specs.LinuxSeccomp, error) {
 	}
 	filter, err := seccomp.LoadProfile(profile, process)
 	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the library's own words
+			err = cause
+		}
 		return nil, invalidf("seccomp profile is not valid: %v", err)
 	}
 	if filter == nil || filter.DefaultAction == "" {
