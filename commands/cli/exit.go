@@ -80,6 +80,9 @@ func WithHint(err error, format string, args ...any) error {
 	return &UsageError{Err: err, Hint: fmt.Sprintf(format, args...)}
 }
 
+// Reworded is err in other words: its class and its types stay.
+func Reworded(err error, text string) error { return &worded{class: err, text: text} }
+
 // worded is an error of a class that says only its own text.
 type worded struct {
 	class error

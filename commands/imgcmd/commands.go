@@ -23,12 +23,14 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newRemove(env, "rm [IMAGE...]", "remove"),
 		newTag(env), newUntag(env),
 		newInspect(env), newExists(env), newHistory(env), newPrune(env),
+		newSave(env), newLoad(env), newImport(env),
 	)
 	return cli.InGroup(cli.GroupImages,
 		newPull(env),
 		newList(env, "images [NAME]"),
 		newRemove(env, "rmi [IMAGE...]"),
 		newTag(env), newUntag(env),
+		newHistory(env), newSave(env), newLoad(env), newImport(env),
 		image,
 	)
 }

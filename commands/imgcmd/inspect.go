@@ -81,8 +81,8 @@ func newInspect(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE...",
 		Short: "Show all that is known of images",
-		Long: "Show all that is known of images, as JSON or by a Go template. Images that are absent\n" +
-			"are reported when the others have been shown.",
+		Long: "Show all that is known of images, as JSON or by a Go template. An image that is absent\n" +
+			"does not keep the others from being shown.",
 		Example: "  davit image inspect docker.io/library/alpine\n  davit image inspect --format '{{.Config.Cmd}}' docker.io/library/alpine",
 		Args:    cli.Args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,16 +94,14 @@ func newInspect(env *cli.Env) *cobra.Command {
 				return err
 			}
 			var found []Inspection
-			var missing []error
-			for _, ref := range args {
+			failed := env.Each(args, cli.Code, func(ref string) error {
 				d, err := e.Images.Inspect(cmd.Context(), ref)
-				if err != nil {
-					missing = append(missing, absent(err))
-					continue
+				if err == nil {
+					found = append(found, inspection(d))
 				}
-				found = append(found, inspection(d))
-			}
-			return errors.Join(append(missing, cli.PrintObjects(env.Out, format, found))...)
+				return absent(err)
+			})
+			return errors.Join(cli.PrintObjects(env.Out, format, found), failed)
 		},
 		ValidArgsFunction: imageNames(env),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -83,7 +84,8 @@ func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) err
 			return nil
 		}
 		if err != nil {
-			return removeHint(ref, err)
+			containers, _ := e.Images.RootfsContainers(ctx) // for names only
+			return removeHint(ref, err, containers)
 		}
 		return writeRemoved(env.Out, removed)
 	})
@@ -101,20 +103,39 @@ func writeRemoved(w io.Writer, r img.Removed) error {
 	return err
 }
 
-// removeHint says what to do about an image that cannot be removed.
-func removeHint(ref string, err error) error {
+// removeHint says what to do about an image that cannot be removed, and names
+// the containers that keep it as people know them.
+func removeHint(ref string, err error, containers []img.Rootfs) error {
 	var inUse *img.InUseError
 	switch {
 	case errors.As(err, &inUse) && len(inUse.Containers) > 0:
-		short := make([]string, len(inUse.Containers))
-		for i, id := range inUse.Containers {
-			short[i] = cli.ShortID(id, false)
-		}
-		return cli.WithHint(err, "davit rm %s", strings.Join(short, " "))
+		return inUseHint(ref, err, inUse.Containers, containers)
 	case errdefs.IsNotFound(err):
-		return cli.WithHint(err, "davit images lists what is here")
+		return absent(err)
 	case errdefs.IsFailedPrecondition(err):
 		return cli.WithHint(err, "davit rmi --force %s removes it with all its names", ref)
 	}
 	return err
+}
+
+func inUseHint(ref string, err error, users []string, containers []img.Rootfs) error {
+	var ours, others []string
+	for _, id := range users {
+		name := cli.ShortID(id, false)
+		i := slices.IndexFunc(containers, func(c img.Rootfs) bool { return c.ID == id })
+		if i >= 0 && !containers[i].Ours {
+			others = append(others, name)
+			continue
+		}
+		if i >= 0 && containers[i].Name != "" {
+			name = containers[i].Name
+		}
+		ours = append(ours, name)
+	}
+	words := fmt.Sprintf("image %q is in use by %s", ref, strings.Join(append(ours, others...), ", "))
+	hint := "davit rm " + strings.Join(ours, " ")
+	if len(ours) == 0 {
+		hint = "another program made these containers: podman ps --all --external shows them"
+	}
+	return &cli.UsageError{Err: cli.Reworded(err, words), Hint: hint}
 }

@@ -38,8 +38,8 @@ func newInspect(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect NETWORK...",
 		Short: "Show all that is known of networks",
-		Long: "Show all that is known of networks, as JSON or by a Go template. Networks that are\n" +
-			"absent are reported when the others have been shown.",
+		Long: "Show all that is known of networks, as JSON or by a Go template. A network that is absent\n" +
+			"does not keep the others from being shown.",
 		Example: "  davit network inspect davit\n  davit network inspect --format '{{.Interface}}' davit",
 		Args:    cli.Args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,16 +51,14 @@ func newInspect(env *cli.Env) *cobra.Command {
 				return err
 			}
 			var found []netw.Network
-			var missing []error
-			for _, name := range args {
+			failed := env.Each(args, cli.Code, func(name string) error {
 				n, err := e.Networks.Network(cmd.Context(), name)
-				if err != nil {
-					missing = append(missing, absent(err))
-					continue
+				if err == nil {
+					found = append(found, n)
 				}
-				found = append(found, n)
-			}
-			return errors.Join(append(missing, cli.PrintObjects(env.Out, format, inspections(found)))...)
+				return absent(err)
+			})
+			return errors.Join(cli.PrintObjects(env.Out, format, inspections(found)), failed)
 		},
 		ValidArgsFunction: networkNames(env, nil),
 	}
