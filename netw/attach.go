@@ -123,30 +123,53 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 	if err := a.write(in); err != nil {
 		return err
 	}
+	var tabled []Network
 	for i, n := range p.nets {
+		if err := a.stillThere(n.Network); err != nil {
+			return err
+		}
+		if err := ensureBridge(n.Network); err != nil {
+			return err
+		}
 		if n.managed() || i == 0 && in.TablePorts {
-			if err := a.ensure(n.Network); err != nil {
-				return err
-			}
+			tabled = append(tabled, n.Network)
 		}
 	}
-	var result Attachment
-	for i, j := range in.Joins {
-		list, err := libcni.NetworkConfFromBytes(j.Conflist)
-		if err != nil {
-			return fmt.Errorf("network %q: %w", j.Network, err)
+	// plugins need the bridge, but not the table
+	table := make(chan error, 1)
+	go func() {
+		if len(tabled) == 0 {
+			table <- nil
+			return
 		}
-		got, err := a.cni.AddNetworkList(ctx, list, in.runtimeConf(j, in.Netns))
-		if err != nil {
-			return fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
-		}
-		if err := result.add(j.Network, j.IfName, got); err != nil {
-			return fmt.Errorf("joining network %q: reading the result: %w", j.Network, err)
-		}
+		table <- a.ensureTable(tabled)
+	}()
+	result, err := a.join(ctx, p)
+	if err := errors.Join(err, <-table); err != nil {
+		return err
 	}
 	result.Ports = in.Ports
 	in.Result = &result
 	return a.publish(in)
+}
+
+// join calls ADD for every network.
+func (a *Attacher) join(ctx context.Context, p *plan) (Attachment, error) {
+	var result Attachment
+	for i, j := range p.intent.Joins {
+		list, err := libcni.NetworkConfFromBytes(j.Conflist)
+		if err != nil {
+			return result, fmt.Errorf("network %q: %w", j.Network, err)
+		}
+		got, err := a.cni.AddNetworkList(ctx, list, p.intent.runtimeConf(j, p.intent.Netns))
+		if err != nil {
+			return result, fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
+		}
+		if err := result.add(j.Network, j.IfName, got); err != nil {
+			return result, fmt.Errorf("joining network %q: reading the result: %w", j.Network, err)
+		}
+	}
+	return result, nil
 }
 
 // publish records the result and puts the ports into the table, in one critical

@@ -117,7 +117,7 @@ func (a *Attacher) candidates4(bits int) func(yield func(netip.Prefix) bool) {
 	start := 0
 	if !a.config.DefaultRoots {
 		sum := sha256.Sum256([]byte(a.config.RunRoot))
-		start = 1 + int(sum[0])<<8 + int(sum[1])
+		start = int(sum[0])<<8 + int(sum[1])
 		bits = 24
 	}
 	count := 1 << (bits - 8)
@@ -149,15 +149,24 @@ func (a *Attacher) candidates6(name string) func(yield func(netip.Prefix) bool) 
 	}
 }
 
-// ensure sets the bridge and the firewall table up for n, or mends them. What is
-// there already is only looked at.
-func (a *Attacher) ensure(n Network) error {
-	if n.managed() {
-		if err := bridge.Ensure(n.bridgeConfig()); err != nil {
-			return fmt.Errorf("network %q: %w", n.Name, err)
-		}
+// ensureBridge sets the bridge of n up, or mends it, if it is davit's to do so.
+// What is there already is only looked at.
+func ensureBridge(n Network) error {
+	if !n.managed() {
+		return nil
 	}
-	known := n.tableEntry()
+	if err := bridge.Ensure(n.bridgeConfig()); err != nil {
+		return fmt.Errorf("network %q: %w", n.Name, err)
+	}
+	return nil
+}
+
+// ensureTable makes sure that the firewall table stands and knows all of nets.
+func (a *Attacher) ensureTable(nets []Network) error {
+	known := make([]nft.Network, 0, len(nets))
+	for _, n := range nets {
+		known = append(known, n.tableEntry())
+	}
 	ok, err := a.table.Holds(known)
 	if err != nil || ok {
 		return err
@@ -167,6 +176,7 @@ func (a *Attacher) ensure(n Network) error {
 		if ok, err := a.table.Holds(known); err != nil || ok {
 			return err
 		}
+		a.log.Info("setting up the firewall table", "table", a.table.Name())
 		return a.replaceTable()
 	})
 }

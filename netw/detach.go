@@ -51,8 +51,7 @@ func (a *Attacher) Detach(ctx context.Context, r Request) error {
 	return a.undo(ctx, in, u)
 }
 
-// isNetns reports whether path can still be entered. The path of a process's
-// namespace may belong to another process by now, so only pins are trusted.
+// isNetns reports whether path can still be entered.
 func isNetns(path string) bool {
 	ok, err := netns.Pin(path)
 	return ok && err == nil
@@ -65,7 +64,9 @@ func isNetns(path string) bool {
 func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	var errs []error
 	if in.TablePorts {
-		errs = append(errs, a.withdraw(in.ID))
+		settled, err := a.withdraw(in.ID)
+		defer func() { <-settled }()
+		errs = append(errs, err)
 	}
 	early := func(j join) bool { return u.pinDir == "" || !j.Managed }
 	errs = append(errs, a.leave(ctx, in, u.netns, early))
@@ -98,11 +99,17 @@ func (a *Attacher) leave(ctx context.Context, in *intent, path string, selected 
 	return errors.Join(errs...)
 }
 
-// withdraw removes the published ports of a sandbox from the table.
-func (a *Attacher) withdraw(id string) error {
-	return a.locked(func() error {
-		return a.table.Remove(func(e nft.Element) bool { return e.Owner == id })
+// withdraw removes the published ports of a sandbox from the table; settled is
+// that of Table.Remove.
+func (a *Attacher) withdraw(id string) (settled <-chan struct{}, err error) {
+	nothing := make(chan struct{})
+	close(nothing)
+	settled = nothing
+	err = a.locked(func() (err error) {
+		settled, err = a.table.Remove(func(e nft.Element) bool { return e.Owner == id })
+		return err
 	})
+	return settled, err
 }
 
 func unpin(dir string) error {

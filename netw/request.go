@@ -59,8 +59,9 @@ type Ref struct {
 // not. All refusals wrap ErrInvalidArgument.
 func (r Request) check() error {
 	errs := []error{r.checkTarget(), CheckPorts(r.Ports), checkHostName("name", r.Name)}
-	if r.Netns == "" || !filepath.IsAbs(r.Netns) {
-		errs = append(errs, fmt.Errorf("network namespace %q is not an absolute path: %w", r.Netns, errdefs.ErrInvalidArgument))
+	// A path below /proc may belong to another process by the time of DEL.
+	if !filepath.IsAbs(r.Netns) || strings.HasPrefix(filepath.Clean(r.Netns), "/proc/") {
+		errs = append(errs, fmt.Errorf("network namespace %q is not the path of a pin: %w", r.Netns, errdefs.ErrInvalidArgument))
 	}
 	for _, s := range []string{r.Namespace, r.UID} {
 		if strings.ContainsAny(s, ";=") || hasControl(s) {

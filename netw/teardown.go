@@ -2,10 +2,13 @@ package netw
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/davit-containers/davit/netw/bridge"
@@ -23,31 +26,93 @@ func (a *Attacher) Teardown(ctx context.Context) error {
 		return nil
 	}
 	return a.locked(func() error {
-		all, err := a.intents()
-		if err != nil {
+		if err := a.unused(Builtin, func(join) bool { return true }); err != nil {
 			return err
 		}
-		if len(all) > 0 {
-			return inUse(Builtin, all)
+		errs := []error{a.finishRemovals()}
+		path := a.dir(builtinFile)
+		if _, err := os.Stat(path); err == nil {
+			err := a.retire(path, func() error { return a.unused(Builtin, func(join) bool { return true }) })
+			if err != nil {
+				return err
+			}
 		}
 		nets, err := a.ownNetworks()
-		if err != nil {
-			return err
-		}
-		errs := []error{a.table.Delete()}
+		errs = append(errs, err)
 		for _, n := range nets {
 			if n.managed() {
 				errs = append(errs, bridge.Remove(n.Interface))
 			}
 		}
+		errs = append(errs, a.closeForwarding(), a.table.Delete())
 		if err := errors.Join(errs...); err != nil {
-			return fmt.Errorf("tearing networks down: %w", err)
-		}
-		if err := os.Remove(a.dir(builtinFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("tearing networks down: %w", err)
 		}
 		return nil
 	})
+}
+
+// finishRemovals ends the removal of networks that a crash has interrupted. The
+// caller holds the lock.
+func (a *Attacher) finishRemovals() error {
+	var errs []error
+	for _, dir := range []string{a.dir(), filepath.Join(a.config.Root, "networks")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), retiredSuffix) {
+				errs = append(errs, a.clearRetired(filepath.Join(dir, e.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clearRetired removes what the host has of a retired network, then its file.
+// The caller holds the lock.
+func (a *Attacher) clearRetired(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	n, err := parseRetired(b)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	var errs []error
+	if n.managed() {
+		up, err := bridge.Exists(n.Interface)
+		errs = append(errs, err, bridge.Remove(n.Interface))
+		if up {
+			errs = append(errs, a.replaceTable())
+		}
+	}
+	if n.Name != "" {
+		errs = append(errs, os.RemoveAll(a.dir("ipam", n.Name)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// parseRetired reads either form of a network's file: the built-in network's
+// own, or a configuration list.
+func parseRetired(b []byte) (Network, error) {
+	var doc struct {
+		Network
+		Davit *Network `json:"davit"`
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return Network{}, err
+	}
+	n := doc.Network
+	if doc.Davit != nil {
+		n = *doc.Davit
+	}
+	return n, CheckName(n.Name)
 }
 
 // InUseError says that a network has attachments. It wraps

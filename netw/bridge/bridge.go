@@ -124,21 +124,30 @@ func Remove(name string) error {
 	return nil
 }
 
-// RemovePort deletes the host's end of a veth pair, and with it the other end;
-// absent is success. Interfaces that are no veth are left alone.
-func RemovePort(name string) error {
-	link, err := netlink.LinkByName(name)
-	if isAbsent(err) {
+// Plug makes an interface a port of the bridge again, with hairpin mode; an
+// absent interface is success.
+func Plug(name, port string) error {
+	link, err := netlink.LinkByName(port)
+	if isAbsent(err) || port == "" {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("finding interface %s: %w", name, err)
+		return fmt.Errorf("finding interface %s: %w", port, err)
 	}
-	if link.Type() != "veth" {
-		return nil
+	master, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("finding bridge %s: %w", name, err)
 	}
-	if err := netlink.LinkDel(link); err != nil && !isAbsent(err) {
-		return fmt.Errorf("deleting interface %s: %w", name, err)
+	if link.Attrs().MasterIndex != master.Attrs().Index {
+		if err := netlink.LinkSetMaster(link, master); err != nil {
+			return fmt.Errorf("plugging %s into bridge %s: %w", port, name, err)
+		}
+		if err := netlink.LinkSetHairpin(link, true); err != nil {
+			return fmt.Errorf("plugging %s into bridge %s: %w", port, name, err)
+		}
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bringing %s up: %w", port, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -87,8 +88,12 @@ type filled struct {
 	elements []nftables.SetElement
 }
 
-// networkElements are the elements that n puts into the sets.
+// networkElements are the elements that n puts into the sets; none for one
+// without a bridge.
 func (s *schema) networkElements(n Network) []filled {
+	if n.Bridge == "" {
+		return nil
+	}
 	name := ifname(n.Bridge)
 	out := []filled{{s.bridges, []nftables.SetElement{{Key: name}}}}
 	if n.Internal {
@@ -219,6 +224,10 @@ func (s *schema) mapFor(e Element) portMap {
 	return s.maps[0]
 }
 
+// maxElements bounds the elements of one message: their list is one netlink
+// attribute, whose length is 16 bits.
+const maxElements = 256
+
 // addPorts queues the elements of ports.
 func (s *schema) addPorts(c *nftables.Conn, ports []Element) error {
 	byMap := make(map[string][]nftables.SetElement)
@@ -234,8 +243,8 @@ func (s *schema) addPorts(c *nftables.Conn, ports []Element) error {
 		byMap[m.name] = append(byMap[m.name], e)
 	}
 	for _, m := range s.maps {
-		if els := byMap[m.name]; len(els) > 0 {
-			if err := c.SetAddElements(m.set, els); err != nil {
+		for part := range slices.Chunk(byMap[m.name], maxElements) {
+			if err := c.SetAddElements(m.set, part); err != nil {
 				return fmt.Errorf("filling map %s: %w", m.name, err)
 			}
 		}

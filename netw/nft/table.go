@@ -78,19 +78,20 @@ func (t Table) dial() (*nftables.Conn, error) {
 	return c, nil
 }
 
-// Holds reports whether the table stands as Replace made it and knows network
-// n. It is false after a flush of the ruleset, of the table or of a chain, and
-// for a table of another version of davit.
-func (t Table) Holds(n Network) (bool, error) {
+// Holds reports whether the table stands as Replace made it and knows all of
+// networks (one without a bridge says nothing). It is false after a flush of the
+// ruleset, of the table or of a chain, and for a table of another version of
+// davit.
+func (t Table) Holds(networks []Network) (bool, error) {
 	c, err := t.dial()
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = c.CloseLasting() }()
-	return t.holds(c, n)
+	return t.holds(c, networks)
 }
 
-func (t Table) holds(c *nftables.Conn, n Network) (bool, error) {
+func (t Table) holds(c *nftables.Conn, networks []Network) (bool, error) {
 	s := newSchema(t.name)
 	for _, ch := range s.chains {
 		rules, err := c.GetRules(s.table, ch.chain)
@@ -109,15 +110,20 @@ func (t Table) holds(c *nftables.Conn, n Network) (bool, error) {
 			}
 		}
 	}
-	for _, want := range s.networkElements(n) {
-		have, err := c.GetSetElements(want.set)
+	elements := s.allElements(networks)
+	for _, set := range s.sets() {
+		want := elements[set.Name]
+		if len(want) == 0 {
+			continue
+		}
+		have, err := c.GetSetElements(set)
 		if isAbsent(err) {
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("reading set %s of nft table %s: %w", want.set.Name, t.name, err)
+			return false, fmt.Errorf("reading set %s of nft table %s: %w", set.Name, t.name, err)
 		}
-		if !containsAll(have, want.elements) {
+		if !containsAll(have, want) {
 			return false, nil
 		}
 	}
@@ -195,16 +201,29 @@ func (t Table) Add(ports []Element) error {
 }
 
 // Remove withdraws all published ports for which drop is true. It is
-// idempotent; an absent table is success.
-func (t Table) Remove(drop func(Element) bool) error {
+// idempotent; an absent table is success. The ports are gone when it returns;
+// settled is closed when the socket is too, which takes the 10 to 15 ms of an
+// RCU grace period in which the caller can do something else
+// (nft_rcv_nl_event flushes the kernel's destruction of what was deleted).
+func (t Table) Remove(drop func(Element) bool) (settled <-chan struct{}, err error) {
+	done := make(chan struct{})
 	c, err := t.dial()
 	if err != nil {
-		return err
+		close(done)
+		return done, err
 	}
-	defer func() { _ = c.CloseLasting() }()
-	s := newSchema(t.name)
+	defer func() {
+		go func() {
+			_ = c.CloseLasting()
+			close(done)
+		}()
+	}()
+	return done, t.remove(c, drop)
+}
+
+func (t Table) remove(c *nftables.Conn, drop func(Element) bool) error {
 	found := false
-	for _, m := range s.maps {
+	for _, m := range newSchema(t.name).maps {
 		raw, err := c.GetSetElements(m.set)
 		if isAbsent(err) {
 			continue
@@ -218,12 +237,11 @@ func (t Table) Remove(drop func(Element) bool) error {
 				gone = append(gone, nftables.SetElement{Key: r.Key, Val: r.Val})
 			}
 		}
-		if len(gone) == 0 {
-			continue
-		}
-		found = true
-		if err := c.SetDeleteElements(m.set, gone); err != nil {
-			return fmt.Errorf("withdrawing ports: %w", err)
+		for part := range slices.Chunk(gone, maxElements) {
+			found = true
+			if err := c.SetDeleteElements(m.set, part); err != nil {
+				return fmt.Errorf("withdrawing ports: %w", err)
+			}
 		}
 	}
 	if !found {

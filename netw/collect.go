@@ -1,0 +1,232 @@
+package netw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/netw/bridge"
+	"github.com/davit-containers/davit/netw/nft"
+)
+
+// Collect ends the attachments of sandboxes that are gone: those on record, and
+// what is left in libcni's cache, the address reservations and the nft table
+// without a record. valid says whether a sandbox of that ID still exists; it is
+// asked after the leftovers were listed, so a sandbox that is put on record
+// before it is attached is never taken for gone. Everything is tried, the
+// errors are joined.
+func (a *Attacher) Collect(ctx context.Context, valid func(id string) bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(a.dir()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var errs []error
+	ids, err := a.attachedIDs()
+	errs = append(errs, err)
+	for _, id := range ids {
+		if !valid(id) {
+			errs = append(errs, a.collectRecorded(ctx, id))
+		}
+	}
+	errs = append(errs, a.collectCached(ctx, valid), a.collectReservations(valid), a.collectPorts(valid))
+	errs = append(errs, a.locked(a.finishRemovals))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("collecting leftover attachments: %w", err)
+	}
+	return nil
+}
+
+// collectRecorded detaches by the record; one that is lost or unreadable leaves
+// its traces to the other collectors.
+func (a *Attacher) collectRecorded(ctx context.Context, id string) error {
+	target, err := os.Readlink(a.dir("attached", id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	in, err := readIntent(filepath.Dir(target))
+	if err != nil || in.ID != id {
+		a.log.Warn("attachment has no readable record, cleaning up by its traces", "sandbox", id, "error", err)
+		if err := os.Remove(a.dir("attached", id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	a.log.Info("collecting leftover attachment", "sandbox", id)
+	r := Request{ID: id, Dir: in.dir}
+	// pins are removed only where they can be nobody else's
+	if strings.HasPrefix(filepath.Clean(in.Netns), filepath.Clean(a.config.RunRoot)+"/") {
+		r.PinDir = filepath.Dir(in.Netns)
+	}
+	return a.Detach(ctx, r)
+}
+
+// onRecord reports whether an attachment is known by that ID.
+func (a *Attacher) onRecord(id string) bool {
+	_, err := os.Lstat(a.dir("attached", id))
+	return err == nil
+}
+
+// collectCached calls DEL for what libcni has in its cache without a record.
+func (a *Attacher) collectCached(ctx context.Context, valid func(string) bool) error {
+	cached, err := a.cni.GetCachedAttachments("")
+	if err != nil {
+		return fmt.Errorf("reading the cache of attachments: %w", err)
+	}
+	var errs []error
+	for _, c := range cached {
+		if a.onRecord(c.ContainerID) || valid(c.ContainerID) {
+			continue
+		}
+		a.log.Info("collecting leftover attachment", "sandbox", c.ContainerID, "network", c.Network)
+		list, err := libcni.NetworkConfFromBytes(c.Config)
+		if err == nil {
+			rt := &libcni.RuntimeConf{ContainerID: c.ContainerID, IfName: c.IfName, Args: c.CniArgs, CapabilityArgs: c.CapabilityArgs}
+			if isNetns(c.NetNS) {
+				rt.NetNS = c.NetNS
+			}
+			err = a.cni.DelNetworkList(ctx, list, rt)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("leaving network %q for %q: %w", c.Network, c.ContainerID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collectReservations frees addresses that host-local holds for sandboxes that
+// are gone: its files are named after the address and begin with the ID.
+func (a *Attacher) collectReservations(valid func(string) bool) error {
+	files, err := filepath.Glob(filepath.Join(a.dir("ipam"), "*", "*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, file := range files {
+		// host-local writes IPv6 addresses with dashes for colons on some systems
+		if _, err := netip.ParseAddr(strings.ReplaceAll(filepath.Base(file), "-", ":")); err != nil {
+			continue
+		}
+		b, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		id, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+		id = strings.TrimSpace(id)
+		if id == "" || a.onRecord(id) || valid(id) {
+			continue
+		}
+		a.log.Info("freeing leftover address", "sandbox", id, "address", filepath.Base(file))
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collectPorts withdraws published ports of sandboxes that are gone.
+func (a *Attacher) collectPorts(valid func(string) bool) error {
+	elements, err := a.table.Elements()
+	if err != nil {
+		return err
+	}
+	gone := make(map[string]bool)
+	for _, e := range elements {
+		if e.Owner != "" && !a.onRecord(e.Owner) && !valid(e.Owner) {
+			gone[e.Owner] = true
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return a.locked(func() error {
+		settled, err := a.table.Remove(func(e nft.Element) bool { return gone[e.Owner] })
+		<-settled
+		return err
+	})
+}
+
+// GC asks the plugins of a host network to drop what they hold for sandboxes
+// that are gone (CNI 1.1's GC; plugins of older configurations have none). It
+// must be called only where no other runtime uses the network: a plugin cannot
+// tell whose attachments it holds.
+func (a *Attacher) GC(ctx context.Context, name string) error {
+	n, err := a.find(name)
+	if err != nil {
+		return err
+	}
+	list, err := libcni.NetworkConfFromBytes(n.conflist)
+	if err != nil {
+		return fmt.Errorf("network %q: %w", name, err)
+	}
+	all, err := a.intents()
+	if err != nil {
+		return err
+	}
+	args := &libcni.GCArgs{}
+	for _, in := range all {
+		for _, j := range in.Joins {
+			if j.Network == name {
+				args.ValidAttachments = append(args.ValidAttachments, gcAttachment(in, j))
+			}
+		}
+	}
+	if err := a.cni.GCNetworkList(ctx, list, args); err != nil {
+		return fmt.Errorf("collecting attachments of network %q: %w", name, err)
+	}
+	return nil
+}
+
+// Reload mends what the host has of all networks in use: bridges, interfaces
+// that fell off them, the nft table with all published ports. It is for use
+// after something else changed the host's network, as a firewall's restart does;
+// new attachments mend the table by themselves.
+func (a *Attacher) Reload(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	all, err := a.intents()
+	errs := []error{err}
+	nets, err := a.ownNetworks()
+	errs = append(errs, err)
+	inUse := false
+	for _, n := range nets {
+		if !n.managed() || !slices.ContainsFunc(all, func(in *intent) bool { return in.joins(n.Name) >= 0 }) {
+			continue
+		}
+		inUse = true
+		errs = append(errs, ensureBridge(n))
+		for _, in := range all {
+			if i := in.joins(n.Name); i >= 0 && in.Result != nil && i < len(in.Result.Interfaces) {
+				errs = append(errs, bridge.Plug(n.Interface, in.Result.Interfaces[i].HostName))
+			}
+		}
+	}
+	if inUse || slices.ContainsFunc(all, func(in *intent) bool { return in.TablePorts }) {
+		errs = append(errs, a.locked(a.replaceTable))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reloading networks: %w", err)
+	}
+	return nil
+}
+
+// joins is the index of the network in the attachment, or -1.
+func (in *intent) joins(network string) int {
+	return slices.IndexFunc(in.Joins, func(j join) bool { return j.Network == network })
+}
