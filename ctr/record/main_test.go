@@ -46,7 +46,23 @@ func TestMain(m *testing.M) {
 
 func testPaths(t *testing.T) Paths {
 	t.Helper()
-	base := t.TempDir()
+	return pathsIn(t, t.TempDir())
+}
+
+// memoryPaths are roots in memory where that can be had: making folders is
+// slow on a disk.
+func memoryPaths(t *testing.T) Paths {
+	t.Helper()
+	base, err := os.MkdirTemp("/dev/shm", "record-test-")
+	if err != nil {
+		return testPaths(t)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	return pathsIn(t, base)
+}
+
+func pathsIn(t *testing.T, base string) Paths {
+	t.Helper()
 	p := Paths{Root: base + "/root", RunRoot: base + "/run"}
 	if _, err := EnsureBoot(p); err != nil {
 		t.Fatal(err)

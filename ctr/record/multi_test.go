@@ -1,4 +1,3 @@
 package record
 
 func workerRole([]string) error { return nil }
-func holdRole([]string) error { return nil }

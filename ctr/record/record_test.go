@@ -1,0 +1,479 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestCreateIsRead(t *testing.T) {
+	p := testPaths(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	d, err := Open[conf, state](Options{Paths: p, Kind: "containers", Now: func() time.Time { return now }})
+	must(t, err)
+	op, err := d.Create(t.Context(), Meta{ID: "a", Owner: OwnerCRI, Key: "k/ä"}, conf{Text: "x"}, state{N: 7}, CreateOptions{Stage: "one"})
+	must(t, err)
+	start, err := ProcessStart(os.Getpid())
+	must(t, err)
+	want := Entry[conf, state]{
+		Meta:   Meta{ID: "a", Owner: OwnerCRI, Key: "k/ä", Created: now, MountNS: currentMountNS()},
+		Config: conf{Text: "x"}, Status: state{N: 7}, Number: 1,
+		Op: &Holder{Kind: KindCreate, Stage: "one", Pid: os.Getpid(), PidStart: start, Since: now},
+	}
+	got, err := d.Get("a")
+	must(t, err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	must(t, CheckMountNS(got.Meta))
+	got.MountNS = "1"
+	wantErr(t, CheckMountNS(got.Meta), errdefs.ErrFailedPrecondition)
+	must(t, op.End())
+	must(t, op.End())
+	wantErr(t, op.Advance("late"), os.ErrClosed)
+	list, err := d.List()
+	must(t, err)
+	want.Op = nil
+	if diff := cmp.Diff([]Entry[conf, state]{want}, list); diff != "" {
+		t.Error(diff)
+	}
+	for path, mode := range map[string]fs.FileMode{
+		p.Root: 0o711, p.RunRoot: 0o711, d.RunDir("a"): 0o700, d.RootDir("a"): 0o700,
+		d.RootDir("a") + "/config.json": 0o600, p.RunRoot + "/status/containers/a.json": 0o600, d.RunDir("a") + "/op": 0o600,
+	} {
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v, want mode %v", path, st.Mode(), err, mode)
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	d := newDir(t)
+	for _, id := range []string{"", ".", "..", "../x", "a/b", "a.b", "a\x00b", ".op", strings.Repeat("a", 129), "ä"} {
+		_, err := d.Create(t.Context(), Meta{ID: id}, conf{}, state{}, CreateOptions{})
+		wantErr(t, err, errdefs.ErrInvalidArgument)
+		_, err = d.Get(id)
+		wantErr(t, err, errdefs.ErrInvalidArgument)
+		_, err = d.Update(t.Context(), id, nil)
+		wantErr(t, err, errdefs.ErrInvalidArgument)
+		_, err = d.TryBegin(id, "stop")
+		wantErr(t, err, errdefs.ErrInvalidArgument)
+		wantErr(t, d.PutFile(id, "x.json", 1, false), errdefs.ErrInvalidArgument)
+	}
+	create(t, d, "a", "")
+	for _, name := range []string{"", "config.json", "key.json", ".x", "a/b", "..", "a\x00"} {
+		wantErr(t, d.PutFile("a", name, 1, false), errdefs.ErrInvalidArgument)
+		wantErr(t, d.GetFile("a", name, new(int)), errdefs.ErrInvalidArgument)
+	}
+	_, err := d.Create(t.Context(), Meta{ID: "a"}, conf{}, state{}, CreateOptions{})
+	wantErr(t, err, errdefs.ErrAlreadyExists)
+	if _, err := d.Get("a"); err != nil {
+		t.Error(err)
+	}
+	for _, kind := range []string{"", "names", "status", "a/b"} {
+		_, err := Open[conf, state](Options{Paths: Paths{Root: "/x", RunRoot: "/y"}, Kind: kind})
+		wantErr(t, err, errdefs.ErrInvalidArgument)
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	d := newDir(t)
+	_, err := d.Get("a")
+	wantErr(t, err, errdefs.ErrNotFound)
+	_, err = d.Update(t.Context(), "a", nil)
+	wantErr(t, err, errdefs.ErrNotFound)
+	_, err = d.Begin(t.Context(), "a", "stop")
+	wantErr(t, err, errdefs.ErrNotFound)
+	wantErr(t, d.Rename(t.Context(), "a", "b"), errdefs.ErrNotFound)
+	wantErr(t, d.PutFile("a", "x.json", 1, false), errdefs.ErrNotFound)
+	wantErr(t, d.GetFile("a", "x.json", new(int)), errdefs.ErrNotFound)
+	_, err = d.Resolve(nil, "a")
+	wantErr(t, err, errdefs.ErrNotFound)
+	_, err = d.Resolve(nil, "")
+	wantErr(t, err, errdefs.ErrInvalidArgument)
+	list, err := d.List()
+	if err != nil || len(list) > 0 {
+		t.Error(list, err)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "")
+	for _, durable := range []bool{false, true} {
+		must(t, d.PutFile("a", "settings.json", conf{Text: "new"}, durable))
+		var c conf
+		must(t, d.GetFile("a", "settings.json", &c))
+		if c.Text != "new" {
+			t.Error(c)
+		}
+	}
+	path := d.RootDir("a") + "/settings.json"
+	for text, want := range map[string]error{
+		``: ErrCorrupt, `{`: ErrCorrupt, `{"value":{"text":"x"}}`: ErrCorrupt, `{"version":1,"value":3}`: ErrCorrupt,
+		`{"version":2,"value":3}`: errdefs.ErrFailedPrecondition,
+	} {
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		wantErr(t, d.GetFile("a", "settings.json", &conf{}), want)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "web")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if _, err := d.Update(t.Context(), "a", func(s state) (state, error) { s.N++; return s, nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	e, err := d.Get("a")
+	must(t, err)
+	if e.Status.N != 401 || e.Number != 401 {
+		t.Errorf("%d updates, number %d", e.Status.N, e.Number)
+	}
+	no := errors.New("no")
+	_, err = d.Update(t.Context(), "a", func(s state) (state, error) { return state{}, no })
+	wantErr(t, err, no)
+	if after, err := d.Get("a"); err != nil || after.Number != e.Number || after.Status != e.Status {
+		t.Errorf("a refused update changed %+v to %+v, %v", e, after, err)
+	}
+}
+
+func TestUpdateWaitsForItsContext(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "")
+	lock, err := lockDir(t.Context(), d.RunDir("a"))
+	must(t, err)
+	_, err = d.Update(soon(t, 30*time.Millisecond), "a", func(s state) (state, error) { return s, nil })
+	wantErr(t, err, errdefs.ErrUnavailable)
+	wantErr(t, err, context.DeadlineExceeded)
+	lock.release()
+	_, err = d.Update(soon(t, time.Second), "a", func(s state) (state, error) { return s, nil })
+	must(t, err)
+}
+
+func TestUpdateOfARemovedObject(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "a", "")
+	lock, err := lockDir(t.Context(), d.RunDir("a"))
+	must(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := d.Update(t.Context(), "a", func(s state) (state, error) { return s, nil })
+		done <- err
+	}()
+	op, err := d.TryBegin("a", "remove")
+	must(t, err)
+	time.Sleep(5 * time.Millisecond) // the Update waits on the folder that goes
+	must(t, d.l.remove(t.Context(), "a"))
+	lock.release()
+	op.Abandon()
+	wantErr(t, <-done, errdefs.ErrNotFound)
+	checkClean(t, p)
+}
+
+func TestLostAndDamaged(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "a", "web")
+	create(t, d, "b", "")
+	must(t, d.Rename(t.Context(), "a", "db"))
+	before, err := d.Get("a")
+	must(t, err)
+
+	status := p.RunRoot + "/status/pods/a.json"
+	for _, text := range []string{"", "{", "\x00\x00", `{"number":1}`, `{"version":1,"status":"x"}`} {
+		must(t, os.WriteFile(status, []byte(text), 0o600))
+		e, err := d.Get("a")
+		must(t, err)
+		if !errors.Is(e.Damaged, ErrCorrupt) || e.Lost || e.Status != (state{}) || e.Number != 0 || e.Key != "db" {
+			t.Errorf("%q: %+v", text, e)
+		}
+	}
+	must(t, os.WriteFile(status, []byte(`{"version":2,"status":[]}`), 0o600))
+	_, err = d.Get("a")
+	wantErr(t, err, errdefs.ErrFailedPrecondition)
+	if !strings.Contains(err.Error(), "version 2") || !strings.Contains(err.Error(), "versions up to 1") {
+		t.Error(err)
+	}
+	_, err = d.Update(t.Context(), "a", func(s state) (state, error) { return s, nil })
+	wantErr(t, err, errdefs.ErrFailedPrecondition)
+
+	reboot(t, p)
+	list, err := d.List()
+	must(t, err)
+	for _, e := range list {
+		if !e.Lost || e.Status != (state{}) || e.Config.Text != e.ID || e.MountNS != "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if list[0].Key != "db" || len(list) != 2 {
+		t.Errorf("%+v", list)
+	}
+	if dead, err := d.Dead(); err != nil || len(dead) > 0 {
+		t.Errorf("lost ones are dead: %q, %v", dead, err)
+	}
+	_, err = d.Update(t.Context(), "a", func(s state) (state, error) {
+		if s != (state{}) {
+			t.Errorf("a lost status is %+v", s)
+		}
+		return state{N: 3}, nil
+	})
+	must(t, err)
+	e, err := d.Get("a")
+	must(t, err)
+	if e.Lost || e.Status.N != 3 || e.Number <= before.Number || e.MountNS == "" || e.Key != "db" {
+		t.Errorf("%+v", e)
+	}
+	op, err := d.TryBegin("b", "start")
+	must(t, err)
+	if e, err := d.Get("b"); err != nil || !e.Lost || e.Op == nil || e.Op.Kind != "start" {
+		t.Errorf("%+v, %v", e, err)
+	}
+	must(t, op.Remove(t.Context()))
+	op, err = d.TryBegin("a", "rm")
+	must(t, err)
+	must(t, op.Remove(t.Context()))
+	checkClean(t, p)
+}
+
+func TestCorruptConfig(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "a", "web")
+	create(t, d, "b", "")
+	path := d.RootDir("a") + "/config.json"
+	for text, want := range map[string]error{
+		"{": ErrCorrupt, "{}": ErrCorrupt, `{"version":1,"meta":{"id":"b"}}`: ErrCorrupt,
+		`{"version":99}`: errdefs.ErrFailedPrecondition, `{"version":99,"meta":7}`: errdefs.ErrFailedPrecondition,
+	} {
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		_, err := d.Get("a")
+		wantErr(t, err, want)
+		list, err := d.List()
+		if len(list) != 1 || list[0].ID != "b" || err == nil || !strings.Contains(err.Error(), `a`) {
+			t.Errorf("%q: %v, %v", text, list, err)
+		}
+	}
+	// An empty one is that of a power loss: it can be swept.
+	must(t, os.WriteFile(path, nil, 0o600))
+	_, err := d.Get("a")
+	wantErr(t, err, errdefs.ErrNotFound)
+	if list, err := d.List(); len(list) != 1 || err == nil {
+		t.Error(list, err)
+	}
+	sweep(t, d)
+	if list, err := d.List(); err != nil || len(list) != 1 {
+		t.Error(list, err)
+	}
+	// Its claim is dead.
+	create(t, d, "c", "web")
+	for _, id := range []string{"b", "c"} {
+		op, err := d.TryBegin(id, "rm")
+		must(t, err)
+		must(t, op.Remove(t.Context()))
+	}
+	checkClean(t, p)
+}
+
+func TestResolve(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "abc1", "web")
+	create(t, d, "abc2", "abd")
+	create(t, d, "abd", "")
+	create(t, d, "ab", "")
+	op, err := d.Create(t.Context(), Meta{ID: "f00", Owner: OwnerCRI, Key: "web"}, conf{}, state{}, CreateOptions{})
+	must(t, err)
+	must(t, op.End())
+	cli, cri := []Owner{OwnerCLI}, []Owner{OwnerCRI}
+	for _, tt := range []struct {
+		owners    []Owner
+		ref, want string
+		wantErr   error
+		ids       []string
+	}{
+		{ref: "abd", want: "abc2"}, // a key before an ID
+		{ref: "ab", want: "ab"},    // an ID before a prefix
+		{ref: "abc", wantErr: errdefs.ErrInvalidArgument, ids: []string{"abc1", "abc2"}},
+		{ref: "web", wantErr: errdefs.ErrInvalidArgument, ids: []string{"abc1", "f00"}},
+		{ref: "web", owners: cli, want: "abc1"},
+		{ref: "web", owners: cri, want: "f00"},
+		{ref: "f", want: "f00"},
+		{ref: "f", owners: cli, wantErr: errdefs.ErrNotFound},
+		{ref: "f00", owners: cli, wantErr: errdefs.ErrNotFound},
+		{ref: "../pods/ab", wantErr: errdefs.ErrNotFound},
+		{ref: "a*", wantErr: errdefs.ErrNotFound},
+	} {
+		got, err := d.Resolve(tt.owners, tt.ref)
+		if got != tt.want || !errors.Is(err, tt.wantErr) {
+			t.Errorf("%v %q: %q, %v", tt.owners, tt.ref, got, err)
+		}
+		var amb *AmbiguousError
+		if errors.As(err, &amb) && !slices.Equal(amb.IDs, tt.ids) || tt.ids != nil && amb == nil {
+			t.Errorf("%q: %v", tt.ref, err)
+		}
+	}
+}
+
+func TestSyncs(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		key     string
+		durable bool
+		want    []string
+	}{
+		{name: "durable", key: "web", durable: true, want: []string{"pods/a/config.json", "names/pods"}},
+		{name: "no key", durable: true, want: []string{"pods/a/config.json", "pods"}},
+		{name: "volatile", key: "web"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := testPaths(t)
+			d := testDir(t, p)
+			var got []string
+			d.l.fsync = func(fd int) error {
+				path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+				rel, _ := filepath.Rel(p.Root, path)
+				got = append(got, rel)
+				return err
+			}
+			op, err := d.Create(t.Context(), Meta{ID: "a", Key: tt.key}, conf{}, state{}, CreateOptions{Durable: tt.durable})
+			must(t, err)
+			must(t, op.Remove(t.Context()))
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestFailedSyncIsNotAcknowledged(t *testing.T) {
+	for fail := range 2 {
+		p := testPaths(t)
+		d := testDir(t, p)
+		n := 0
+		d.l.fsync = func(int) error {
+			if n++; n > fail {
+				return unix.EIO
+			}
+			return nil
+		}
+		_, err := d.Create(t.Context(), Meta{ID: "a", Key: "web"}, conf{}, state{}, CreateOptions{Durable: true})
+		wantErr(t, err, unix.EIO)
+		checkClean(t, p)
+		create(t, d, "b", "web")
+	}
+}
+
+// cpuTime is what this process has used, by all its threads.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var ru unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &ru))
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// TestListIsFast takes the best of many runs, for others use the machine.
+func TestListIsFast(t *testing.T) {
+	d := testDir(t, memoryPaths(t))
+	type big struct {
+		Env    []string
+		Labels map[string]string
+	}
+	b := big{Labels: map[string]string{}}
+	for i := range 20 {
+		b.Env = append(b.Env, fmt.Sprintf("VARIABLE_%d=the value of it, such as they are", i))
+		b.Labels[fmt.Sprintf("org.example.label.%d", i)] = "value"
+	}
+	bd := &Dir[big, state]{l: d.l}
+	for i := range 100 {
+		op, err := bd.Create(t.Context(), Meta{ID: fmt.Sprintf("id%03d", i), Key: fmt.Sprint(i)}, b, state{}, CreateOptions{})
+		must(t, err)
+		must(t, op.End())
+	}
+	data, _ := json.Marshal(b)
+	best, dead := time.Hour, time.Hour
+	for range 50 {
+		start, cpu := time.Now(), cpuTime(t)
+		list, err := bd.List()
+		best = min(best, time.Since(start), cpuTime(t)-cpu)
+		if err != nil || len(list) != 100 {
+			t.Fatal(len(list), err)
+		}
+		start, cpu = time.Now(), cpuTime(t)
+		_, err = bd.Dead()
+		dead = min(dead, time.Since(start), cpuTime(t)-cpu)
+		must(t, err)
+	}
+	t.Logf("100 records of %d bytes: List %v, Dead %v", len(data), best, dead)
+	if best > 5*time.Millisecond {
+		t.Errorf("listing 100 records takes %v", best)
+	}
+}
+
+func TestProcess(t *testing.T) {
+	start, err := ProcessStart(os.Getpid())
+	if err != nil || start == 0 {
+		t.Fatal(start, err)
+	}
+	if !Alive(os.Getpid(), start) || Alive(os.Getpid(), start+1) || Alive(0, 0) || Alive(-1, start) {
+		t.Error("Alive of this process")
+	}
+	_, err = ProcessStart(1 << 30)
+	wantErr(t, err, errdefs.ErrNotFound)
+
+	attr := &os.ProcAttr{Files: []*os.File{nil, nil, nil}}
+	proc, err := os.StartProcess("/bin/true", []string{"true (x) R"}, attr)
+	must(t, err)
+	if start, err = ProcessStart(proc.Pid); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); Alive(proc.Pid, start); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a process that is not reaped counts as alive")
+		}
+	}
+	_, err = proc.Wait()
+	must(t, err)
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"version":1,"kind":"stop","stage":"x","pid":1,"pidStart":2,"since":"2026-01-02T03:04:05Z","prior":{"kind":"create"}}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte("{\"version\":1}\n\n\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var o opFile
+		if decode("op", data, &o) != nil {
+			return
+		}
+		again, err := encode(o)
+		if err != nil {
+			return // a time that RFC 3339 does not know
+		}
+		var o2 opFile
+		must(t, decode("op", again, &o2))
+		if diff := cmp.Diff(o, o2); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
