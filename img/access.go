@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 )
@@ -153,16 +151,6 @@ func classOf(err error) error {
 		return errdefs.ErrPermissionDenied
 	}
 	return err
-}
-
-// insecure says whether registries.conf or the transfer's own settings allow an
-// unverified connection to the registry of this name.
-func insecure(sys *types.SystemContext, named reference.Named) bool {
-	if v := sys.DockerInsecureSkipTLSVerify; v != types.OptionalBoolUndefined {
-		return v == types.OptionalBoolTrue
-	}
-	reg, err := sysregistriesv2.FindRegistry(sys, named.Name())
-	return err == nil && reg != nil && reg.Insecure
 }
 
 // policyContext is the signature policy, for one copy: a PolicyContext is not

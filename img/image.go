@@ -151,11 +151,11 @@ func (r rawConfig) plain() ImageConfig {
 }
 
 // bigData reads one of an image's data items, within bounds.
-func (c *core) bigData(im *storage.Image, key string) ([]byte, error) {
+func (r *records) bigData(im *storage.Image, key string) ([]byte, error) {
 	if n := im.BigDataSizes[key]; n > maxMetadata {
 		return nil, fmt.Errorf("reading %s of image %s: %d bytes, of %d allowed: %w", key, im.ID, n, maxMetadata, errdefs.ErrResourceExhausted)
 	}
-	data, err := c.storage.ImageBigData(im.ID, key)
+	data, err := r.storage.ImageBigData(im.ID, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of image %s: %w", key, im.ID, err)
 	}
@@ -165,11 +165,11 @@ func (c *core) bigData(im *storage.Image, key string) ([]byte, error) {
 // readConfig reads an image's config. A schema 1 image has none but in its
 // manifest, and one whose ID is not the digest of its config (zstd:chunked)
 // names it there too.
-func (c *core) readConfig(im *storage.Image) (rawConfig, error) {
+func (r *records) readConfig(im *storage.Image) (rawConfig, error) {
 	var cfg rawConfig
 	key := "sha256:" + im.ID
 	if !slices.Contains(im.BigDataNames, key) {
-		manifest, err := c.bigData(im, storage.ImageDigestBigDataKey)
+		manifest, err := r.bigData(im, storage.ImageDigestBigDataKey)
 		if err != nil {
 			return cfg, err
 		}
@@ -185,7 +185,7 @@ func (c *core) readConfig(im *storage.Image) (rawConfig, error) {
 		}
 		key = m.Config.Digest
 	}
-	data, err := c.bigData(im, key)
+	data, err := r.bigData(im, key)
 	if err != nil {
 		return cfg, err
 	}
@@ -222,7 +222,7 @@ func schema1Config(id string, history []struct{ V1Compatibility string }) (rawCo
 
 // image describes one stored image. An image whose config cannot be read is
 // described without it, and the error given as well.
-func (c *core) image(im *storage.Image) (Image, error) {
+func (r *records) image(im *storage.Image) (Image, error) {
 	out := Image{
 		ID: im.ID, Names: im.Names, Digest: im.Digest.String(), Created: im.Created.UTC(), TopLayer: im.TopLayer, ReadOnly: im.ReadOnly,
 	}
@@ -235,9 +235,9 @@ func (c *core) image(im *storage.Image) (Image, error) {
 		}
 		out.Size += im.BigDataSizes[key]
 	}
-	layers, sizeErr := c.layersSize(im.TopLayer)
+	layers, sizeErr := r.layersSize(im.TopLayer)
 	out.Size += layers
-	cfg, err := c.readConfig(im)
+	cfg, err := r.readConfig(im)
 	if err != nil {
 		return out, err
 	}
@@ -251,17 +251,17 @@ func (c *core) image(im *storage.Image) (Image, error) {
 
 // layersSize is the recorded size of a layer and those below it. Layers do not
 // change, so that a sum once made is kept.
-func (c *core) layersSize(top string) (int64, error) {
+func (r *records) layersSize(top string) (int64, error) {
 	if top == "" {
 		return 0, nil
 	}
-	c.mu.Lock()
-	size, ok := c.sizes[top]
-	c.mu.Unlock()
+	r.mu.Lock()
+	size, ok := r.sizes[top]
+	r.mu.Unlock()
 	if ok {
 		return size, nil
 	}
-	layers, err := c.storage.Layers()
+	layers, err := r.storage.Layers()
 	if err != nil {
 		return 0, fmt.Errorf("reading layers: %w", err)
 	}
@@ -269,19 +269,19 @@ func (c *core) layersSize(top string) (int64, error) {
 	for i := range layers {
 		index[layers[i].ID] = &layers[i]
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sumLayers(top, index), nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sumLayers(top, index), nil
 }
 
 // sumLayers adds up the sizes down from top, and keeps the sum of each layer on
 // the way. The caller holds c.mu.
-func (c *core) sumLayers(top string, index map[string]*storage.Layer) int64 {
+func (r *records) sumLayers(top string, index map[string]*storage.Layer) int64 {
 	var chain []*storage.Layer
 	var sum int64
 	// The bound keeps a damaged store, whose layers go round, from doing so here.
 	for id := top; id != "" && len(chain) <= len(index); {
-		if size, ok := c.sizes[id]; ok {
+		if size, ok := r.sizes[id]; ok {
 			sum = size
 			break
 		}
@@ -294,7 +294,7 @@ func (c *core) sumLayers(top string, index map[string]*storage.Layer) int64 {
 	}
 	for _, l := range slices.Backward(chain) {
 		sum += max(l.UncompressedSize, 0)
-		c.sizes[l.ID] = sum
+		r.sizes[l.ID] = sum
 	}
 	return sum
 }

@@ -79,7 +79,7 @@ func (s *Store) Import(ctx context.Context, o ImportOptions) (Image, error) {
 	if err != nil {
 		return Image{}, localError("importing", src.label, err)
 	}
-	return s.pulled(id, PullOptions{}, p, PullDone)
+	return s.pulled(id, "", p, PullDone)
 }
 
 // spool is the path of the file to read: path itself, or what reader gives,

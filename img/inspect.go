@@ -112,12 +112,12 @@ func (s *Store) History(ctx context.Context, ref string) ([]HistoryEntry, error)
 }
 
 // chain are the layers down from top, the lowest first.
-func (c *core) chain(top string) ([]*storage.Layer, error) {
+func (r *records) chain(top string) ([]*storage.Layer, error) {
 	var out []*storage.Layer
 	seen := map[string]bool{}
 	for id := top; id != "" && !seen[id]; {
 		seen[id] = true
-		l, err := c.storage.Layer(id)
+		l, err := r.storage.Layer(id)
 		if err != nil {
 			return nil, fmt.Errorf("reading layer %s: %w", id, err)
 		}
@@ -156,10 +156,10 @@ func history(im *storage.Image, cfg rawConfig, chain []*storage.Layer) []History
 
 // parent is the ID of the image whose layers and history this one begins with,
 // the one that has the most of them.
-func (c *core) parent(im *storage.Image, cfg rawConfig, chain []*storage.Layer) (string, error) {
+func (r *records) parent(im *storage.Image, cfg rawConfig, chain []*storage.Layer) (string, error) {
 	best, depth := "", 0
 	for i, l := range chain {
-		images, err := c.storage.ImagesByTopLayer(l.ID)
+		images, err := r.storage.ImagesByTopLayer(l.ID)
 		if err != nil {
 			return "", fmt.Errorf("reading images: %w", err)
 		}
@@ -167,7 +167,7 @@ func (c *core) parent(im *storage.Image, cfg rawConfig, chain []*storage.Layer) 
 			if other.ID == im.ID {
 				continue
 			}
-			o, err := c.readConfig(other)
+			o, err := r.readConfig(other)
 			if err != nil || len(o.History) >= len(cfg.History) {
 				continue
 			}
@@ -181,11 +181,11 @@ func (c *core) parent(im *storage.Image, cfg rawConfig, chain []*storage.Layer) 
 
 // driverData is what the storage driver says of a layer, such as overlay's
 // folders; nothing when it does not.
-func (c *core) driverData(layer string) map[string]string {
+func (r *records) driverData(layer string) map[string]string {
 	if layer == "" {
 		return nil
 	}
-	driver, err := c.storage.GraphDriver()
+	driver, err := r.storage.GraphDriver()
 	if err != nil {
 		return nil
 	}

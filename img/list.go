@@ -63,11 +63,11 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Image, error) {
 // intermediates are the IDs of the images without a name whose top layer lies
 // below another image's. It also keeps the sizes of all layers, which were read
 // for it.
-func (c *core) intermediates(images []storage.Image) (map[string]bool, error) {
+func (r *records) intermediates(images []storage.Image) (map[string]bool, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	layers, err := c.storage.Layers()
+	layers, err := r.storage.Layers()
 	if err != nil {
 		return nil, fmt.Errorf("reading layers: %w", err)
 	}
@@ -76,10 +76,10 @@ func (c *core) intermediates(images []storage.Image) (map[string]bool, error) {
 		index[layers[i].ID] = &layers[i]
 	}
 	below := map[string]bool{} // layers that have one of an image's above them
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range images {
-		c.sumLayers(images[i].TopLayer, index)
+		r.sumLayers(images[i].TopLayer, index)
 		top := index[images[i].TopLayer]
 		if top == nil {
 			continue

@@ -60,7 +60,7 @@ func (s *Store) Load(ctx context.Context, o LoadOptions) ([]Image, error) {
 		if err != nil {
 			return out, localError("loading", label, err)
 		}
-		im, err := s.pulled(id, PullOptions{Owner: o.Owner}, p, PullDone)
+		im, err := s.pulled(id, o.Owner, p, PullDone)
 		if err != nil {
 			return out, err
 		}

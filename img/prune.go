@@ -83,15 +83,15 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 }
 
 // pruneOne removes an image that no container uses, and says whether it did.
-func (c *core) pruneOne(ctx context.Context, im Image, dryRun bool) (bool, error) {
+func (r *records) pruneOne(ctx context.Context, im Image, dryRun bool) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	if dryRun {
-		users, err := c.users(im.ID)
+		users, err := r.users(im.ID)
 		return err == nil && len(users) == 0, err
 	}
-	err := c.deleteImage(im.ID, im.ID)
+	err := r.deleteImage(im.ID, im.ID)
 	var inUse *InUseError
 	if errors.As(err, &inUse) || errdefs.IsNotFound(err) {
 		return false, nil
@@ -110,16 +110,16 @@ func uniqueOf(u Usage, id string) int64 {
 
 // pruneLayers removes the layers made before a time that neither an image nor a
 // container has, and returns their bytes.
-func (c *core) pruneLayers(before time.Time) (int64, error) {
-	layers, err := c.storage.Layers()
+func (r *records) pruneLayers(before time.Time) (int64, error) {
+	layers, err := r.storage.Layers()
 	if err != nil {
 		return 0, fmt.Errorf("reading layers: %w", err)
 	}
-	images, err := c.storage.Images()
+	images, err := r.storage.Images()
 	if err != nil {
 		return 0, fmt.Errorf("reading images: %w", err)
 	}
-	containers, err := c.storage.Containers()
+	containers, err := r.storage.Containers()
 	if err != nil {
 		return 0, fmt.Errorf("reading storage containers: %w", err)
 	}
@@ -144,7 +144,7 @@ func (c *core) pruneLayers(before time.Time) (int64, error) {
 		errs  []error
 	)
 	for _, l := range topDown(t, used) {
-		if err := c.storage.DeleteLayer(l.ID); err != nil {
+		if err := r.storage.DeleteLayer(l.ID); err != nil {
 			errs = append(errs, fmt.Errorf("removing layer %s: %w", l.ID, err))
 			continue
 		}

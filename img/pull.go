@@ -4,19 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
-	istorage "go.podman.io/image/v5/storage"
-	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 )
 
@@ -91,21 +87,28 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 	if err := s.checkAccess(access{registry: o.Registry}); err != nil {
 		return Image{}, err
 	}
+	p := puller{s.core, o}
 	if loc.transport != "" {
-		return s.pullLocal(ctx, loc, o)
+		return p.local(ctx, loc)
 	}
-	return s.pullRemote(ctx, loc.rest, o)
+	return p.remote(ctx, loc.rest)
 }
 
-// pullLocal is Pull of an image in the file system.
-func (c *core) pullLocal(ctx context.Context, loc location, o PullOptions) (Image, error) {
-	temp, done, err := c.tempDir()
+// puller is one Pull.
+type puller struct {
+	*core
+	o PullOptions
+}
+
+// local is Pull of an image in the file system.
+func (p puller) local(ctx context.Context, loc location) (Image, error) {
+	temp, done, err := p.tempDir()
 	if err != nil {
 		return Image{}, err
 	}
 	defer done()
-	a := access{registry: o.Registry, platform: o.Platform, temp: temp}
-	sources, err := localSources(c.systemContext(a), loc)
+	a := access{registry: p.o.Registry, platform: p.o.Platform, temp: temp}
+	sources, err := localSources(p.systemContext(a), loc)
 	if err != nil {
 		return Image{}, err
 	}
@@ -113,31 +116,31 @@ func (c *core) pullLocal(ctx context.Context, loc location, o PullOptions) (Imag
 	if len(sources) > 1 {
 		return Image{}, fmt.Errorf("%s holds %d images (%s): name one of them: %w", sources[0].label, len(sources), sourceNames(sources), errdefs.ErrInvalidArgument)
 	}
-	p := &progress{ref: sources[0].label, to: o.Progress}
-	p.tell(ProgressEvent{Kind: PullStarted})
-	id, err := c.copyIn(ctx, sources[0], a, p)
+	to := &progress{ref: sources[0].label, to: p.o.Progress}
+	to.tell(ProgressEvent{Kind: PullStarted})
+	id, err := p.copyIn(ctx, sources[0], a, to)
 	if err != nil {
 		return Image{}, transferError(sources[0].label, "", err)
 	}
-	return c.pulled(id, o, p, PullDone)
+	return p.pulled(id, p.o.Owner, to, PullDone)
 }
 
-// pullRemote is Pull of a name.
-func (c *core) pullRemote(ctx context.Context, ref string, o PullOptions) (Image, error) {
-	policy := cmp.Or(o.Policy, PullAlways)
-	var local *storage.Image
-	if policy != PullAlways {
-		im, _, err := c.find(ctx, ref)
+// remote is Pull of a name.
+func (p puller) remote(ctx context.Context, ref string) (Image, error) {
+	p.o.Policy = cmp.Or(p.o.Policy, PullAlways)
+	var here *storage.Image
+	if p.o.Policy != PullAlways {
+		im, _, err := p.find(ctx, ref)
 		switch {
-		case err == nil && c.forPlatform(im, o.Platform):
-			local = im
+		case err == nil && p.forPlatform(im):
+			here = im
 		case err != nil && !errdefs.IsNotFound(err):
 			return Image{}, err
 		}
-		if local != nil && policy != PullNewer {
-			return c.pulled(local.ID, o, &progress{ref: ref, to: o.Progress}, PullSkipped)
+		if here != nil && p.o.Policy != PullNewer {
+			return p.pulled(here.ID, p.o.Owner, &progress{ref: ref, to: p.o.Progress}, PullSkipped)
 		}
-		if policy == PullNever {
+		if p.o.Policy == PullNever {
 			return Image{}, notFound(ref)
 		}
 	}
@@ -145,13 +148,13 @@ func (c *core) pullRemote(ctx context.Context, ref string, o PullOptions) (Image
 		return Image{}, fmt.Errorf("image %q: an ID says no registry to pull it from: %w", ref, errdefs.ErrNotFound)
 	}
 	sysregistriesv2.InvalidateCache() // a server outlives changes of registries.conf
-	names, err := remoteNames(c.systemContext(access{}), ref)
+	names, err := remoteNames(p.systemContext(access{}), ref)
 	if err != nil {
 		return Image{}, err
 	}
 	var errs []error
 	for _, named := range names {
-		im, err := c.pullNamed(ctx, named, o, local)
+		im, err := p.named(ctx, named, here)
 		if err == nil {
 			return im, nil
 		}
@@ -179,61 +182,53 @@ func joinPullErrors(ref string, errs []error) error {
 	return &classified{msg: fmt.Sprintf("pulling %q: %s", ref, strings.Join(lines, "; ")), class: []error{worst}}
 }
 
-// pullNamed pulls one full name, unless somebody else just does. Local is the
-// image that is here already, of a caller that wants a newer one only.
-func (c *core) pullNamed(ctx context.Context, named reference.Named, o PullOptions, local *storage.Image) (Image, error) {
-	p := &progress{ref: named.String(), to: o.Progress}
-	lock, err := c.lockPull(ctx, pullKey(named, o), func() { p.tell(ProgressEvent{Kind: PullWaiting}) })
+// named pulls one full name, unless somebody else just does. Here is the image
+// that is in the store already, of a caller that wants a newer one only.
+func (p puller) named(ctx context.Context, named reference.Named, here *storage.Image) (Image, error) {
+	to := &progress{ref: named.String(), to: p.o.Progress}
+	lock, err := p.lockPull(ctx, p.key(named), func() { to.tell(ProgressEvent{Kind: PullWaiting}) })
 	if err != nil {
 		return Image{}, transferError(named.String(), "", err)
 	}
 	defer lock.release()
 	if lock.result != "" {
-		return c.pulled(lock.result, o, p, PullSkipped)
+		return p.pulled(lock.result, p.o.Owner, to, PullSkipped)
 	}
-	if o.Policy == PullMissing {
-		im, _, err := c.find(ctx, named.String())
-		if err == nil && c.forPlatform(im, o.Platform) {
-			return c.pulled(im.ID, o, p, PullSkipped)
+	if p.o.Policy == PullMissing {
+		im, _, err := p.find(ctx, named.String())
+		if err == nil && p.forPlatform(im) {
+			return p.pulled(im.ID, p.o.Owner, to, PullSkipped)
 		}
 	}
-	temp, done, err := c.tempDir()
+	temp, done, err := p.tempDir()
 	if err != nil {
 		return Image{}, err
 	}
 	defer done()
-	a := access{registry: o.Registry, platform: o.Platform, temp: temp}
+	a := access{registry: p.o.Registry, platform: p.o.Platform, temp: temp}
 	src, err := remoteSource(named)
 	if err != nil {
 		return Image{}, err
 	}
-	p.tell(ProgressEvent{Kind: PullStarted})
-	if local != nil {
-		if current, err := c.isCurrent(ctx, src, a, local); err != nil || current {
-			if ctx.Err() != nil {
-				return Image{}, transferError(src.label, src.host, ctx.Err())
-			}
-			if err != nil {
-				c.log.Warn("the local image is used, as its registry does not answer", "image", named.String(), "error", lastCause(err))
-			}
-			return c.pulled(local.ID, o, p, PullSkipped)
-		}
+	to.tell(ProgressEvent{Kind: PullStarted})
+	if here != nil && p.current(ctx, src, a, here) {
+		return p.pulled(here.ID, p.o.Owner, to, PullSkipped)
 	}
-	id, err := c.retrying(ctx, o, p, func() (string, error) { return c.copyIn(ctx, src, a, p) })
+	id, err := p.retrying(ctx, to, func() (string, error) { return p.copyIn(ctx, src, a, to) })
 	if err != nil {
 		return Image{}, transferError(src.label, src.host, err)
 	}
-	im, err := c.pulled(id, o, p, PullDone)
+	im, err := p.pulled(id, p.o.Owner, to, PullDone)
 	if err == nil {
 		lock.publish(id)
 	}
 	return im, err
 }
 
-// pullKey tells apart pulls that must not join: of other images, and of callers
+// key tells apart pulls that must not join: of other images, and of callers
 // that the registry might answer otherwise.
-func pullKey(named reference.Named, o PullOptions) string {
-	key, err := json.Marshal([]any{named.String(), o.Platform, o.Registry})
+func (p puller) key(named reference.Named) string {
+	key, err := json.Marshal([]any{named.String(), p.o.Platform, p.o.Registry})
 	if err != nil {
 		return named.String()
 	}
@@ -241,33 +236,37 @@ func pullKey(named reference.Named, o PullOptions) string {
 }
 
 // forPlatform says whether a local image will do for the platform asked for.
-func (c *core) forPlatform(im *storage.Image, p Platform) bool {
-	if p == (Platform{}) {
+func (p puller) forPlatform(im *storage.Image) bool {
+	if p.o.Platform == (Platform{}) {
 		return true
 	}
-	cfg, err := c.readConfig(im)
-	return err == nil && p.matches(Image{OS: cfg.OS, Architecture: cfg.Architecture, Variant: cfg.Variant})
+	cfg, err := p.readConfig(im)
+	return err == nil && p.o.Platform.matches(Image{OS: cfg.OS, Architecture: cfg.Architecture, Variant: cfg.Variant})
 }
 
-// isCurrent says whether the registry's image is the local one.
-func (c *core) isCurrent(ctx context.Context, src source, a access, local *storage.Image) (bool, error) {
-	d, err := docker.GetDigest(ctx, c.systemContext(a), src.ref)
+// current says whether the local image will do for a caller that wants a newer
+// one: it is the registry's, or the registry does not say.
+func (p puller) current(ctx context.Context, src source, a access, here *storage.Image) bool {
+	d, err := docker.GetDigest(ctx, p.systemContext(a), src.ref)
 	if err != nil {
-		return false, err
+		if ctx.Err() == nil {
+			p.log.Warn("the local image is used, as its registry does not answer", "image", src.label, "error", lastCause(err))
+		}
+		return ctx.Err() == nil
 	}
-	return slices.Contains(local.Digests, d), nil
+	return slices.Contains(here.Digests, d)
 }
 
 // retrying calls transfer until it succeeds, fails for good, or has failed too
 // often.
-func (c *core) retrying(ctx context.Context, o PullOptions, p *progress, transfer func() (string, error)) (string, error) {
-	retries, delay := cmp.Or(o.Retries, defaultRetries), cmp.Or(o.RetryDelay, defaultRetryDelay)
+func (p puller) retrying(ctx context.Context, to *progress, transfer func() (string, error)) (string, error) {
+	retries, delay := cmp.Or(p.o.Retries, defaultRetries), cmp.Or(p.o.RetryDelay, defaultRetryDelay)
 	for attempt := 0; ; attempt++ {
 		id, err := transfer()
 		if err == nil || attempt >= retries || ctx.Err() != nil || !isTransient(err) {
 			return id, err
 		}
-		p.tell(ProgressEvent{Kind: Retrying, Err: transferError(p.ref, "", err), Wait: delay})
+		to.tell(ProgressEvent{Kind: Retrying, Err: transferError(to.ref, "", err), Wait: delay})
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
@@ -279,109 +278,9 @@ func (c *core) retrying(ctx context.Context, o PullOptions, p *progress, transfe
 	}
 }
 
-// copyIn copies one image into the store, once, and returns its ID. It has all
-// its names, or does not exist.
-func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
-	sys := c.systemContext(a)
-	if err := c.checkPlatform(ctx, sys, src, a.platform); err != nil {
-		return "", err
-	}
-	makePolicy := c.policyContext
-	if a.trusted {
-		makePolicy = acceptAll
-	}
-	policy, err := makePolicy(sys)
-	if err != nil {
-		return "", err
-	}
-	defer policy.Destroy()
-	dest, err := c.destination(ctx, sys, src)
-	if err != nil {
-		return "", err
-	}
-	var resolved types.ImageReference
-	opts := copy.Options{
-		SourceCtx: sys, DestinationCtx: sys, ConcurrentBlobCopiesSemaphore: c.copies, ReportResolvedReference: &resolved,
-	}
-	if p.to != nil {
-		opts.Progress, opts.ProgressInterval = make(chan types.ProgressProperties), progressInterval
-		drained := p.drain(opts.Progress)
-		defer func() {
-			close(opts.Progress)
-			<-drained
-		}()
-	}
-	if _, err := copy.Image(ctx, policy, dest, src.ref, &opts); err != nil {
-		return "", err
-	}
-	if resolved == nil {
-		return "", fmt.Errorf("storing %q: the store did not say which image it made: %w", src.label, errdefs.ErrInternal)
-	}
-	_, im, err := istorage.ResolveReference(resolved)
-	if err != nil {
-		return "", fmt.Errorf("storing %q: %w", src.label, err)
-	}
-	if len(src.names) > 0 {
-		names := make([]string, len(src.names))
-		for i, n := range src.names {
-			names[i] = n.String()
-		}
-		if err := c.storage.AddNames(im.ID, names); err != nil {
-			return "", fmt.Errorf("naming %q: %w", src.label, err)
-		}
-	}
-	return im.ID, nil
-}
-
-// destination is where in the store an image goes: under a name, or, when it
-// has none, under its ID alone.
-func (c *core) destination(ctx context.Context, sys *types.SystemContext, src source) (types.ImageReference, error) {
-	named, id := src.dest, ""
-	switch {
-	case named != nil:
-	case len(src.names) > 0:
-		named = src.names[0]
-	default:
-		im, err := src.ref.NewImage(ctx, sys)
-		if err != nil {
-			return nil, err
-		}
-		d := im.ConfigInfo().Digest
-		if err := errors.Join(d.Validate(), im.Close()); err != nil {
-			return nil, fmt.Errorf("image %q: it has neither a name nor a config to be known by: %w", src.label, errdefs.ErrInvalidArgument)
-		}
-		id = d.Encoded()
-	}
-	dest, err := istorage.Transport.NewStoreReference(c.storage, named, id)
-	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", src.label, err)
-	}
-	return dest, nil
-}
-
-// checkPlatform refuses a single image that is for another platform than was
-// asked for: the library chooses only where there is an index.
-func (c *core) checkPlatform(ctx context.Context, sys *types.SystemContext, src source, p Platform) error {
-	if p == (Platform{}) {
-		return nil
-	}
-	im, err := src.ref.NewImage(ctx, sys)
-	if err != nil {
-		return err
-	}
-	info, err := im.Inspect(ctx)
-	if err := errors.Join(err, im.Close()); err != nil {
-		return err
-	}
-	if !p.matches(Image{OS: info.Os, Architecture: info.Architecture, Variant: info.Variant}) {
-		return fmt.Errorf("no image found in it for %s: it is for %s: %w", p, Platform{info.Os, info.Architecture, info.Variant}, errdefs.ErrNotFound)
-	}
-	return nil
-}
-
 // pulled records who pulled an image, tells the caller's progress that it is
 // there, and describes it.
-func (c *core) pulled(id string, o PullOptions, p *progress, kind ProgressKind) (Image, error) {
+func (c *core) pulled(id, owner string, p *progress, kind ProgressKind) (Image, error) {
 	im, err := c.byID(id)
 	if err == nil && im == nil {
 		err = notFound(id) // removed meanwhile
@@ -389,7 +288,7 @@ func (c *core) pulled(id string, o PullOptions, p *progress, kind ProgressKind) 
 	if err != nil {
 		return Image{}, err
 	}
-	if key := pulledKey + o.Owner; o.Owner != "" && !im.ReadOnly && !slices.Contains(im.BigDataNames, key) {
+	if key := pulledKey + owner; owner != "" && !im.ReadOnly && !slices.Contains(im.BigDataNames, key) {
 		// An image that is here and has no owner is somebody else's, and stays so.
 		if kind == PullDone || slices.ContainsFunc(im.BigDataNames, func(n string) bool { return strings.HasPrefix(n, pulledKey) }) {
 			if err := c.storage.SetImageBigData(id, key, []byte("1"), nil); err != nil {

@@ -67,20 +67,20 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 }
 
 // deleteImage deletes an image and the layers that nothing else has.
-func (c *core) deleteImage(id, ref string) error {
-	users, err := c.users(id)
+func (r *records) deleteImage(id, ref string) error {
+	users, err := r.users(id)
 	if err != nil {
 		return err
 	}
 	if len(users) > 0 {
 		return &InUseError{Image: ref, Containers: users}
 	}
-	_, err = c.storage.DeleteImage(id, true)
+	_, err = r.storage.DeleteImage(id, true)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, storage.ErrImageUsedByContainer): // since a moment ago
-		if users, uerr := c.users(id); uerr == nil && len(users) > 0 {
+		if users, uerr := r.users(id); uerr == nil && len(users) > 0 {
 			return &InUseError{Image: ref, Containers: users}
 		}
 		return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
@@ -91,8 +91,8 @@ func (c *core) deleteImage(id, ref string) error {
 }
 
 // users are the storage containers that have the image, sorted.
-func (c *core) users(id string) ([]string, error) {
-	all, err := c.storage.Containers()
+func (r *records) users(id string) ([]string, error) {
+	all, err := r.storage.Containers()
 	if err != nil {
 		return nil, fmt.Errorf("reading storage containers: %w", err)
 	}
@@ -107,12 +107,12 @@ func (c *core) users(id string) ([]string, error) {
 }
 
 // parents are the IDs of the intermediate images.
-func (c *core) parents() (map[string]bool, error) {
-	stored, err := c.storage.Images()
+func (r *records) parents() (map[string]bool, error) {
+	stored, err := r.storage.Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}
-	return c.intermediates(stored)
+	return r.intermediates(stored)
 }
 
 // removeOrphans removes the images that were intermediate before and are not

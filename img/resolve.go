@@ -189,8 +189,8 @@ func (c *core) byRepoDigest(ref reference.Canonical) (*storage.Image, error) {
 }
 
 // byID finds an image by its full ID; nil if there is none.
-func (c *core) byID(id string) (*storage.Image, error) {
-	im, err := c.storage.Image(id)
+func (r *records) byID(id string) (*storage.Image, error) {
+	im, err := r.storage.Image(id)
 	if errors.Is(err, storage.ErrImageUnknown) {
 		return nil, nil
 	}
@@ -201,8 +201,8 @@ func (c *core) byID(id string) (*storage.Image, error) {
 }
 
 // byPrefix finds the one image whose ID begins with prefix; nil if there is none.
-func (c *core) byPrefix(ref, prefix string) (*storage.Image, error) {
-	images, err := c.storage.Images()
+func (r *records) byPrefix(ref, prefix string) (*storage.Image, error) {
+	images, err := r.storage.Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}

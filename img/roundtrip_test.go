@@ -17,7 +17,7 @@ func TestSaveAndLoad(t *testing.T) {
 	s, host := openTest(t), testRegistry(t)
 	base := testLayer(t, map[string]string{"base": strings.Repeat("base", 1000)})
 	for ref, im := range map[string]string{"/one:1": "one", "/two:2": "two"} {
-		push(t, host+ref, testImage(t, "amd64", base, testLayer(t, map[string]string{im: im})))
+		push(t, host+ref, ociImage(t, testImage(t, "amd64", base, testLayer(t, map[string]string{im: im}))))
 		if _, err := s.Pull(t.Context(), host+ref, PullOptions{Registry: plain()}); err != nil {
 			t.Fatal(err)
 		}

@@ -57,6 +57,9 @@ type saved struct {
 // Save writes images to an archive or folder. An image that is given by a name
 // gets that name there, and one given by its ID all of its names. What fails or
 // is cancelled leaves neither a file nor a new folder.
+//
+// An image with Docker's manifest gets OCI's config in an OCI format, which has
+// no health check, and with it another ID.
 func (s *Store) Save(ctx context.Context, refs []string, o SaveOptions) error {
 	images, err := s.toSave(ctx, refs)
 	if err != nil {

@@ -149,9 +149,18 @@ func ociArchiveSources(rest string) ([]source, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []source
-	for i, e := range entries {
-		ref, err := ociarchive.ParseReference(fmt.Sprintf("%s:@%d", path, i))
+	var (
+		out  []source
+		seen = map[string]bool{}
+	)
+	for _, e := range entries {
+		// The library finds an image in an archive by this annotation alone.
+		name := e.Annotations[refName]
+		if seen[name] || name == "" && len(entries) > 1 {
+			return nil, fmt.Errorf("its images cannot be told apart by name; unpack it and load the folder: %w", errdefs.ErrInvalidArgument)
+		}
+		seen[name] = true
+		ref, err := ociarchive.NewReference(path, name)
 		if err != nil {
 			return nil, err
 		}
@@ -208,13 +217,16 @@ func localNameIn(name string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
+// refName is the annotation that names an image in an OCI layout.
+const refName = "org.opencontainers.image.ref.name"
+
 // layoutName is the name that an OCI index's entry carries, if any. The first
 // annotation is containerd's and docker's, which is a whole name.
 func layoutName(annotations map[string]string) string {
 	if n := annotations["io.containerd.image.name"]; n != "" {
 		return n
 	}
-	return annotations["org.opencontainers.image.ref.name"]
+	return annotations[refName]
 }
 
 // layoutNames are the names of an image in an OCI layout at path.

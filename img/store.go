@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
@@ -74,13 +76,17 @@ type Store struct {
 
 // core is what the types of this package share.
 type core struct {
-	cfg     Config
-	storage storage.Store
-	log     *slog.Logger
-	copies  *semaphore.Weighted
+	records
+	cfg    Config
+	log    *slog.Logger
+	copies *semaphore.Weighted
+}
 
-	mu    sync.Mutex
-	sizes map[string]int64 // by top layer; layers do not change
+// records are the images and layers, as the store has them on record.
+type records struct {
+	storage storage.Store
+	mu      sync.Mutex
+	sizes   map[string]int64 // by top layer; layers do not change
 }
 
 // Reexec does the work of a child process of the store and answers true when
@@ -107,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
-	c := &core{cfg: cfg, storage: st, log: log, copies: semaphore.NewWeighted(copies), sizes: map[string]int64{}}
+	c := &core{records: records{storage: st, sizes: map[string]int64{}}, cfg: cfg, log: log, copies: semaphore.NewWeighted(copies)}
 	return &Store{Roots{c}}, nil
 }
 
@@ -184,4 +190,33 @@ func openError(opts types.StoreOptions, err error) error {
 		return &classified{msg: fmt.Sprintf("opening the image store %s: permission denied", opts.GraphRoot), class: []error{errdefs.ErrPermissionDenied}, cause: err}
 	}
 	return fmt.Errorf("opening the image store %s: %w", opts.GraphRoot, err)
+}
+
+// divertLibraryLog sends to log what the libraries write to logrus, which
+// otherwise goes to standard error. It is the one piece of global state that
+// they leave no way around; the last store opened has it.
+func divertLibraryLog(ctx context.Context, log *slog.Logger) {
+	std := logrus.StandardLogger()
+	std.SetOutput(io.Discard)
+	std.ReplaceHooks(logrus.LevelHooks{})
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		std.SetLevel(logrus.PanicLevel)
+		return
+	}
+	std.SetLevel(logrus.DebugLevel)
+	std.AddHook(logDiversion{log})
+}
+
+type logDiversion struct{ log *slog.Logger }
+
+var _ logrus.Hook = logDiversion{}
+
+// Levels are all of them.
+func (logDiversion) Levels() []logrus.Level { return logrus.AllLevels }
+
+// Fire hands one entry on. What the libraries call errors comes back to davit
+// as an error as well, so that all of it is for debugging only.
+func (d logDiversion) Fire(e *logrus.Entry) error {
+	d.log.Debug(e.Message, "from", "containers", "level", e.Level.String())
+	return nil
 }

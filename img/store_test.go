@@ -3,9 +3,7 @@ package img
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,14 +13,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
-	"github.com/containerd/errdefs"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 func TestMain(m *testing.M) {
@@ -114,12 +113,126 @@ func testImage(t *testing.T, arch string, layers ...v1.Layer) v1.Image {
 	return im
 }
 
-// testRegistry starts a registry in this process and returns its host:port.
-func testRegistry(t *testing.T) string {
+// ociImage is an image with OCI's media types.
+func ociImage(t *testing.T, im v1.Image) v1.Image {
 	t.Helper()
-	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
+	layers, err := im.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf, err := im.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, l := range layers {
+		if out, err = mutate.Append(out, mutate.Addendum{Layer: l, MediaType: types.OCILayer}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err = mutate.ConfigFile(out, cf); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// fault is a registry in this process, with what a test puts between.
+type fault struct {
+	host string
+	mu   sync.Mutex
+	seen []string // METHOD PATH of each request
+	// before may answer a request itself, by returning true.
+	before func(w http.ResponseWriter, r *http.Request) bool
+	// body may change what is answered.
+	body func(path string, data []byte) []byte
+}
+
+func (f *fault) handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.seen = append(f.seen, r.Method+" "+r.URL.Path)
+		before, body := f.before, f.body
+		f.mu.Unlock()
+		if before != nil && before(w, r) {
+			return
+		}
+		if body == nil || r.Method != http.MethodGet {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		data := body(r.URL.Path, rec.Body.Bytes())
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		if len(data) > rec.Body.Len() { // less is a truncation
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		}
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(data)
+	})
+}
+
+// set changes the registry's behaviour.
+func (f *fault) set(before func(w http.ResponseWriter, r *http.Request) bool, body func(path string, data []byte) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before, f.body, f.seen = before, body, nil
+}
+
+// count counts the requests whose method and path contain text.
+func (f *fault) count(text string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, s := range f.seen {
+		if strings.Contains(s, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// faultyRegistry starts a registry in this process.
+func faultyRegistry(t *testing.T) *fault {
+	t.Helper()
+	f := &fault{}
+	inner := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
+	srv := httptest.NewServer(f.handler(inner))
 	t.Cleanup(srv.Close)
-	return strings.TrimPrefix(srv.URL, "http://")
+	f.host = strings.TrimPrefix(srv.URL, "http://")
+	return f
+}
+
+// testRegistry starts a registry in this process and returns its host:port.
+func testRegistry(t *testing.T) string { return faultyRegistry(t).host }
+
+// pushIndex uploads images as one index.
+func pushIndex(t *testing.T, ref string, images ...v1.Image) string {
+	t.Helper()
+	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	repo := ref[:strings.LastIndex(ref, ":")]
+	for _, im := range images {
+		cf, err := im.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := im.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		push(t, repo+"@"+d.String(), im)
+		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: im, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture}}})
+	}
+	raw, err := idx.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, rest, _ := strings.Cut(ref, "/")
+	name, tag, _ := strings.Cut(rest, ":")
+	put(t, "PUT", "http://"+host+"/v2/"+name+"/manifests/"+tag, string(types.OCIImageIndex), raw, http.StatusCreated)
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(raw))
 }
 
 // put sends data to a registry and expects status.
@@ -199,61 +312,4 @@ func push(t *testing.T, ref string, im v1.Image) {
 func plain() Registry {
 	no := false
 	return Registry{TLSVerify: &no}
-}
-
-func TestPullResolveRemove(t *testing.T) {
-	s, host, ctx := openTest(t), testRegistry(t), t.Context()
-	im := testImage(t, "amd64", testLayer(t, map[string]string{"hello": "hi"}), testLayer(t, map[string]string{"more": strings.Repeat("x", 1000)}))
-	push(t, host+"/lib/hello:1", im)
-	var kinds []ProgressKind
-	got, err := s.Pull(ctx, host+"/lib/hello:1", PullOptions{Registry: plain(), Progress: func(e ProgressEvent) { kinds = append(kinds, e.Kind) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, _ := im.ConfigName()
-	if got.ID != want.Hex {
-		t.Errorf("ID = %s, want %s", got.ID, want.Hex)
-	}
-	data, _ := json.MarshalIndent(got, "", " ")
-	fmt.Println(string(data), kinds, got.RepoDigests())
-	for _, ref := range []string{got.ID, got.ID[:12], "sha256:" + got.ID, host + "/lib/hello:1", "hello:1", "lib/hello:1", got.Digest, host + "/lib/hello@" + got.Digest, "sha256:" + got.ID[:7]} {
-		found, err := s.Resolve(ctx, ref)
-		if err != nil || found.ID != got.ID {
-			t.Errorf("Resolve(%q) = %v, %v", ref, found.ID, err)
-		}
-	}
-	for _, ref := range []string{"hello", "nope", "hello:2", strings.Repeat("0", 64), "sha256:" + strings.Repeat("0", 64), "0000000", ""} {
-		_, err := s.Resolve(ctx, ref)
-		if !errors.Is(err, errdefs.ErrNotFound) && ref != "" {
-			t.Errorf("Resolve(%q) = %v", ref, err)
-		}
-		fmt.Println(err)
-	}
-	list, err := s.List(ctx, ListOptions{})
-	if err != nil || len(list) != 1 {
-		t.Errorf("List = %v, %v", list, err)
-	}
-	_, err = s.CreateRootfs(ctx, RootfsConfig{ID: "c1", Image: got.ID, Name: "web", Volatile: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := s.MountRootfs(ctx, "c1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(filepath.Join(path, "hello"))
-	fmt.Println(string(b), err)
-	if err := s.UnmountRootfs(ctx, "c1"); err != nil {
-		t.Error(err)
-	}
-	if err := s.UnmountRootfs(ctx, "c1"); err != nil {
-		t.Error(err)
-	}
-	if err := s.DeleteRootfs(ctx, "c1"); err != nil {
-		t.Error(err)
-	}
-	fmt.Println(s.DeleteRootfs(ctx, "c1"), s.UnmountRootfs(ctx, "c1"))
-	_, err = s.CreateRootfs(ctx, RootfsConfig{ID: "c2", Image: strings.Repeat("0", 64)})
-	fmt.Println(err)
-	_ = context.Canceled
 }

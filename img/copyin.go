@@ -1,0 +1,115 @@
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/image/v5/copy"
+	istorage "go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/types"
+)
+
+// copyIn copies one image into the store, once, and returns its ID. It has all
+// its names, or does not exist.
+func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
+	sys := c.systemContext(a)
+	if err := c.checkPlatform(ctx, sys, src, a.platform); err != nil {
+		return "", err
+	}
+	makePolicy := c.policyContext
+	if a.trusted {
+		makePolicy = acceptAll
+	}
+	policy, err := makePolicy(sys)
+	if err != nil {
+		return "", err
+	}
+	defer policy.Destroy()
+	dest, err := c.destination(ctx, sys, src)
+	if err != nil {
+		return "", err
+	}
+	var resolved types.ImageReference
+	opts := copy.Options{
+		SourceCtx: sys, DestinationCtx: sys, ConcurrentBlobCopiesSemaphore: c.copies, ReportResolvedReference: &resolved,
+	}
+	if p.to != nil {
+		opts.Progress, opts.ProgressInterval = make(chan types.ProgressProperties), progressInterval
+		drained := p.drain(opts.Progress)
+		defer func() {
+			close(opts.Progress)
+			<-drained
+		}()
+	}
+	if _, err := copy.Image(ctx, policy, dest, src.ref, &opts); err != nil {
+		return "", err
+	}
+	if resolved == nil {
+		return "", fmt.Errorf("storing %q: the store did not say which image it made: %w", src.label, errdefs.ErrInternal)
+	}
+	_, im, err := istorage.ResolveReference(resolved)
+	if err != nil {
+		return "", fmt.Errorf("storing %q: %w", src.label, err)
+	}
+	if len(src.names) > 0 {
+		names := make([]string, len(src.names))
+		for i, n := range src.names {
+			names[i] = n.String()
+		}
+		if err := c.storage.AddNames(im.ID, names); err != nil {
+			return "", fmt.Errorf("naming %q: %w", src.label, err)
+		}
+	}
+	return im.ID, nil
+}
+
+// destination is where in the store an image goes: under a name, or, when it
+// has none, under its ID alone.
+func (c *core) destination(ctx context.Context, sys *types.SystemContext, src source) (types.ImageReference, error) {
+	named, id := src.dest, ""
+	switch {
+	case named != nil:
+	case len(src.names) > 0:
+		named = src.names[0]
+	default:
+		im, err := src.ref.NewImage(ctx, sys)
+		if err != nil {
+			return nil, err
+		}
+		d := im.ConfigInfo().Digest
+		if err := errors.Join(d.Validate(), im.Close()); err != nil {
+			return nil, fmt.Errorf("image %q: it has neither a name nor a config to be known by: %w", src.label, errdefs.ErrInvalidArgument)
+		}
+		id = d.Encoded()
+	}
+	dest, err := istorage.Transport.NewStoreReference(c.storage, named, id)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", src.label, err)
+	}
+	return dest, nil
+}
+
+// checkPlatform refuses a single image that is for another platform than was
+// asked for: the library chooses only where there is an index.
+func (c *core) checkPlatform(ctx context.Context, sys *types.SystemContext, src source, p Platform) error {
+	if p == (Platform{}) {
+		return nil
+	}
+	im, err := src.ref.NewImage(ctx, sys)
+	if err != nil {
+		return err
+	}
+	info, err := im.Inspect(ctx)
+	if err := errors.Join(err, im.Close()); err != nil {
+		return err
+	}
+	if !p.matches(Image{OS: info.Os, Architecture: info.Architecture, Variant: info.Variant}) {
+		return &classified{
+			msg:   fmt.Sprintf("no image found in it for %s: it is for %s", p, Platform{info.Os, info.Architecture, info.Variant}),
+			class: []error{errdefs.ErrNotFound},
+		}
+	}
+	return nil
+}
