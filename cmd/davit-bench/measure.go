@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -105,71 +102,17 @@ func (l *lab) count(ctx context.Context, s settings) ([]counted, error) {
 			if cmd == nil {
 				continue
 			}
-			c, err := l.trace(ctx, cmd)
+			calls, err := harness.Trace(ctx, cmd)
 			if err != nil {
-				return nil, fmt.Errorf("tracing %s with %s, network %s: %w", e.name(), t.Runtime, t.Network, err)
+				return nil, fmt.Errorf("%s with %s, network %s: %w", e.name(), t.Runtime, t.Network, err)
 			}
-			c.Engine, c.trial = e.name(), t
-			out = append(out, c)
+			out = append(out, counted{
+				Engine: e.name(), trial: t, Execs: len(calls.Programs), Syncs: len(calls.Syncs),
+				Durable: calls.Below(l.roots.Root, "storage"), Names: calls.Programs,
+			})
 		}
 	}
 	return out, nil
-}
-
-// trace runs cmd under strace, which ends when the last process of its tree
-// does: the monitor and its exit command are in it.
-func (l *lab) trace(ctx context.Context, cmd *exec.Cmd) (counted, error) {
-	log := filepath.Join(l.dir, "strace")
-	args := []string{"-f", "-qq", "-y", "-s", "200", "-e", "trace=execve,execveat,fsync,fdatasync,sync,syncfs,sync_file_range", "-e", "signal=none", "-o", log, "--"}
-	traced := exec.CommandContext(ctx, "strace", append(append(args, cmd.Path), cmd.Args[1:]...)...)
-	traced.Env, traced.Dir = cmd.Env, cmd.Dir
-	_, err := timed(traced)
-	if err != nil {
-		return counted{}, err
-	}
-	data, err := os.ReadFile(log)
-	if err != nil {
-		return counted{}, fmt.Errorf("reading strace's output: %w", err)
-	}
-	return countCalls(string(data), l.roots.Root), errors.Join(os.Remove(log))
-}
-
-// countCalls reads strace's output. A call that another process interrupts
-// takes two lines; the first has the arguments, the second the outcome.
-func countCalls(text, root string) counted {
-	line := regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?:\((.*?)| resumed>.*?)(?: <unfinished \.\.\.>| = (-?\d+).*)?$`)
-	program := regexp.MustCompile(`"([^"]*)"`)
-	pending := map[string]string{}
-	var c counted
-	for l := range strings.Lines(text) {
-		m := line.FindStringSubmatch(strings.TrimRight(l, "\n"))
-		if m == nil {
-			continue
-		}
-		pid, call, arguments, outcome := m[1], m[2], m[3], m[4]
-		if strings.HasSuffix(strings.TrimSpace(l), "<unfinished ...>") {
-			pending[pid+call] = arguments
-			continue
-		}
-		if arguments == "" {
-			arguments = pending[pid+call]
-		}
-		if outcome != "0" {
-			continue
-		}
-		if strings.HasPrefix(call, "execve") {
-			c.Execs++
-			if p := program.FindStringSubmatch(arguments); p != nil {
-				c.Names = append(c.Names, filepath.Base(p[1]))
-			}
-			continue
-		}
-		c.Syncs++
-		if strings.Contains(arguments, root+"/") && !strings.Contains(arguments, root+"/storage") {
-			c.Durable++
-		}
-	}
-	return c
 }
 
 // quantile returns the value that the given share of the samples does not

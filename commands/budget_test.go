@@ -1,0 +1,114 @@
+//go:build rootful
+
+package commands_test
+
+import (
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/davit-containers/davit/commands/harness"
+)
+
+// TestBudgets holds what the time of a run depends on and load does not: how
+// many programs it executes and how often it syncs, exit command included.
+func TestBudgets(t *testing.T) {
+	davit, image := pulled(t)
+	tests := []struct {
+		network []string
+		execs   int
+	}{
+		{[]string{"--network", "none"}, 8},
+		{[]string{"--network", "host"}, 8},
+		{nil, 12},
+		{[]string{"-p", "127.0.0.1:18961:80"}, 12},
+	}
+	for _, tt := range tests {
+		for _, runtime := range []string{"runc", "crun"} {
+			t.Run(runtime+" "+strings.Join(tt.network, " "), func(t *testing.T) {
+				args := append([]string{"run", "--rm", "--runtime", runtime}, tt.network...)
+				// The first of a kind sets up what the network keeps.
+				mustRun(t, davit, append(args, image, "true")...)
+				calls, err := harness.Trace(t.Context(), davit.Command(t.Context(), append(args, image, "true")...))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := len(calls.Programs); n > tt.execs {
+					t.Errorf("%d programs executed, %d at most: %v", n, tt.execs, calls.Programs)
+				}
+				if n := len(calls.Syncs); n > 6 {
+					t.Errorf("%d syncs, 6 at most: %v", n, calls.Syncs)
+				}
+				if n := calls.Below(davit.Roots.Root, "storage"); n > 2 {
+					t.Errorf("%d syncs on davit's records, 2 at most: %v", n, calls.Syncs)
+				}
+			})
+		}
+	}
+}
+
+// TestInitialization holds what every start of davit pays: no package may take
+// a millisecond to initialize, and all together no more than eight. The best of
+// several starts counts, since a busy machine only adds.
+func TestInitialization(t *testing.T) {
+	bin, err := harness.Binary(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^init (\S+) @\S+ ms, (\S+) ms clock`)
+	best := map[string]float64{}
+	for range 10 {
+		cmd := exec.CommandContext(t.Context(), bin, "--version")
+		cmd.Env = []string{"GODEBUG=inittrace=1"}
+		r, err := harness.Capture(cmd)
+		if err != nil || r.Code != 0 {
+			t.Fatalf("davit --version: exit code %d, %v\n%s", r.Code, err, r.Stderr)
+		}
+		for _, m := range line.FindAllStringSubmatch(r.Stderr, -1) {
+			ms, err := strconv.ParseFloat(m[2], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if old, ok := best[m[1]]; !ok || ms < old {
+				best[m[1]] = ms
+			}
+		}
+	}
+	if len(best) < 20 {
+		t.Fatalf("only %d packages traced", len(best))
+	}
+	total := 0.0
+	for name, ms := range best {
+		total += ms
+		if ms > 1 {
+			t.Errorf("%s takes %.2f ms to initialize, 1 at most", name, ms)
+		}
+	}
+	if total > 8 {
+		t.Errorf("all packages take %.2f ms to initialize, 8 at most", total)
+	}
+}
+
+// pulled is a davit with a busybox image, and that image's reference.
+func pulled(t *testing.T) (harness.Davit, string) {
+	t.Helper()
+	registry := storyRegistry(t)
+	davit := harness.TestDavit(t)
+	if err := davit.Roots.TrustRegistry(registry.Addr); err != nil {
+		t.Fatal(err)
+	}
+	image := registry.Ref("busybox:latest")
+	mustRun(t, davit, "pull", "-q", image)
+	return davit, image
+}
+
+func mustRun(t *testing.T, davit harness.Davit, args ...string) harness.Result {
+	t.Helper()
+	r, err := davit.Run(t.Context(), args...)
+	if err != nil || r.Code != 0 {
+		t.Fatalf("davit %s: exit code %d, %v\n%s", strings.Join(args, " "), r.Code, err, r.Stderr)
+	}
+	return r
+}

@@ -1,0 +1,94 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Calls is what a program did, its whole tree of processes taken together.
+type Calls struct {
+	Programs []string // what was executed, in order, by the base of its path
+	Syncs    []string // the files that were synced, in order
+}
+
+// Below counts the syncs of files in a folder, those in its folder except apart.
+func (c Calls) Below(dir, except string) int {
+	n := 0
+	for _, path := range c.Syncs {
+		if strings.HasPrefix(path, dir+"/") && !strings.HasPrefix(path, filepath.Join(dir, except)+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// Trace runs cmd under strace, which ends when the last process of its tree
+// does: a monitor and its exit command are in it. The program is slowed down
+// much, so its time means nothing. An exit code other than 0 is an error.
+func Trace(ctx context.Context, cmd *exec.Cmd) (Calls, error) {
+	log, err := os.CreateTemp("", "davit-strace-")
+	if err != nil {
+		return Calls{}, fmt.Errorf("making strace's output: %w", err)
+	}
+	_ = log.Close()
+	defer os.Remove(log.Name())
+	args := []string{"-f", "-qq", "-y", "-s", "200", "-e", "signal=none",
+		"-e", "trace=execve,execveat,fsync,fdatasync,sync,syncfs,sync_file_range", "-o", log.Name(), "--", cmd.Path}
+	traced := exec.CommandContext(ctx, "strace", append(args, cmd.Args[1:]...)...)
+	traced.Env, traced.Dir = cmd.Env, cmd.Dir
+	r, err := Capture(traced)
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("exit code %d: %s", r.Code, strings.TrimSpace(r.Stderr))
+	}
+	data, readErr := os.ReadFile(log.Name())
+	if err = errors.Join(err, readErr); err != nil {
+		return Calls{}, fmt.Errorf("tracing %s: %w", filepath.Base(cmd.Path), err)
+	}
+	return parseTrace(string(data)), nil
+}
+
+// parseTrace reads strace's output. A call that another process interrupts
+// takes two lines; the first has the arguments, the second the outcome.
+func parseTrace(text string) Calls {
+	line := regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?:\((.*?)| resumed>.*?)(?: <unfinished \.\.\.>| = (-?\d+).*)?$`)
+	program := regexp.MustCompile(`"([^"]*)"`)
+	file := regexp.MustCompile(`<([^>]*)>`)
+	pending := map[string]string{}
+	var c Calls
+	for l := range strings.Lines(text) {
+		m := line.FindStringSubmatch(strings.TrimRight(l, "\n"))
+		if m == nil {
+			continue
+		}
+		pid, call, arguments, outcome := m[1], m[2], m[3], m[4]
+		if strings.HasSuffix(strings.TrimSpace(l), "<unfinished ...>") {
+			pending[pid+call] = arguments
+			continue
+		}
+		if arguments == "" {
+			arguments = pending[pid+call]
+		}
+		switch {
+		case outcome != "0":
+		case strings.HasPrefix(call, "execve"):
+			name := "?"
+			if p := program.FindStringSubmatch(arguments); p != nil {
+				name = filepath.Base(p[1])
+			}
+			c.Programs = append(c.Programs, name)
+		default:
+			name := call // sync() has no file
+			if p := file.FindStringSubmatch(arguments); p != nil {
+				name = p[1]
+			}
+			c.Syncs = append(c.Syncs, name)
+		}
+	}
+	return c
+}
