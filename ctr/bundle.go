@@ -131,11 +131,11 @@ func (c *Controller) mountSources(ctx context.Context, cfg Config, root string) 
 				return nil, err
 			}
 			if !v.Populated && !m.NoCopy {
-				if err := rootfs.CopyUp(ctx, root, m.Destination, v.Path); err != nil && !errdefs.IsNotFound(err) {
+				err := c.o.Volumes.Populate(ctx, v.Name, func(path string) error {
+					return absentOK(rootfs.CopyUp(ctx, root, m.Destination, path))
+				})
+				if err != nil {
 					return nil, fmt.Errorf("filling volume %q from the image: %w", v.Name, err)
-				}
-				if err := c.o.Volumes.MarkPopulated(ctx, v.Name); err != nil {
-					return nil, err
 				}
 			}
 			m.Type, m.Source = spec.MountBind, v.Path

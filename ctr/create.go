@@ -23,6 +23,7 @@ const (
 	opRemove = "remove"
 	opPause  = "pause"
 	opRename = "rename"
+	opMount  = "mount"
 )
 
 // Stages of creating.

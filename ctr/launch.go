@@ -118,9 +118,6 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 	if err != nil {
 		return err
 	}
-	if err := rt.Check(); err != nil {
-		return err
-	}
 	if err := op.Advance(stageMount); err != nil {
 		return err
 	}
@@ -128,7 +125,10 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 	if err := c.makeRunFolders(id, n); err != nil {
 		return err
 	}
-	mcfg := c.monitorConfig(ctr, rt, n)
+	mcfg, err := c.monitorConfig(ctr, rt, n)
+	if err != nil {
+		return err
+	}
 	if err := op.Advance(stageMonitor); err != nil {
 		return err
 	}

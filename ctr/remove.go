@@ -55,7 +55,8 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) e
 	defer cancel()
 	_, err := c.update(ctx, ctr, func(s *Status) { s.State = Removing })
 	if err != nil {
-		return errors.Join(absentOK(err), op.Release())
+		op.Abandon()
+		return absentOK(err)
 	}
 	err = each(
 		func() error { return c.killAll(ctx, ctr) },
@@ -65,7 +66,8 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) e
 		func() error { return c.removeAnonymous(ctx, ctr.Config) },
 	)
 	if err != nil {
-		return errors.Join(fmt.Errorf("removing container %q: %w", ctr.Config.Name, err), op.Release())
+		op.Abandon()
+		return fmt.Errorf("removing container %q: %w", ctr.Config.Name, err)
 	}
 	return op.Remove(ctx)
 }

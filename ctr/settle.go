@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
 )
@@ -17,34 +16,31 @@ import (
 const undoTimeout = 2 * time.Minute
 
 // Exited settles a container whose process has ended: the monitor's exit
-// command calls it. It returns at once when somebody holds the container's
-// operation lock (who then settles it) and when start is not the current start.
-func (c *Controller) Exited(ctx context.Context, id string, start int) (Container, error) {
+// command calls it. done says that this call did it; it is false when somebody
+// has done it before, when the process lives, and when start (0 is any) is not
+// the current start. *record.BusyError when somebody is at work on the
+// container, who then settles it.
+func (c *Controller) Exited(ctx context.Context, id string, start int) (ctr Container, done bool, err error) {
 	op, err := c.dir.TryBegin(id, opExit)
-	var busy *record.BusyError
-	if errors.As(err, &busy) {
-		return Container{}, err
-	}
 	if err != nil {
-		return Container{}, fmt.Errorf("container %q: %w", id, err)
+		return ctr, false, fmt.Errorf("container %q: %w", id, err)
 	}
 	if prior, dead := op.Prior(); dead && prior.Kind != opExit {
 		if err := c.undo(ctx, op, prior.Kind); err != nil {
-			return Container{}, err
+			return ctr, false, err
 		}
-		return c.Get(ctx, id)
+		ctr, err = c.Get(ctx, id)
+		return ctr, true, err
 	}
-	ctr, err := c.Get(ctx, id)
-	if err != nil || (start > 0 && ctr.Status.Start != start) {
-		return ctr, errors.Join(err, op.End())
+	ctr, err = c.Get(ctx, id)
+	if err != nil || (start > 0 && ctr.Status.Start != start) || ctr.Status.Alive() || ctr.Status.Mounted == "" {
+		return ctr, false, errors.Join(err, op.End())
 	}
-	if err := c.finish(ctx, op, ctr); err != nil {
-		return ctr, err
+	if err := c.finish(ctx, ctr); err != nil {
+		op.Abandon()
+		return ctr, false, err
 	}
-	if err := op.End(); err != nil {
-		return ctr, err
-	}
-	return c.Get(ctx, id)
+	return ctr, true, op.End()
 }
 
 // settleExit settles a container that has exited while an operation was under
@@ -61,7 +57,7 @@ func (c *Controller) settleExit(ctx context.Context, id string) error {
 	if _, found, err := monitor.ReadExit(c.persist(id, e.Status.Start)); err != nil || !found {
 		return err
 	}
-	_, err = c.Exited(context.WithoutCancel(ctx), id, e.Status.Start)
+	_, _, err = c.Exited(context.WithoutCancel(ctx), id, e.Status.Start)
 	var busy *record.BusyError
 	if errors.As(err, &busy) {
 		return nil
@@ -72,7 +68,7 @@ func (c *Controller) settleExit(ctx context.Context, id string) error {
 // finish writes down how a stopped container ended and gives back what it held:
 // the runtime's state, the mount, the cgroup, the bundle. Every step is
 // idempotent, and a container that is still alive is left alone.
-func (c *Controller) finish(ctx context.Context, op *record.Op, ctr Container) error {
+func (c *Controller) finish(ctx context.Context, ctr Container) error {
 	if ctr.Status.Alive() {
 		return nil
 	}
@@ -81,10 +77,14 @@ func (c *Controller) finish(ctx context.Context, op *record.Op, ctr Container) e
 	if _, err := c.update(ctx, ctr, func(s *Status) { *s = ctr.Status }); err != nil {
 		return err
 	}
-	return each(
+	err := each(
 		func() error { return c.recordExit(ctr) },
 		func() error { return c.release(ctx, ctr) },
 	)
+	if err != nil {
+		return fmt.Errorf("settling container %q: %w", ctr.Config.Name, err)
+	}
+	return nil
 }
 
 // recordExit copies the exit to the durable root, unsynced.
@@ -166,10 +166,11 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 		// stops it next.
 		err = nil
 	default:
-		err = c.finish(ctx, op, ctr)
+		err = c.finish(ctx, ctr)
 	}
 	if err != nil {
-		return errors.Join(err, op.Release())
+		op.Abandon() // what failed stays on record, for whoever comes next
+		return err
 	}
 	if kind == opStart && ctr.Config.Remove && !ctr.Status.Alive() {
 		return c.remove(ctx, op, ctr)
@@ -217,7 +218,7 @@ func (c *Controller) killCgroup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return absentOK(host.Kill(ctx, cgroup.Path(path)))
+	return absentOK(host.Kill(ctx, path))
 }
 
 // killMonitor ends a monitor that has nothing left to watch.

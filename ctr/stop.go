@@ -54,7 +54,7 @@ func (c *Controller) Stop(ctx context.Context, id string, o StopOptions) error {
 		if err != nil {
 			return err
 		}
-		return c.finish(ctx, op, ctr)
+		return c.finish(ctx, ctr)
 	})
 }
 
@@ -101,7 +101,7 @@ func (c *Controller) terminate(ctx context.Context, op *record.Op, ctr Container
 				return err
 			}
 		}
-		gone, err := c.awaitExit(ctx, ctr, deadline, op.Since())
+		gone, err := c.awaitExit(ctx, ctr, deadline, c.o.Now())
 		if err != nil || gone {
 			return errors.Join(err, c.drained(ctx, ctr))
 		}

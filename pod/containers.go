@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -45,7 +44,8 @@ func (l Launch) implicit() Launch {
 		id = ctr.NewID()
 	}
 	p := *l.Pod
-	p.Implicit, p.Owner, p.Runtime, p.CgroupsOff = true, l.Container.Owner, l.Container.Runtime, l.Container.CgroupsOff
+	p.Implicit, p.Name, p.Owner = true, l.Container.Name, l.Container.Owner
+	p.Runtime, p.CgroupsOff = l.Container.Runtime, l.Container.CgroupsOff
 	l.Pod = &p
 	l.Container.ID, l.Container.Sandbox, l.Container.Implicit = id, id, true
 	return l
@@ -197,41 +197,34 @@ func (r *Running) close() error {
 	return r.session.Close()
 }
 
-// drainTimeout bounds the wait for the last output after an exit: a process that
-// left the container may hold the streams open.
-const drainTimeout = 2 * time.Second
-
 // Wait copies the streams until the container has ended or the client has
 // detached, removes a container that is to remove itself, and returns the exit
 // code. Without streams it only waits for the exit.
 func (r *Running) Wait(ctx context.Context) (code int, detached bool, err error) {
 	if r.session == nil {
 		e, err := r.pods.ctrs.Wait(ctx, r.ID)
-		return e.Code, false, err
+		return r.settled(ctx, exited{e, err})
 	}
 	defer func() { r.cancel() }()
-	copied := make(chan struct{})
+	copied := make(chan error, 1)
 	go func() {
+		var err error
 		detached, err = r.session.Wait(ctx)
-		close(copied)
+		copied <- err
 	}()
+	var e exited
 	select {
-	case <-copied:
+	case err = <-copied:
 		if detached || err != nil {
-			return 0, detached, errors.Join(err, r.session.Close())
+			return 0, detached, err
 		}
-		e := <-r.exit
-		return r.settled(ctx, e)
-	case e := <-r.exit:
-		code, _, werr := r.settled(ctx, e)
-		select {
-		case <-copied:
-		case <-time.After(drainTimeout):
-			err = r.session.Close()
-			<-copied
-		}
-		return code, detached, errors.Join(err, werr)
+		e = <-r.exit
+	case e = <-r.exit:
+		// Clean up while the last output is copied.
+		r.session.Ended()
+		defer func() { err = errors.Join(err, <-copied) }()
 	}
+	return r.settled(ctx, e)
 }
 
 // settled removes or settles what has exited.
@@ -289,12 +282,12 @@ func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.Remov
 // exit command calls it. It does nothing when somebody else is at work on the
 // container, who then settles it.
 func (c *Controller) ContainerExited(ctx context.Context, id string, start int) error {
-	k, err := c.ctrs.Exited(ctx, id, start)
+	k, done, err := c.ctrs.Exited(ctx, id, start)
 	var busy *record.BusyError
 	if errors.As(err, &busy) || errdefs.IsNotFound(err) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || !done {
 		return err
 	}
 	if k.Config.Infra {
@@ -333,16 +326,29 @@ func (c *Controller) afterExit(ctx context.Context, id string) error {
 	}
 	if k.Status.Mounted != "" {
 		var busy *record.BusyError
-		if _, err := c.ctrs.Exited(ctx, id, k.Status.Start); err != nil && !errors.As(err, &busy) {
+		if _, _, err := c.ctrs.Exited(ctx, id, k.Status.Start); err != nil && !errors.As(err, &busy) {
 			return absentOK(err)
 		}
 	}
 	if !k.Config.Implicit {
 		return nil
 	}
+	return c.lower(ctx, k)
+}
+
+// lower takes an implicit sandbox down unless its container has been started
+// again meanwhile.
+func (c *Controller) lower(ctx context.Context, k ctr.Container) error {
 	op, err := c.begin(ctx, k.Config.Sandbox, opStop)
 	if err != nil {
 		return absentOK(err)
+	}
+	now, err := c.ctrs.Get(ctx, k.ID)
+	if absentOK(err) != nil {
+		return errors.Join(err, op.End())
+	}
+	if err == nil && (now.Status.Alive() || now.Op != nil || now.Status.Start != k.Status.Start) {
+		return op.End()
 	}
 	return c.down(ctx, op)
 }

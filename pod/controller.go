@@ -16,8 +16,8 @@ import (
 	"github.com/davit-containers/davit/netw"
 )
 
-// Network attaches sandboxes. *netw.Attacher is one.
-type Network interface {
+// Networks attaches sandboxes. *netw.Attacher is one.
+type Networks interface {
 	// Attach joins a sandbox's namespace to its networks.
 	Attach(ctx context.Context, r netw.Request) (netw.Attachment, error)
 	// Detach undoes Attach, from what is recorded in r.Dir alone.
@@ -30,7 +30,7 @@ type Network interface {
 type Options struct {
 	Paths      record.Paths
 	Containers *ctr.Controller
-	Network    Network
+	Networks   Networks
 	Cgroups    func() (*cgroup.Host, error)
 	// CgroupParent is the cgroup below which pods' own are made, as "/davit".
 	CgroupParent string

@@ -137,7 +137,7 @@ func (c *Controller) hosts(ctx context.Context, s Sandbox) (string, error) {
 	if !s.Config.Implicit && s.Config.Name != s.Config.Hostname {
 		names = append(names, s.Config.Name)
 	}
-	addrs := addresses(s.Status.Attachment)
+	addrs := s.Status.Attachment.IPs()
 	if len(addrs) == 0 && s.Config.Network.Mode != NetworkCNI {
 		addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	}
@@ -147,13 +147,18 @@ func (c *Controller) hosts(ctx context.Context, s Sandbox) (string, error) {
 		}
 	}
 	for _, ref := range s.Config.Network.Networks {
-		peers, err := c.o.Network.Peers(ctx, ref.Name)
+		peers, err := c.o.Networks.Peers(ctx, ref.Name)
 		if err != nil {
 			return "", fmt.Errorf("reading names on network %q: %w", ref.Name, err)
 		}
 		for _, p := range peers {
-			if err := hostLine(&b, p.Addr, p.Names...); err != nil {
-				return "", err
+			if p.ID == s.ID {
+				continue // above
+			}
+			for _, addr := range p.IPs {
+				if err := hostLine(&b, addr, p.Names...); err != nil {
+					return "", err
+				}
 			}
 		}
 	}
@@ -174,17 +179,6 @@ func hostLine(b *strings.Builder, addr netip.Addr, names ...string) error {
 		fmt.Fprintf(b, "%s\t%s\n", addr, strings.Join(kept, " "))
 	}
 	return nil
-}
-
-// addresses are those of a sandbox on all its networks.
-func addresses(a netw.Attachment) []netip.Addr {
-	var out []netip.Addr
-	for _, i := range a.Interfaces {
-		for _, p := range i.IPs {
-			out = append(out, p.Addr())
-		}
-	}
-	return out
 }
 
 // gateway is the host's address as the sandbox sees it.
@@ -240,4 +234,33 @@ func (c *Controller) unmountShm(id string) error {
 		return err
 	}
 	return nil
+}
+
+// refreshPeers rewrites the hosts files of those that share a user-made network
+// with a sandbox that came or went. They are written in place; one that is gone
+// meanwhile is nobody's loss.
+func (c *Controller) refreshPeers(ctx context.Context, s Sandbox) error {
+	var errs []error
+	for _, ref := range s.Config.Network.Networks {
+		peers, err := c.o.Networks.Peers(ctx, ref.Name)
+		if err != nil {
+			errs = append(errs, absentOK(err))
+			continue
+		}
+		for _, p := range peers {
+			if p.ID == s.ID {
+				continue
+			}
+			peer, err := c.Get(ctx, p.ID)
+			if err != nil || peer.Status.State != Ready || peer.Config.DNS.NoHosts {
+				continue
+			}
+			hosts, err := c.hosts(ctx, peer)
+			if err == nil {
+				err = c.writeFile(peer, hostsFile, hosts)
+			}
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -136,7 +136,7 @@ func (c *Controller) rise(ctx context.Context, op *record.Op, s Sandbox) (*risin
 	go func() {
 		var err error
 		if attaches(s.Config) {
-			attachment, err = c.o.Network.Attach(ctx, c.request(s))
+			attachment, err = c.o.Networks.Attach(ctx, c.request(s))
 		}
 		r.network <- err
 	}()
@@ -161,7 +161,7 @@ func (c *Controller) arrived(ctx context.Context, s Sandbox, a netw.Attachment) 
 	if err != nil {
 		return err
 	}
-	return c.writeFiles(ctx, s)
+	return errors.Join(c.writeFiles(ctx, s), c.refreshPeers(ctx, s))
 }
 
 // attaches tells whether a sandbox has a network of its own to attach.
@@ -174,7 +174,7 @@ func ownNet(cfg Config) bool {
 
 func (c *Controller) request(s Sandbox) netw.Request {
 	return netw.Request{
-		ID: s.ID, Name: s.Config.Name, Hostname: s.Config.Hostname, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID),
+		ID: s.ID, Name: s.Config.Name, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID), PinDir: c.nsDir(s.ID),
 		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports,
 	}
 }
@@ -219,11 +219,7 @@ func (c *Controller) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error)
 	if s, err = c.update(ctx, s, func(n *Status) { n.Cgroup = path }); err != nil {
 		return s, err
 	}
-	res, err := spec.LinuxResources(s.Config.Resources)
-	if err != nil {
-		return s, fmt.Errorf("resources of pod %q: %w", s.Config.Name, err)
-	}
-	if err := host.Create(ctx, path, res); err != nil {
+	if err := host.Create(ctx, path, s.Config.Resources.Linux()); err != nil {
 		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
 	}
 	return s, nil

@@ -61,7 +61,8 @@ func (c *Controller) down(ctx context.Context, op *record.Op) error {
 		return errors.Join(err, op.End())
 	}
 	if err := c.giveBack(ctx, s, func() error { return nil }); err != nil {
-		return errors.Join(fmt.Errorf("stopping pod %q: %w", s.Config.Name, err), op.Release())
+		op.Abandon()
+		return fmt.Errorf("stopping pod %q: %w", s.Config.Name, err)
 	}
 	_, err = c.update(ctx, s, func(n *Status) {
 		started := n.State == Ready || n.State == NotReady
@@ -97,11 +98,11 @@ func (c *Controller) detach(ctx context.Context, s Sandbox) error {
 	if !s.Status.Attached {
 		return nil
 	}
-	if err := absentOK(c.o.Network.Detach(ctx, c.request(s))); err != nil {
+	if err := absentOK(c.o.Networks.Detach(ctx, c.request(s))); err != nil {
 		return fmt.Errorf("detaching network: %w", err)
 	}
 	_, err := c.update(ctx, s, func(n *Status) { n.Attached = false })
-	return absentOK(err)
+	return errors.Join(absentOK(err), c.refreshPeers(ctx, s))
 }
 
 func (c *Controller) removeCgroup(ctx context.Context, s Sandbox) error {
@@ -166,11 +167,13 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, timeout time.Dur
 		return errors.Join(absentOK(err), op.Remove(ctx))
 	}
 	if s, err = c.update(ctx, s, func(n *Status) { n.State = Removing }); err != nil {
-		return errors.Join(absentOK(err), op.Release())
+		op.Abandon()
+		return absentOK(err)
 	}
 	ctrs, err := c.containersToRemove(ctx, s)
 	if err != nil {
-		return errors.Join(err, op.Release())
+		op.Abandon()
+		return err
 	}
 	var alive, ended errgroup.Group
 	for _, k := range ctrs {
@@ -183,7 +186,8 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, timeout time.Dur
 		})
 	}
 	if err := errors.Join(alive.Wait(), c.giveBack(ctx, s, ended.Wait)); err != nil {
-		return errors.Join(fmt.Errorf("removing pod %q: %w", s.Config.Name, err), op.Release())
+		op.Abandon()
+		return fmt.Errorf("removing pod %q: %w", s.Config.Name, err)
 	}
 	return op.Remove(ctx)
 }

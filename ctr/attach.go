@@ -1,0 +1,137 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/oci"
+)
+
+// Session is a client that is attached to a container.
+type Session struct {
+	conn    *monitor.Attachment
+	streams Streams
+	stdin   bool
+	ended   chan struct{}
+	once    sync.Once
+}
+
+// Attach connects to a running or prepared container's streams. What it writes
+// from now on reaches the client, or holds the container up until Wait is
+// called. ErrFailedPrecondition if it does not run.
+func (c *Controller) Attach(ctx context.Context, id string, s Streams) (*Session, error) {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ctr.Status.Alive() && !ctr.Status.Prepared {
+		return nil, fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	conn, err := monitor.Connect(ctx, monitor.SocketPath(c.bundle(id)))
+	if err != nil {
+		return nil, fmt.Errorf("attaching to container %q: %w", ctr.Config.Name, err)
+	}
+	return &Session{conn: conn, streams: s, stdin: ctr.Config.Process.Stdin, ended: make(chan struct{})}, nil
+}
+
+// Wait copies the streams until the container has ended or ctx does, or the
+// client has typed its detach keys, which detached says. It closes the session.
+func (s *Session) Wait(ctx context.Context) (detached bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if s.streams.Resize != nil {
+		go s.resize(ctx)
+	}
+	if s.stdin && s.streams.Stdin != nil {
+		go func() {
+			err := copyInput(s.conn, s.streams.Stdin, s.streams.DetachKeys)
+			if errors.Is(err, ErrDetached) {
+				cancel(ErrDetached)
+				return
+			}
+			_ = s.conn.CloseStdin() // the container may be gone
+		}()
+	}
+	err = s.conn.Copy(ctx, monitor.Output{
+		Stdout: s.streams.Stdout, Stderr: s.streams.Stderr, Policy: monitor.Block, Ended: s.ended,
+	})
+	if errors.Is(context.Cause(ctx), ErrDetached) {
+		return true, s.Close()
+	}
+	return false, errors.Join(err, s.Close())
+}
+
+// Ended says that the container's exit is recorded: Wait then returns as soon as
+// it has copied what is there. It may be called more than once.
+func (s *Session) Ended() { s.once.Do(func() { close(s.ended) }) }
+
+// Close ends the session; the container goes on.
+func (s *Session) Close() error {
+	if err := s.conn.Close(); err != nil && !errors.Is(err, os.ErrClosed) && !errors.Is(err, unix.EBADF) {
+		return err
+	}
+	return nil
+}
+
+// resize follows the client's terminal. A monitor that is gone needs no size.
+func (s *Session) resize(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case size, ok := <-s.streams.Resize:
+			if !ok || s.conn.Resize(size.Width, size.Height) != nil {
+				return
+			}
+		}
+	}
+}
+
+// monitorConfig is the monitor of start n of a container.
+func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.Config, error) {
+	path, err := rt.Binary()
+	if err != nil {
+		return monitor.Config{}, err
+	}
+	log, err := c.openLog(ctr)
+	if err != nil {
+		return monitor.Config{}, err
+	}
+	cfg := ctr.Config
+	return monitor.Config{
+		Path: c.o.Monitor, ID: ctr.ID, Name: cfg.Name,
+		Runtime: monitor.Runtime{
+			Path: path, Args: rt.GlobalArgs(),
+			Failure: func(raw string) error { return rt.ParseError("create", raw) },
+		},
+		Paths: monitor.Paths{
+			Bundle: c.bundle(ctr.ID), PersistDir: c.persist(ctr.ID, n), ExitDir: c.exitDir(), Log: log,
+		},
+		Streams: monitor.Streams{
+			Terminal: cfg.Process.Terminal, Stdin: cfg.Process.Stdin, StdinOnce: cfg.Process.StdinOnce,
+			LogSizeMax: cfg.Log.MaxSize,
+		},
+		ExitCommand: c.exitCommand(ctr.ID, n),
+	}, nil
+}
+
+// openLog makes the log file if it is not there, readable by root alone, before
+// the monitor opens it by its path.
+func (c *Controller) openLog(ctr Container) (string, error) {
+	path := c.LogPath(ctr)
+	if path == "" {
+		return "", nil
+	}
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("opening log of container %q: %w", ctr.Config.Name, &os.PathError{Op: "open", Path: path, Err: err})
+	}
+	return path, unix.Close(fd)
+}

@@ -1,0 +1,80 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/davit-containers/davit/ctr/archive"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+)
+
+// StatPath tells what a path inside a container is; links are followed inside
+// it. ErrNotFound if there is nothing.
+func (c *Controller) StatPath(ctx context.Context, id, path string) (info archive.Info, err error) {
+	err = c.withRoot(ctx, id, func(r *archive.Root) error {
+		info, err = r.Stat(path)
+		return err
+	})
+	return info, err
+}
+
+// CopyFrom writes a file or a folder of a container as a tar stream.
+func (c *Controller) CopyFrom(ctx context.Context, id, path string, w io.Writer, o archive.PackOptions) error {
+	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Pack(ctx, path, w, o) })
+}
+
+// CopyTo unpacks a tar stream below a folder of a container.
+func (c *Controller) CopyTo(ctx context.Context, id, folder string, in io.Reader, o archive.UnpackOptions) error {
+	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Unpack(ctx, folder, in, o) })
+}
+
+// withRoot calls f with the root of a container: with its mounts as it sees
+// them while it runs, and its root file system alone otherwise.
+func (c *Controller) withRoot(ctx context.Context, id string, f func(*archive.Root) error) error {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if ctr.Status.Alive() || ctr.Status.Mounted != "" {
+		return c.inRoot(ctr, f)
+	}
+	// Mount it for the while; the operation keeps others from starting it.
+	return c.change(ctx, id, opMount, func(op *record.Op, ctr Container) (err error) {
+		if ctr.Status.Alive() || ctr.Status.Mounted != "" {
+			return c.inRoot(ctr, f)
+		}
+		if err := op.Advance(stageMount); err != nil {
+			return err
+		}
+		path, err := c.mount(ctx, ctr)
+		if err != nil {
+			return err
+		}
+		ctr.Status.Mounted = path
+		defer func() { err = errors.Join(err, c.unmount(context.WithoutCancel(ctx), ctr)) }()
+		return c.inRoot(ctr, f)
+	})
+}
+
+// inRoot opens the root of a running container through its first process. One
+// that sees the host's processes is taken by its root file system: in its /proc
+// the links of other processes lead to the host.
+func (c *Controller) inRoot(ctr Container, f func(*archive.Root) error) error {
+	path := ctr.Status.Mounted
+	live := ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost
+	if live {
+		path = fmt.Sprintf("/proc/%d/root", ctr.Status.Pid)
+	}
+	root, err := archive.OpenRoot(path)
+	if err != nil {
+		return fmt.Errorf("opening files of container %q: %w", ctr.Config.Name, err)
+	}
+	defer func() { _ = root.Close() }()
+	if live && !record.Alive(ctr.Status.Pid, ctr.Status.PidStart) {
+		return fmt.Errorf("container %q has ended meanwhile", ctr.Config.Name)
+	}
+	return f(root)
+}

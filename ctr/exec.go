@@ -1,0 +1,168 @@
+package ctr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/davit-containers/davit/ctr/oci"
+	"github.com/davit-containers/davit/ctr/rootfs"
+)
+
+// Exec is a further process to run in a container.
+type Exec struct {
+	Args []string
+	// Env are KEY=value pairs, beside the container's own.
+	Env []string
+	// WorkingDir and User are the container's own where they are empty.
+	WorkingDir string
+	User       string
+	Terminal   bool
+	Privileged bool
+	// Detach returns as soon as the process runs; nobody reads its output.
+	Detach bool
+	// Size of the terminal at the start.
+	Size Size
+	// Timeout kills the process and its children when it has passed; 0 is none.
+	Timeout time.Duration
+	// Signals are passed on to the process; nil is none.
+	Signals <-chan syscall.Signal
+	Streams Streams
+}
+
+// Exec runs a process in a running container and returns its exit code, 128+n
+// for signal n. A command that does not exist is an *oci.ExecutableError; a
+// container that does not run is ErrFailedPrecondition. When ctx ends or the
+// time is up, the process and its children are killed.
+func (c *Controller) Exec(ctx context.Context, id string, e Exec) (code int, err error) {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if ctr.Status.State != Running {
+		return 0, fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	process, err := c.execProcess(ctr, e)
+	if err != nil {
+		return 0, err
+	}
+	rt, err := c.runtime(ctr.Config)
+	if err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp(c.dir.RunDir(id), "exec-")
+	if err != nil {
+		return 0, fmt.Errorf("making run folder for exec in container %q: %w", ctr.Config.Name, err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	ctx, cancel := context.WithCancel(ctx)
+	if e.Timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, e.Timeout)
+	}
+	defer cancel()
+	return rt.Exec(ctx, oci.ExecConfig{
+		ID: id, Process: process, Dir: dir, Detach: e.Detach, Signals: e.Signals,
+		Streams: oci.ExecStreams{
+			Stdin: e.Streams.Stdin, Stdout: e.Streams.Stdout, Stderr: e.Streams.Stderr, Resize: sizes(ctx, e.Streams.Resize),
+		},
+	})
+}
+
+// sizes passes terminal sizes on until ctx ends.
+func sizes(ctx context.Context, in <-chan Size) <-chan oci.Size {
+	if in == nil {
+		return nil
+	}
+	out := make(chan oci.Size)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-in:
+				select {
+				case <-ctx.Done():
+					return
+				case out <- oci.Size{Width: s.Width, Height: s.Height}:
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// execProcess is the container's own process as the bundle has it, with what the
+// caller wants instead.
+func (c *Controller) execProcess(ctr Container, e Exec) (*specs.Process, error) {
+	if len(e.Args) == 0 {
+		return nil, fmt.Errorf("no command to run in container %q: %w", ctr.Config.Name, errdefs.ErrInvalidArgument)
+	}
+	data, err := os.ReadFile(filepath.Join(c.bundle(ctr.ID), "config.json"))
+	if err != nil {
+		return nil, fmt.Errorf("reading bundle of container %q: %w", ctr.Config.Name, err)
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(data, &s); err != nil || s.Process == nil {
+		return nil, fmt.Errorf("reading bundle of container %q: %w", ctr.Config.Name, errdefs.ErrDataLoss)
+	}
+	p := s.Process
+	p.Args, p.Terminal, p.ConsoleSize = e.Args, e.Terminal, nil
+	if e.Terminal {
+		if e.Size != (Size{}) {
+			p.ConsoleSize = &specs.Box{Width: uint(e.Size.Width), Height: uint(e.Size.Height)}
+		}
+		p.Env = withDefault(p.Env, "TERM", "xterm")
+	}
+	if e.WorkingDir != "" {
+		p.Cwd = e.WorkingDir
+	}
+	if e.User != "" {
+		if err := execUser(p, ctr, e.User); err != nil {
+			return nil, err
+		}
+	}
+	for _, kv := range e.Env {
+		p.Env = setEnv(p.Env, kv)
+	}
+	if e.Privileged {
+		all := boundingSet()
+		p.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+		p.ApparmorProfile, p.NoNewPrivileges = "", false
+	}
+	return p, nil
+}
+
+// execUser resolves another user inside the container's root filesystem.
+func execUser(p *specs.Process, ctr Container, user string) error {
+	u, err := rootfs.ResolveUser(ctr.Status.Mounted, user, nil)
+	if err != nil {
+		return fmt.Errorf("user for container %q: %w", ctr.Config.Name, err)
+	}
+	p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.AdditionalGIDs, Umask: p.User.Umask}
+	p.Env = setEnv(p.Env, "HOME="+u.Home)
+	if u.UID != 0 && p.Capabilities != nil {
+		p.Capabilities = &specs.LinuxCapabilities{Bounding: p.Capabilities.Bounding}
+	}
+	return nil
+}
+
+// setEnv sets a variable, replacing one of the same name.
+func setEnv(env []string, kv string) []string {
+	key, _, _ := strings.Cut(kv, "=")
+	for i, old := range env {
+		if strings.HasPrefix(old, key+"=") {
+			env[i] = kv
+			return env
+		}
+	}
+	return append(env, kv)
+}
