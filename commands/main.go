@@ -89,8 +89,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		return cli.Usagef("%s", strings.TrimPrefix(err.Error(), "invalid argument "))
 	}
 	name := unknown.GetSpecifiedName()
-	if short := unknown.GetSpecifiedShortnames(); short != "" {
-		return cli.Usagef("unknown flag -%s in -%s", name, short)
+	if unknown.GetSpecifiedShortnames() != "" {
+		return cli.Usagef("unknown flag -%s", name)
 	}
 	out := cli.Usagef("unknown flag --%s", name)
 	var names []string

@@ -104,6 +104,7 @@ type FlagSection struct {
 // "Options".
 func FlagSections(cmd *cobra.Command) []FlagSection {
 	sections := []FlagSection{{Title: "Options"}}
+	cmd.Flags().SortFlags, cmd.PersistentFlags().SortFlags = false, false
 	local := cmd.LocalFlags()
 	local.SortFlags = false
 	local.VisitAll(func(f *pflag.Flag) {

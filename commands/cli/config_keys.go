@@ -155,6 +155,11 @@ func (c *Config) setRuntime(runtime, name string, value any) error {
 // unknownKey names the nearest key, also one of the same name in another table.
 func (c *Config) unknownKey(name string) error {
 	names := c.known()
+	if parts := strings.Split(name, "."); parts[0] == "runtimes" && len(parts) == 3 {
+		for i := range names {
+			names[i] = strings.Replace(names[i], "runtimes.NAME.", "runtimes."+parts[1]+".", 1)
+		}
+	}
 	near := Nearest(name, names)
 	last := name[strings.LastIndex(name, ".")+1:]
 	for _, n := range names {

@@ -14,7 +14,7 @@ func Nearest(word string, candidates []string) string {
 	for _, c := range candidates {
 		d := distance(low, strings.ToLower(c))
 		if len(word) >= 2 && strings.HasPrefix(strings.ToLower(c), low) {
-			d = min(d, limit)
+			d = min(d, 1)
 		}
 		if d < best {
 			best, found = d, c
