@@ -29,9 +29,6 @@ type step struct {
 	args []string
 	want string // regular expression over standard output, (?s) and trimmed
 	code int
-	// again repeats the command until it answers so, for what takes effect a
-	// moment later; only the last answer is shown.
-	again time.Duration
 }
 
 const id = `[0-9a-f]{64}`
