@@ -105,8 +105,13 @@ func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monito
 		return monitor.Config{}, err
 	}
 	cfg := ctr.Config
+	place, err := c.placement(cfg)
+	if err != nil {
+		return monitor.Config{}, err
+	}
 	return monitor.Config{
-		Path: c.o.Monitor, ID: ctr.ID, Name: cfg.Name,
+		Placement: place,
+		Path:      c.o.Monitor, ID: ctr.ID, Name: cfg.Name,
 		Runtime: monitor.Runtime{
 			Path: path, Args: rt.GlobalArgs(),
 			Failure: func(raw string) error { return rt.ParseError("create", raw) },
@@ -120,6 +125,20 @@ func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monito
 		},
 		ExitCommand: c.exitCommand(ctr.ID, n),
 	}, nil
+}
+
+// placement is where the monitor lives: in no container's cgroup and no pod's.
+// The caller closes its folder.
+func (c *Controller) placement(cfg Config) (monitor.Placement, error) {
+	if cfg.CgroupsOff {
+		return monitor.Placement{}, nil
+	}
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return monitor.Placement{}, err
+	}
+	p, err := host.MonitorPlacement(c.o.CgroupParent)
+	return monitor.Placement{Dir: p.Dir, Place: p.Place}, err
 }
 
 // openLog makes the log file if it is not there, readable by root alone, before

@@ -47,8 +47,10 @@ type Options struct {
 	InitPath string
 	Volumes  *volume.Store
 	Cgroups  func() (*cgroup.Host, error)
-	Log      *slog.Logger
-	Now      func() time.Time
+	// CgroupParent is the cgroup beside whose pods the monitors live.
+	CgroupParent string
+	Log          *slog.Logger
+	Now          func() time.Time
 }
 
 // Controller drives containers. It is safe for concurrent use, by any number of

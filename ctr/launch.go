@@ -129,6 +129,9 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 	if err != nil {
 		return err
 	}
+	if dir := mcfg.Placement.Dir; dir != nil {
+		defer func() { _ = dir.Close() }()
+	}
 	if err := op.Advance(stageMonitor); err != nil {
 		return err
 	}

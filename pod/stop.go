@@ -113,7 +113,10 @@ func (c *Controller) removeCgroup(ctx context.Context, s Sandbox) error {
 	if err != nil {
 		return err
 	}
-	return absentOK(host.Remove(ctx, s.Status.Cgroup))
+	if err := absentOK(host.Remove(ctx, s.Status.Cgroup)); err != nil {
+		return err
+	}
+	return host.Prune(filepath.Dir(s.Status.Cgroup))
 }
 
 func (c *Controller) removeFiles(id string) error {

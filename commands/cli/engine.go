@@ -1,14 +1,27 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
 
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/volume"
 	"github.com/davit-containers/davit/img"
 	"github.com/davit-containers/davit/netw"
+	"github.com/davit-containers/davit/pod"
 )
 
 // Part is a part of the engine that a command needs.
@@ -25,17 +38,24 @@ const (
 
 // Engine is the engine as a command sees it. A part is nil until it is opened.
 type Engine struct {
-	Images   *img.Store
-	Networks *netw.Attacher
+	Images     *img.Store
+	Networks   *netw.Attacher
+	Containers *ctr.Controller
+	Pods       *pod.Controller
+	Volumes    *volume.Store
 
 	settled Settled
 	booted  bool
+	cgroups func() (*cgroup.Host, error) // detected once, when they are first needed
+	mu      sync.Mutex                   // the image store is opened by whichever part needs it first
 }
 
 // Settled is what the parts are opened with.
 type Settled struct {
 	Config *Config
-	Log    *slog.Logger
+	// Flags are those that were given, for processes that work on the same state.
+	Flags Settings
+	Log   *slog.Logger
 }
 
 // Reexec does the work of a child process of the engine's libraries, and answers
@@ -45,6 +65,9 @@ func Reexec() bool { return img.Reexec() }
 // Open opens parts that are not open yet.
 func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 	e.settled = s
+	if e.cgroups == nil {
+		e.cgroups = sync.OnceValues(cgroup.Detect)
+	}
 	if !e.booted {
 		if _, err := record.EnsureBoot(s.paths()); err != nil {
 			return fmt.Errorf("opening davit's state: %w", err)
@@ -58,6 +81,10 @@ func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 			_, err = e.openImages(ctx)
 		case Networks:
 			err = e.openNetworks()
+		case Containers:
+			err = e.openContainers()
+		case Pods:
+			err = e.openPods()
 		}
 		if err != nil {
 			return err
@@ -77,6 +104,8 @@ func (e *Engine) Close() error {
 }
 
 func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.Images != nil {
 		return e.Images, nil
 	}
@@ -88,16 +117,125 @@ func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
 	return store, nil
 }
 
-func (e *Engine) openNetworks() error {
-	if e.Networks != nil {
+func (e *Engine) openNetworks() (err error) {
+	if e.Networks == nil {
+		e.Networks, err = netw.New(e.settled.networks())
+	}
+	return err
+}
+
+func (e *Engine) openContainers() (err error) {
+	if e.Containers != nil {
 		return nil
 	}
-	networks, err := netw.New(e.settled.networks())
+	s := e.settled
+	e.Volumes = volume.New(volume.Options{Root: s.Config.Root})
+	exit, err := s.exitCommand()
 	if err != nil {
 		return err
 	}
-	e.Networks = networks
-	return nil
+	e.Containers, err = ctr.New(ctr.Options{
+		Paths:   s.paths(),
+		Images:  func(ctx context.Context) (ctr.Images, error) { return e.openImages(ctx) },
+		Runtime: s.runtime,
+		Monitor: s.Config.Engine.Conmon, ExitCommand: exit,
+		InitPath: program(s.Config.Engine.InitPath),
+		Volumes:  e.Volumes,
+		Cgroups:  e.cgroups, CgroupParent: s.cgroupParent(),
+		Log: s.Log,
+	})
+	return err
+}
+
+func (e *Engine) openPods() (err error) {
+	if e.Pods != nil {
+		return nil
+	}
+	if err := errors.Join(e.openNetworks(), e.openContainers()); err != nil {
+		return err
+	}
+	s := e.settled
+	e.Pods, err = pod.New(pod.Options{
+		Paths: s.paths(), Containers: e.Containers, Networks: e.Networks,
+		Cgroups: e.cgroups, CgroupParent: s.cgroupParent(),
+		InfraCommand: s.infraCommand(), Log: s.Log,
+	})
+	return err
+}
+
+// runtime finds an OCI runtime: one of [runtimes], a name in PATH, or a path.
+func (s Settled) runtime(name string) (oci.Runtime, error) {
+	if name == "" {
+		name = s.Config.Engine.Runtime
+	}
+	conf := s.Config.Runtimes[name]
+	rt := oci.Runtime{
+		Name: filepath.Base(name), Path: cmp.Or(conf.Path, name),
+		Root:          cmp.Or(conf.Root, filepath.Join(s.Config.RunRoot, "runtimes", filepath.Base(name))),
+		SystemdCgroup: s.Config.Engine.CgroupManager == "systemd",
+		ExtraArgs:     conf.Args, Log: s.Log,
+	}
+	return rt, rt.Check()
+}
+
+// exitCommand is what a monitor runs when its container has exited: this
+// program, on the same roots.
+func (s Settled) exitCommand() ([]string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding davit's own binary: %w", err)
+	}
+	args := []string{self}
+	if s.Flags.File != "" {
+		args = append(args, "--config", s.Flags.File)
+	}
+	for _, k := range s.Flags.Keys {
+		flag := strings.TrimPrefix(k.Origin, "flag ")
+		switch v := k.Value.(type) {
+		case []string:
+			for _, one := range v {
+				args = append(args, flag, one)
+			}
+		default:
+			args = append(args, flag, fmt.Sprint(v))
+		}
+	}
+	return append(args, "container", "exited"), nil
+}
+
+func (s Settled) infraCommand() []string {
+	if c := s.Config.Engine.InfraCommand; len(c) > 0 {
+		return append([]string{program(c[0])}, c[1:]...)
+	}
+	return []string{program(s.Config.Engine.InitPath), "-P"}
+}
+
+// cgroupParent is where the pods' cgroups are; a davit on roots of its own has
+// one of its own, so that nobody sweeps another's.
+func (s Settled) cgroupParent() string {
+	if s.Config.DefaultRoots() {
+		return "/davit"
+	}
+	sum := sha256.Sum256([]byte(s.Config.RunRoot))
+	return "/davit-" + hex.EncodeToString(sum[:3])
+}
+
+// program is the path of a binary that is named or given by its path; one that
+// is not found stays as it is, for whoever needs it to say so.
+func program(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return name
+}
+
+func (s Settled) networks() netw.Config {
+	c := s.Config.Network
+	return netw.Config{
+		Root: s.Config.Root, RunRoot: s.Config.RunRoot, ConfDir: c.CNIDir, PluginDirs: c.PluginDirs,
+		Default: c.Default, Bridge: c.Bridge, Subnet: c.Subnet, Subnet6: c.Subnet6,
+		DefaultRoots: s.Config.DefaultRoots(), Log: s.Log,
+	}
 }
 
 func (s Settled) paths() record.Paths {
@@ -123,13 +261,4 @@ func (s Settled) images() img.Config {
 		cfg.Root, cfg.RunRoot = c.Root, c.RunRoot
 	}
 	return cfg
-}
-
-func (s Settled) networks() netw.Config {
-	n := s.Config.Network
-	return netw.Config{
-		Root: s.Config.Root, RunRoot: s.Config.RunRoot, ConfDir: n.CNIDir, PluginDirs: n.PluginDirs,
-		Default: n.Default, Bridge: n.Bridge, Subnet: n.Subnet, Subnet6: n.Subnet6,
-		DefaultRoots: s.Config.DefaultRoots(), Log: s.Log,
-	}
 }

@@ -101,7 +101,7 @@ func (e *Env) Engine(ctx context.Context, parts ...Part) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.engine.Open(ctx, Settled{Config: c, Log: e.Log()}, parts...); err != nil {
+	if err := e.engine.Open(ctx, Settled{Config: c, Flags: e.Flags, Log: e.Log()}, parts...); err != nil {
 		return nil, err
 	}
 	return &e.engine, nil
