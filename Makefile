@@ -33,7 +33,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build install uninstall deps demo test test-unit test-root lint generate bench bench-deps clean help
+.PHONY: build install uninstall deps demo test test-unit test-root lint generate bench bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,7 +45,7 @@ build: ## bin/davit
 deps: ## install what is missing of the distribution's packages, fetch the Go modules
 	@.ci/deps
 
-demo: deps build ## run the main job: pull, pod, run, logs, exec, attach, and everything gone again
+demo: need-root deps build ## run the main job: pull, pod, run, logs, exec, attach, and everything gone again
 	@$(BUILD) -o bin/davit-demo ./cmd/davit-demo
 	@$(ASROOT) bin/davit-demo --davit bin/davit
 
@@ -54,11 +54,11 @@ test: deps lint test-unit test-root ## everything: lint, unit tests, tests with 
 test-unit: ## tests that need neither root nor network
 	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
 
-test-root: build ## tests with the real runc, conmon, CNI plugins and layer store
+test-root: need-root build ## tests with the real runc, conmon, CNI plugins and layer store
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
 lint: ## gofmt, go vet, staticcheck
-	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	@bad=$$(gofmt -l .); \
 	if [ -n "$$bad" ]; then echo "gofmt -w is due for:"; echo "$$bad"; exit 1; fi
 	$(GO) vet -buildvcs=false -tags $(TAGS),rootful ./...
 	$(GO) run $(STATICCHECK) -tags $(TAGS),rootful ./...
@@ -66,7 +66,7 @@ lint: ## gofmt, go vet, staticcheck
 generate: ## regenerate man/ and completions/ from the commands
 	$(GO) generate ./commands/...
 
-bench: deps build ## measure davit run against the raw runtime, and podman where it is installed
+bench: need-root deps build ## measure davit run against the raw runtime, and podman where it is installed
 	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
 	@$(ASROOT) bin/davit-bench --davit bin/davit $(BENCHFLAGS)
 
@@ -87,6 +87,9 @@ install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
 uninstall: ## take away what install put there; pods, images and configuration stay
 	rm -f $(DESTDIR)$(BINDIR)/davit $(DESTDIR)$(MANDIR)/man1/davit.1 $(DESTDIR)$(MANDIR)/man1/davit-*.1 $(DESTDIR)$(MANDIR)/man5/davit*.5
 	rm -f $(DESTDIR)$(BASHDIR)/davit $(DESTDIR)$(ZSHDIR)/_davit $(DESTDIR)$(FISHDIR)/davit.fish $(DESTDIR)$(UNITDIR)/davit.service
+
+need-root:
+	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo "containers need root: run this as root, or install sudo" >&2; exit 1; }
 
 clean: ## remove bin/
 	rm -rf bin

@@ -25,7 +25,7 @@ type ImageConfig struct {
 	Layers       int       // layers beyond the first, each with a small file /layers/N
 	Files        []File    // put into the last layer
 	Architecture string    // amd64 where empty
-	Busybox      string    // path of a static busybox, /bin/busybox where empty
+	Busybox      string    // path of a static busybox; the host's where empty
 }
 
 // File is a regular file of an image.
@@ -49,7 +49,7 @@ func busyboxFiles() []File {
 // binary and a link for each of its applets. It needs no network.
 func Busybox(ctx context.Context, c ImageConfig) (v1.Image, error) {
 	if c.Busybox == "" {
-		c.Busybox = "/bin/busybox"
+		c.Busybox = hostBusybox()
 	}
 	base, err := busyboxLayer(ctx, c.Busybox)
 	if err != nil {
@@ -177,3 +177,11 @@ func sealLayer(w *tar.Writer, b *bytes.Buffer) (v1.Layer, error) {
 
 // epoch is the age of all files, so that an image has the same digest each time.
 func epoch() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// hostBusybox is the busybox in PATH, or where Debian puts it.
+func hostBusybox() string {
+	if path, err := exec.LookPath("busybox"); err == nil {
+		return path
+	}
+	return "/bin/busybox"
+}
