@@ -229,8 +229,8 @@ func dropControl(r rune) rune {
 }
 
 // stripClass drops an error class from the end of a text that says it already:
-// classes are for programs. "not found" and the like stay where they are the
-// only thing said.
+// classes are for programs. "not found" and the like stay unless the last clause
+// says it in a sentence of its own.
 func stripClass(s string) string {
 	for _, class := range []error{
 		errdefs.ErrFailedPrecondition, errdefs.ErrInvalidArgument, errdefs.ErrUnavailable,
@@ -244,7 +244,8 @@ func stripClass(s string) string {
 		errdefs.ErrNotFound, errdefs.ErrAlreadyExists, errdefs.ErrPermissionDenied, errdefs.ErrNotImplemented,
 	} {
 		rest, ok := strings.CutSuffix(s, ": "+class.Error())
-		if ok && strings.Contains(rest, class.Error()) {
+		clause := rest[strings.LastIndex(rest, ": ")+1:]
+		if ok && (strings.Contains(rest, class.Error()) || strings.Contains(clause, " is ")) {
 			return rest
 		}
 	}

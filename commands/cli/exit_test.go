@@ -83,6 +83,7 @@ func TestReport(t *testing.T) {
 		{"plain", errors.New("no room"), false, "Error: no room\n"},
 		{"class at the end", fmt.Errorf("container %q is running: %w", "web", errdefs.ErrFailedPrecondition), false, "Error: container \"web\" is running\n"},
 		{"class that says it", fmt.Errorf("container %q: %w", "web", errdefs.ErrNotFound), false, "Error: container \"web\": not found\n"},
+		{"class after a sentence", fmt.Errorf("creating network %q: there is one of that name: %w", "web", errdefs.ErrAlreadyExists), false, "Error: creating network \"web\": there is one of that name\n"},
 		{"class said already", fmt.Errorf("network %q not found: %w", "web", errdefs.ErrNotFound), false, "Error: network \"web\" not found\n"},
 		{"hint", WithHint(errors.New("gone"), "davit ps --all"), false, "Error: gone\nHint: davit ps --all\n"},
 		{"hint below", fmt.Errorf("starting: %w", WithHint(errors.New("gone"), "look")), false, "Error: starting: gone\nHint: look\n"},

@@ -20,7 +20,7 @@ func Commands(env *cli.Env) []*cobra.Command {
 		Long: "Work with the networks that pods are attached to: the built-in one, those made here,\n" +
 			"and the host's in /etc/cni/net.d.",
 		Example: "  davit network create --subnet 10.90.0.0/24 backend\n  davit network ls",
-	}, newList(env), newInspect(env), newExists(env)))
+	}, newList(env), newCreate(env), newRemove(env), newInspect(env), newExists(env), newPrune(env)))
 }
 
 // networkNames completes the names of networks that keep accepts; nil accepts

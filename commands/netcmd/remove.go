@@ -1,0 +1,146 @@
+package netcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/netw"
+)
+
+func newRemove(env *cli.Env) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:     "rm NETWORK...",
+		Aliases: []string{"remove"},
+		Short:   "Remove networks",
+		Long: "Remove networks that davit network create made. One that a pod is attached to stays. The\n" +
+			"exit code is 1 if a network is absent, 2 if one is in use.",
+		Example: "  davit network rm backend\n  davit network rm --force backend db",
+		Args:    cli.Args(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := env.Engine(cmd.Context(), cli.Networks)
+			if err != nil {
+				return err
+			}
+			return env.Each(args, cli.RemoveCode, func(name string) error {
+				err := e.Networks.Remove(cmd.Context(), name)
+				if errdefs.IsNotFound(err) && force {
+					return nil
+				}
+				if err != nil {
+					return removeHint(err)
+				}
+				_, err = fmt.Fprintln(env.Out, name)
+				return err
+			})
+		},
+		ValidArgsFunction: networkNames(env, made),
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "an absent network is no error")
+	return cmd
+}
+
+// removeHint says what to do about a network that cannot be removed.
+func removeHint(err error) error {
+	var inUse *netw.InUseError
+	if errors.As(err, &inUse) && len(inUse.Sandboxes) > 0 {
+		return cli.WithHint(err, "davit ps --all --filter network=%s, then davit rm", inUse.Network)
+	}
+	return absent(err)
+}
+
+// pruneOptions are the flags of network prune.
+type pruneOptions struct {
+	Force  bool
+	Filter []string
+}
+
+func newPrune(env *cli.Env) *cobra.Command {
+	var o pruneOptions
+	cmd := &cobra.Command{
+		Use:     "prune",
+		Short:   "Remove networks that nothing uses",
+		Long:    "Remove the networks that davit network create made and that no pod is attached to. It asks\nfirst.",
+		Example: "  davit network prune\n  davit network prune --force --filter until=24h",
+		Args:    cli.Args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keep, err := o.parse(env.Now())
+			if err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), env, keep)
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.Flags().BoolVarP(&o.Force, "force", "f", false, "do not ask")
+	cmd.Flags().StringArrayVar(&o.Filter, "filter", nil, "remove only networks with `KEY=VALUE`: label, label!, until")
+	return cmd
+}
+
+// parse returns what says of a network whether it stays.
+func (o pruneOptions) parse(now time.Time) (func(netw.Network) bool, error) {
+	f, err := cli.ParseFilters(o.Filter, "label", "label!", "until")
+	if err != nil {
+		return nil, err
+	}
+	var before []time.Time
+	for _, v := range f["until"] {
+		t, err := cli.ParseTime(v, now)
+		if err != nil {
+			return nil, err
+		}
+		before = append(before, t)
+	}
+	return func(n netw.Network) bool {
+		old := len(before) == 0
+		for _, t := range before {
+			old = old || n.Created.Before(t)
+		}
+		return !made(n) || !old || !f.Labels(n.Labels)
+	}, nil
+}
+
+func (o pruneOptions) run(ctx context.Context, env *cli.Env, keep func(netw.Network) bool) error {
+	e, err := env.Engine(ctx, cli.Networks)
+	if err != nil {
+		return err
+	}
+	all, err := e.Networks.Networks(ctx)
+	if err != nil && len(all) == 0 {
+		return err
+	}
+	var names []string
+	for _, n := range all {
+		if !keep(n) {
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if !o.Force {
+		yes, err := env.Confirm("This removes those that no pod is attached to of: "+strings.Join(names, ", ")+".", "--force")
+		if err != nil || !yes {
+			return err
+		}
+	}
+	return env.Each(names, cli.Code, func(name string) error {
+		err := e.Networks.Remove(ctx, name)
+		var inUse *netw.InUseError
+		if errors.As(err, &inUse) || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(env.Out, name)
+		return err
+	})
+}
