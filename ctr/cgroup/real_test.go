@@ -202,7 +202,7 @@ func TestWatchOOM(t *testing.T) {
 	}
 	// Swap, if the host has any, must not save it.
 	_ = h.Set(path, &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit, Swap: &limit}})
-	enter(t, h, path, "head -c 100000000 /dev/zero | tail -c 90000000 >/dev/null")
+	enter(t, h, path, "head -c 100000000 /dev/zero | busybox tail -c 90000000 >/dev/null")
 	if n := <-events; n == 0 {
 		t.Error("no kill was counted")
 	}
