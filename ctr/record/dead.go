@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dead lists the objects whose operation nobody is at work on: one is written
-// and its lock is free, or the record is not whole. Begin each of them,
-// and finish or undo [Op.Prior]; without one somebody else has. Sorted.
+// Dead lists, sorted, the objects that need somebody to look after them: an
+// operation is written and its lock is free, or the record is not whole. Begin
+// each of them, finish or undo [Op.Prior], and End or Remove; when there is no
+// Prior, or no object, somebody else was faster.
 //
 // On the way it puts right what needs no decision: empty run folders of
 // records that are gone are removed, and a record that lost only its claim in
@@ -31,15 +32,20 @@ func (l *layout) dead() ([]string, error) {
 		written := l.opWritten(id)
 		_, record := slices.BinarySearch(kept, id)
 		switch {
-		case written && l.abandoned(id), !written && record && l.stranded(id):
+		case written && l.abandoned(id), !written && record && l.stray(id):
 			dead = append(dead, id)
 		case !written && !record:
 			orphans = append(orphans, id)
 		}
 	}
 	for _, id := range kept {
-		if _, ok := slices.BinarySearch(running, id); !ok && l.stranded(id) {
+		if _, ok := slices.BinarySearch(running, id); ok {
+			continue
+		}
+		if l.stray(id) {
 			dead = append(dead, id)
+		} else {
+			l.reclaim(id)
 		}
 	}
 	if len(orphans) > 0 {
@@ -65,28 +71,18 @@ func (l *layout) abandoned(id string) bool {
 	return unix.Fstat(fd, &st) == nil && st.Nlink > 0 && st.Size > 0
 }
 
-// stranded says whether a record without an operation is not whole. One that
-// lost its status, and has a key that nobody has, claims it.
-func (l *layout) stranded(id string) bool {
-	if l.half(id, false) || l.loser(id) {
-		// In this order: the durable folder goes before the op file.
-		return !l.opWritten(id) && exists(l.rootDir(id))
-	}
-	if !exists(l.statusPath(id)) {
-		l.reclaim(id)
-	}
-	return false
-}
-
 func (l *layout) opWritten(id string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0
 }
 
-// reclaim claims the key of a record that lost its claim: the object was not
-// acknowledged, or somebody lost the folder of names. It leaves alone what
-// somebody is at work on.
+// reclaim claims the key of a record that lost its status and its claim: the
+// object was not acknowledged, or somebody lost the folder of names. It leaves
+// alone what somebody is at work on.
 func (l *layout) reclaim(id string) {
+	if exists(l.statusPath(id)) {
+		return
+	}
 	m, _, err := l.readMeta(id)
 	if err != nil || m.Key == "" || l.claims(m, m.Key) {
 		return
@@ -103,9 +99,12 @@ func (l *layout) reclaim(id string) {
 		return
 	}
 	defer unlock(fd)
-	if linked(fd) && l.settled(id) {
+	switch {
+	case linked(fd) && l.settled(id):
 		err = l.claim(ended{}, m) // a NameTakenError is for the next one who looks
 		l.log.Debug("claiming a lost name again", "kind", l.kind, "id", id, "key", m.Key, "err", err)
+	case !exists(l.rootDir(id)):
+		_ = unix.Rmdir(l.runDir(id)) // a Remove was faster, and we made it anew
 	}
 }
 

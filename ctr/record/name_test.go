@@ -194,10 +194,12 @@ func TestLoser(t *testing.T) {
 	must(t, os.Remove(d.l.claimPath(OwnerCLI, "web")))
 	create(t, d, "b", "web")
 	reboot(t, p)
-	if list, err := d.List(); err != nil || len(list) != 1 || list[0].ID != "b" {
-		t.Errorf("%+v, %v", list, err)
+	list, err := d.List()
+	wantErr(t, err, ErrCorrupt)
+	if len(list) != 1 || list[0].ID != "b" {
+		t.Errorf("%+v", list)
 	}
-	_, err := d.Update(t.Context(), "a", func(s state) (state, error) { return s, nil })
+	_, err = d.Update(t.Context(), "a", func(s state) (state, error) { return s, nil })
 	wantErr(t, err, errdefs.ErrNotFound)
 	sweep(t, d)
 	if exists(d.RootDir("a")) {

@@ -48,7 +48,10 @@ func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
 		case errs[i] == nil:
 			good = append(good, e)
 			continue
-		case isNotFound(errs[i]) && !d.l.stray(ids[i]):
+		case !isNotFound(errs[i]):
+		case d.l.stray(ids[i]):
+			errs[i] = fmt.Errorf("the record of %s %q is not whole: %w", d.l.noun(), ids[i], ErrCorrupt)
+		default:
 			errs[i] = nil
 		}
 	}
@@ -150,10 +153,12 @@ func (l *layout) loser(id string) bool {
 	return err == nil && holder != "" && holder != id
 }
 
-// stray says whether a folder that is no object belongs to nobody either:
-// neither to a Create or a Remove under way nor to a dead one.
+// stray says whether a listed record is not whole and no operation is written
+// that says why. Somebody may be at work on it meanwhile, hence the order: with
+// no operation before, Create is over; with none after, Remove is, and the
+// durable folder goes before the op file.
 func (l *layout) stray(id string) bool {
-	return l.half(id, false) && !l.opWritten(id) && exists(l.rootDir(id))
+	return !l.opWritten(id) && (l.half(id, false) || l.loser(id)) && !l.opWritten(id) && exists(l.rootDir(id))
 }
 
 // ids lists the durable folders.
