@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/netw/bridge"
+	"github.com/davit-containers/davit/netw/nft"
+	"golang.org/x/sys/unix"
 )
 
 // undoTimeout bounds the undoing of a failed attachment, besides the deadline
@@ -142,7 +144,7 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 			table <- nil
 			return
 		}
-		table <- a.ensureTable(tabled)
+		table <- errors.Join(a.ensureTable(tabled), a.openForwarding(ctx, tabled))
 	}()
 	result, err := a.join(ctx, p)
 	if err := errors.Join(err, <-table); err != nil {
@@ -189,12 +191,27 @@ func (a *Attacher) publish(in *intent) error {
 			}
 		}
 		err := a.table.Add(elements)
-		if errors.Is(err, os.ErrNotExist) {
-			// the firewall was flushed since ensure looked
-			return a.replaceTable()
+		if errors.Is(err, unix.ENOENT) {
+			// the firewall was flushed since it was looked at
+			err = a.replaceTable()
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return forgetFlows(elements)
 	})
+}
+
+// forgetFlows ends what the kernel remembers of UDP traffic to ports that have
+// just been published or withdrawn.
+func forgetFlows(elements []nft.Element) error {
+	var errs []error
+	for _, e := range elements {
+		if e.Protocol == "udp" {
+			errs = append(errs, bridge.ForgetUDP(e.To.Addr().Is6(), e.HostPort))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // runtimeConf is what libcni needs to run j's plugins.

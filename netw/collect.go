@@ -204,12 +204,12 @@ func (a *Attacher) Reload(ctx context.Context) error {
 	errs := []error{err}
 	nets, err := a.ownNetworks()
 	errs = append(errs, err)
-	inUse := false
+	var used []Network
 	for _, n := range nets {
 		if !n.managed() || !slices.ContainsFunc(all, func(in *intent) bool { return in.joins(n.Name) >= 0 }) {
 			continue
 		}
-		inUse = true
+		used = append(used, n)
 		errs = append(errs, ensureBridge(n))
 		for _, in := range all {
 			if i := in.joins(n.Name); i >= 0 && in.Result != nil && i < len(in.Result.Interfaces) {
@@ -217,8 +217,8 @@ func (a *Attacher) Reload(ctx context.Context) error {
 			}
 		}
 	}
-	if inUse || slices.ContainsFunc(all, func(in *intent) bool { return in.TablePorts }) {
-		errs = append(errs, a.locked(a.replaceTable))
+	if len(used) > 0 || slices.ContainsFunc(all, func(in *intent) bool { return in.TablePorts }) {
+		errs = append(errs, a.locked(a.replaceTable), a.openForwarding(ctx, used))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reloading networks: %w", err)

@@ -66,7 +66,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	if in.TablePorts {
 		settled, err := a.withdraw(in.ID)
 		defer func() { <-settled }()
-		errs = append(errs, err)
+		errs = append(errs, err, forgetFlows(in.elements()))
 	}
 	early := func(j join) bool { return u.pinDir == "" || !j.Managed }
 	errs = append(errs, a.leave(ctx, in, u.netns, early))

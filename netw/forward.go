@@ -1,3 +1,160 @@
 package netw
 
-func (a *Attacher) closeForwarding() error { return nil }
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/netw/nft"
+)
+
+// forwardFile lists the iptables rules that were inserted, below the networks'
+// run folder, so that they can be taken out again.
+const forwardFile = "forward.json"
+
+// iptablesTimeout bounds one run of iptables, its waiting for the lock included.
+const iptablesTimeout = 10 * time.Second
+
+// iptablesRule is one inserted rule: the program that did it, and where and what.
+type iptablesRule struct {
+	Program string   `json:"program"`
+	Chain   string   `json:"chain"`
+	Spec    []string `json:"spec"`
+}
+
+// run carries out an action (-I, -D, -C) on the rule.
+func (r iptablesRule) run(ctx context.Context, action string) error {
+	ctx, cancel := context.WithTimeout(ctx, iptablesTimeout)
+	defer cancel()
+	args := append([]string{"--wait", action, r.Chain}, r.Spec...)
+	out, err := exec.CommandContext(ctx, r.Program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("running %s %s: %w: %s", r.Program, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// openForwarding makes sure that a FORWARD policy of DROP in iptables' own table,
+// as Docker sets it, does not keep the networks' packets: an accept in davit's
+// table cannot override it. It runs iptables, so that what it inserts is what
+// iptables understands, but only when there is something to insert.
+func (a *Attacher) openForwarding(ctx context.Context, nets []Network) error {
+	var bridges, bridges6 []string
+	for _, n := range nets {
+		if n.managed() && !n.Internal {
+			bridges = append(bridges, n.Interface)
+			if n.has6() {
+				bridges6 = append(bridges6, n.Interface)
+			}
+		}
+	}
+	return errors.Join(
+		a.openFamily(ctx, "iptables", bridges, false),
+		a.openFamily(ctx, "ip6tables", bridges6, true))
+}
+
+func (a *Attacher) openFamily(ctx context.Context, program string, bridges []string, six bool) error {
+	if len(bridges) == 0 {
+		return nil
+	}
+	f, err := nft.InspectForwarding(six, bridges)
+	if err != nil || !f.Drops {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(bridges), func(b string) bool { return f.Known[b] })
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		a.log.Warn("the firewall drops forwarded packets and iptables is not installed: containers cannot reach other hosts", "program", program)
+		return nil
+	}
+	return a.locked(func() error {
+		for _, b := range missing {
+			if err := a.insertRules(ctx, program, f.Chain, b); err != nil {
+				return fmt.Errorf("letting packets of bridge %s through the firewall: %w", b, err)
+			}
+		}
+		return nil
+	})
+}
+
+// insertRules records the rules for a bridge and inserts those that are absent.
+// The caller holds the lock.
+func (a *Attacher) insertRules(ctx context.Context, program, chain, bridge string) error {
+	rules := []iptablesRule{
+		{program, chain, []string{"-i", bridge, "-j", "ACCEPT"}},
+		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"}},
+		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstatus", "DNAT", "-j", "ACCEPT"}},
+	}
+	known, err := a.insertedRules()
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		if !slices.ContainsFunc(known, func(k iptablesRule) bool {
+			return k.Program == r.Program && k.Chain == r.Chain && slices.Equal(k.Spec, r.Spec)
+		}) {
+			known = append(known, r)
+		}
+	}
+	b, err := json.Marshal(known)
+	if err != nil {
+		return err
+	}
+	if err := record.WriteAtomic(a.dir(forwardFile), b, record.WriteOptions{}); err != nil {
+		return err
+	}
+	for _, r := range rules {
+		if r.run(ctx, "-C") == nil {
+			continue
+		}
+		if err := r.run(ctx, "-I"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertedRules reads the rules on record.
+func (a *Attacher) insertedRules() ([]iptablesRule, error) {
+	b, err := os.ReadFile(a.dir(forwardFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var rules []iptablesRule
+	if err := json.Unmarshal(b, &rules); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", a.dir(forwardFile), err)
+	}
+	return rules, nil
+}
+
+// closeForwarding takes the rules on record out again. The caller holds the lock.
+func (a *Attacher) closeForwarding(ctx context.Context) error {
+	rules, err := a.insertedRules()
+	if err != nil || len(rules) == 0 {
+		return err
+	}
+	var errs []error
+	for _, r := range rules {
+		if r.run(ctx, "-C") != nil {
+			continue // gone already, with its chain or by a flush
+		}
+		errs = append(errs, r.run(ctx, "-D"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.Remove(a.dir(forwardFile))
+}

@@ -44,7 +44,7 @@ func (a *Attacher) Teardown(ctx context.Context) error {
 				errs = append(errs, bridge.Remove(n.Interface))
 			}
 		}
-		errs = append(errs, a.closeForwarding(), a.table.Delete())
+		errs = append(errs, a.closeForwarding(ctx), a.table.Delete())
 		if err := errors.Join(errs...); err != nil {
 			return fmt.Errorf("tearing networks down: %w", err)
 		}

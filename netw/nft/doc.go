@@ -27,5 +27,5 @@
 //
 // An accept in this table does not override a drop in another one (nftables
 // evaluates every base chain of a hook), so hosts whose iptables FORWARD policy
-// is DROP need a rule there: see Table.ForwardPolicyDrops.
+// is DROP need a rule there: see InspectForwarding.
 package nft

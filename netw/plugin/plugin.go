@@ -11,6 +11,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -125,12 +126,18 @@ type streams struct {
 
 // run runs the plugin once more when its file is just being written (ETXTBSY),
 // as an upgrade does it.
+//
+// The plugin dies with this process: an ADD that outlived it could take effect
+// after the DEL of whoever cleans up. The kernel sends the signal when the
+// thread that forked ends (prctl(2), PR_SET_PDEATHSIG), hence the locked thread.
 func run(ctx context.Context, path string, environ []string, s streams) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for try := 0; ; try++ {
 		cmd := exec.CommandContext(ctx, path)
 		cmd.Env = environ
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 		cmd.WaitDelay = drainDelay
 		err := cmd.Run()

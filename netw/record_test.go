@@ -1,0 +1,66 @@
+package netw
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRecord(t *testing.T) {
+	dir := t.TempDir()
+	a, err := New(Config{Root: dir + "/r", RunRoot: dir + "/rr"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := filepath.Join(dir, "pod")
+	if err := os.MkdirAll(pod, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readIntent(pod); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Fatalf("absent record: %v", err)
+	}
+	in := &intent{Version: recordVersion, ID: "abc", Name: "web", Netns: "/n", dir: pod,
+		Joins: []join{{Network: "davit", IfName: "eth0", Conflist: []byte(`{}`), Args: [][2]string{{"IgnoreUnknown", "1"}}}}}
+	if err := a.write(in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Attached(pod); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("incomplete attachment: %v", err)
+	}
+	in.Result = &Attachment{Interfaces: []Interface{{Network: "davit", Name: "eth0"}}}
+	if err := a.write(in); err != nil {
+		t.Fatal(err)
+	}
+	all, err := a.intents()
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if d := cmp.Diff(in, all[0], cmp.AllowUnexported(intent{}), addrs); d != "" {
+		t.Error(d)
+	}
+	if got, err := Attached(pod); err != nil || len(got.Interfaces) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	for range 2 {
+		if err := a.forget(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := a.intents(); err != nil || len(all) != 0 {
+		t.Fatalf("%v, %v", all, err)
+	}
+}
+
+func TestRecordOfAnotherVersion(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, recordName), []byte(`{"version":99,"id":"a"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readIntent(dir); !errors.Is(err, errdefs.ErrFailedPrecondition) {
+		t.Errorf("got %v", err)
+	}
+}
