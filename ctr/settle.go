@@ -12,6 +12,10 @@ import (
 	"github.com/davit-containers/davit/ctr/record"
 )
 
+// unrecorded stands for a mount that may have been made without being written
+// down: unmounting it is harmless where there is none.
+const unrecorded = "?"
+
 // undoTimeout bounds each undoing, which goes on when its caller has given up.
 const undoTimeout = 2 * time.Minute
 
@@ -155,6 +159,9 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 	if err != nil {
 		// A record that is half there: what is left of it goes.
 		return errors.Join(absentOK(err), op.Remove(ctx))
+	}
+	if ctr.Status.Mounted == "" && (kind == opStart || kind == opMount) {
+		ctr.Status.Mounted = unrecorded
 	}
 	switch {
 	case kind == opCreate, kind == opRemove:

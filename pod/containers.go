@@ -24,6 +24,7 @@ type Launch struct {
 // CreateContainer records a container and, for an implicit one, its sandbox.
 // Nothing runs, and an implicit sandbox holds nothing yet.
 func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
+	c.sweep(ctx)
 	if l.Pod != nil {
 		l = l.implicit()
 		if _, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove); err != nil {
@@ -32,7 +33,7 @@ func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Contain
 	}
 	k, err := c.ctrs.Create(ctx, l.Container)
 	if err != nil && l.Pod != nil {
-		return k, errors.Join(err, absentOK(c.Remove(context.WithoutCancel(ctx), l.Container.ID, RemoveOptions{Force: true})))
+		return k, errors.Join(err, absentOK(c.removePod(context.WithoutCancel(ctx), l.Container.ID, RemoveOptions{Force: true})))
 	}
 	return k, err
 }
@@ -55,6 +56,7 @@ func (l Launch) implicit() Launch {
 // are made at the same time and meet before the runtime makes the process. On an
 // error the container stays, created, unless it is one that removes itself.
 func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, error) {
+	c.sweep(ctx)
 	up := make(chan risen, 1)
 	if l.Pod != nil {
 		l = l.implicit()
@@ -87,6 +89,7 @@ func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, erro
 // StartContainer starts a container that does not run, reviving its sandbox
 // where it is down.
 func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr.Streams) (*Running, error) {
+	c.sweep(ctx)
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -114,7 +117,7 @@ func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
 		r.err = r.wait(ctx)
 	}
 	ctx = context.WithoutCancel(ctx)
-	return absentOK(c.Remove(ctx, id, RemoveOptions{Force: true}))
+	return absentOK(c.removePod(ctx, id, RemoveOptions{Force: true}))
 }
 
 // launch starts a container in a sandbox that is being brought up.
@@ -260,6 +263,11 @@ func (c *Controller) RestartContainer(ctx context.Context, id string, o ctr.Stop
 // RemoveContainer deletes a container, and its sandbox where that is its alone.
 // The errors are those of ctr's Remove.
 func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
+	c.sweep(ctx)
+	return c.removeContainer(ctx, id, o)
+}
+
+func (c *Controller) removeContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return err
@@ -271,7 +279,7 @@ func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.Remov
 	if !k.Config.Implicit || (k.Status.Alive() && !o.Force) {
 		return c.ctrs.Remove(ctx, id, o)
 	}
-	err = c.Remove(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout})
+	err = c.removePod(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout})
 	if errdefs.IsNotFound(err) {
 		return c.ctrs.Remove(ctx, id, o)
 	}
@@ -322,7 +330,7 @@ func (c *Controller) afterExit(ctx context.Context, id string) error {
 		return err
 	}
 	if k.Config.Remove && !k.Config.Infra {
-		return absentOK(c.RemoveContainer(ctx, id, ctr.RemoveOptions{}))
+		return absentOK(c.removeContainer(ctx, id, ctr.RemoveOptions{}))
 	}
 	if k.Status.Mounted != "" {
 		var busy *record.BusyError
@@ -359,5 +367,5 @@ func (c *Controller) dropOrphan(ctx context.Context, id string) error {
 	if err != nil || !s.Config.Implicit {
 		return absentOK(err)
 	}
-	return absentOK(c.Remove(ctx, id, RemoveOptions{Force: true}))
+	return absentOK(c.removePod(ctx, id, RemoveOptions{Force: true}))
 }

@@ -24,6 +24,8 @@ type Networks interface {
 	Detach(ctx context.Context, r netw.Request) error
 	// Peers are the names and addresses on a user-made network.
 	Peers(ctx context.Context, network string) ([]netw.HostEntry, error)
+	// Collect ends what is left of attachments whose sandbox is not valid.
+	Collect(ctx context.Context, valid func(id string) bool) error
 }
 
 // Options are what a Controller works with.

@@ -30,6 +30,7 @@ const (
 // Create records a pod; it holds no resources until it is started. A name that
 // is taken is *record.NameTakenError.
 func (c *Controller) Create(ctx context.Context, cfg Config) (Sandbox, error) {
+	c.sweep(ctx)
 	id := ctr.NewID()
 	return c.create(ctx, id, cfg, true)
 }

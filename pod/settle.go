@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -38,16 +41,44 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 			return errors.Join(absentOK(err), op.Remove(ctx))
 		}
 		if s.Config.Implicit && kind == opStart {
-			if _, err := c.ctrs.Get(ctx, s.ID); absentOK(err) == nil && err != nil {
-				return c.remove(ctx, op, 0) // its container never came to be
+			k, err := c.ctrs.Get(ctx, s.ID)
+			never := errdefs.IsNotFound(err) || (err == nil && k.Op == nil && k.Config.Remove && k.Status.State == ctr.Created)
+			if never { // its container never came to be, or was never started
+				return c.remove(ctx, op, 0)
 			}
 		}
 		return c.down(ctx, op)
 	}
 }
 
+// sweep is Sweep before a change: what cannot be settled is not this change's
+// concern, and stays on record.
+func (c *Controller) sweep(ctx context.Context) {
+	if err := c.Sweep(ctx); err != nil {
+		c.o.Log.Warn("some operations of processes that died could not be settled", "error", err)
+	}
+}
+
+// AfterReboot settles what a restart of the machine has ended: containers that
+// were to remove themselves are removed, with their sandboxes, and what is left
+// of networks outside the run root is given back.
+func (c *Controller) AfterReboot(ctx context.Context) error {
+	ctrs, err := c.ctrs.List(ctx)
+	errs := []error{err}
+	for _, k := range ctrs {
+		if k.Config.Remove && !k.Status.Alive() && k.Op == nil {
+			errs = append(errs, absentOK(c.removeContainer(ctx, k.ID, ctr.RemoveOptions{})))
+		}
+	}
+	errs = append(errs, c.o.Networks.Collect(ctx, func(id string) bool {
+		e, err := c.dir.Get(id)
+		return err == nil && !e.Lost
+	}))
+	return errors.Join(errs...)
+}
+
 // Sweep settles the operations that dead owners left, on containers and on
-// pods. Every changing command and the server's start call it.
+// pods. Every change and the server's start begin with it.
 func (c *Controller) Sweep(ctx context.Context) error {
 	var errs []error
 	ctrs, err := c.ctrs.Dead()

@@ -141,6 +141,11 @@ type RemoveOptions struct {
 // runs and Force is not set, ErrNotFound if there is no such pod. Repeating a
 // removal that was cut short finishes it.
 func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
+	c.sweep(ctx)
+	return c.removePod(ctx, id, o)
+}
+
+func (c *Controller) removePod(ctx context.Context, id string, o RemoveOptions) error {
 	s, err := c.Get(ctx, id)
 	if err != nil {
 		return err

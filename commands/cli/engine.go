@@ -69,10 +69,16 @@ func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 		e.cgroups = sync.OnceValues(cgroup.Detect)
 	}
 	if !e.booted {
-		if _, err := record.EnsureBoot(s.paths()); err != nil {
+		rebooted, err := record.EnsureBoot(s.paths())
+		if err != nil {
 			return fmt.Errorf("opening davit's state: %w", err)
 		}
 		e.booted = true
+		if rebooted {
+			if err := e.afterReboot(ctx); err != nil {
+				s.Log.Warn("some of what the machine's restart has ended could not be settled", "error", err)
+			}
+		}
 	}
 	for _, p := range parts {
 		var err error
@@ -115,6 +121,14 @@ func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
 	}
 	e.Images = store
 	return store, nil
+}
+
+// afterReboot settles what the last boot left.
+func (e *Engine) afterReboot(ctx context.Context) error {
+	if err := e.openPods(); err != nil {
+		return err
+	}
+	return e.Pods.AfterReboot(ctx)
 }
 
 func (e *Engine) openNetworks() (err error) {
