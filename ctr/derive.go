@@ -2,10 +2,10 @@ package ctr
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
@@ -60,7 +60,7 @@ func (c *Controller) update(ctx context.Context, ctr Container, f func(*Status))
 func (c *Controller) afterReboot(id string) Status {
 	var last lastExit
 	err := c.dir.GetFile(id, exitRecord, &last)
-	if errors.Is(err, os.ErrNotExist) || (err == nil && last.Start == 0) {
+	if errdefs.IsNotFound(err) || (err == nil && last.Start == 0) {
 		return Status{State: Created}
 	}
 	s := Status{State: Stopped, Reason: ReasonReboot, Message: "the machine was restarted"}

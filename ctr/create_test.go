@@ -1,0 +1,111 @@
+package ctr
+
+import (
+	"errors"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/img"
+)
+
+func TestMergeProcess(t *testing.T) {
+	image := img.ImageConfig{Entrypoint: []string{"/entry"}, Cmd: []string{"serve"}, Env: []string{"A=1", "PATH=/bin"}, WorkingDir: "/srv", User: "web"}
+	for _, tt := range []struct {
+		name    string
+		in      Process
+		args    []string
+		cwd     string
+		user    string
+		wantErr error
+	}{
+		{name: "the image's own", args: []string{"/entry", "serve"}, cwd: "/srv", user: "web"},
+		{name: "command", in: Process{Command: []string{"x"}}, args: []string{"/entry", "x"}, cwd: "/srv", user: "web"},
+		{name: "entrypoint drops the command", in: Process{Entrypoint: []string{"sh"}}, args: []string{"sh"}, cwd: "/srv", user: "web"},
+		{name: "entrypoint cleared", in: Process{Entrypoint: []string{""}, Command: []string{"ls"}}, args: []string{"ls"}, cwd: "/srv", user: "web"},
+		{name: "user and folder", in: Process{User: "7:8", WorkingDir: "/tmp"}, args: []string{"/entry", "serve"}, cwd: "/tmp", user: "7:8"},
+		{name: "nothing to run", in: Process{Entrypoint: []string{""}}, wantErr: errdefs.ErrInvalidArgument},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := mergeProcess(image, tt.in)
+			if !errors.Is(err, tt.wantErr) {
+				t.Fatalf("error %v, want %v", err, tt.wantErr)
+			}
+			if err != nil {
+				return
+			}
+			if d := cmp.Diff(tt.args, got.Args); d != "" {
+				t.Error(d)
+			}
+			if got.WorkingDir != tt.cwd || got.User != tt.user {
+				t.Errorf("runs in %q as %q, want %q as %q", got.WorkingDir, got.User, tt.cwd, tt.user)
+			}
+		})
+	}
+}
+
+func TestNameVolumes(t *testing.T) {
+	cfg := Config{Mounts: []spec.Mount{
+		{Type: spec.MountBind, Source: "/x", Destination: "/data"},
+		{Type: spec.MountVolume, Source: "named", Destination: "/named"},
+		{Type: spec.MountVolume, Destination: "/anon"},
+	}}
+	got := nameVolumes(cfg, img.ImageConfig{Volumes: []string{"/data", "/cache"}})
+	if len(got.Mounts) != 4 || got.Mounts[3].Destination != "/cache" {
+		t.Fatalf("mounts %+v", got.Mounts)
+	}
+	if len(got.Anonymous) != 2 || got.Anonymous[0] != got.Mounts[2].Source || got.Anonymous[1] != got.Mounts[3].Source {
+		t.Errorf("anonymous volumes %q of mounts %+v", got.Anonymous, got.Mounts)
+	}
+	if cfg.Mounts[2].Source != "" {
+		t.Error("the caller's mounts were changed")
+	}
+}
+
+func TestJoinNamespaces(t *testing.T) {
+	sb := spec.Namespaces{
+		IPC: spec.Namespace{Mode: spec.ModePod, Path: "/run/ns/ipc"},
+		PID: spec.Namespace{Mode: spec.ModePod, Path: "/run/ns/pid"},
+	}
+	got := joinNamespaces(sb, spec.Namespaces{PID: spec.Namespace{Mode: spec.ModeHost}})
+	if got.IPC != sb.IPC {
+		t.Errorf("IPC namespace %+v, want the sandbox's", got.IPC)
+	}
+	if got.PID.Mode != spec.ModeHost {
+		t.Errorf("PID namespace %+v, want the container's own choice", got.PID)
+	}
+}
+
+// A process that is nobody's first is killed by a signal that it does not catch,
+// so there is nothing to say about it.
+func TestIgnores(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if ignores(cmd.Process.Pid, syscall.SIGTERM) {
+		t.Error("a process outside of any container is said to ignore SIGTERM")
+	}
+}
+
+func TestReadHasteIgnoresOlderStops(t *testing.T) {
+	path := t.TempDir() + "/" + hasteFile
+	at := time.Now().Add(time.Second).UTC()
+	data, err := at.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, string(data))
+	if got, ok := readHaste(path, time.Now().Add(-time.Minute)); !ok || !got.Equal(at) {
+		t.Errorf("read %v %v, want %v", got, ok, at)
+	}
+	if _, ok := readHaste(path, time.Now().Add(time.Minute)); ok {
+		t.Error("a deadline from before this stop was taken for a new one")
+	}
+}
