@@ -1,0 +1,268 @@
+package show
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/netw"
+	"github.com/davit-containers/davit/pod"
+)
+
+// Object is a container as inspect prints it.
+type Object struct {
+	ID              string `json:"Id"`
+	Created         string
+	Path            string
+	Args            Words
+	State           ObjectState
+	Image           string
+	ImageName       string
+	Name            string
+	Pod             string `json:",omitempty"`
+	PodName         string `json:",omitempty"`
+	Sandbox         string
+	IsInfra         bool
+	Owner           string
+	OCIRuntime      string
+	LogPath         string
+	Mounts          []ObjectMount
+	NetworkSettings NetworkSettings
+	Config          ObjectConfig
+	HostConfig      HostConfig
+	// Operation is the change under way, absent when there is none.
+	Operation *record.Holder `json:",omitempty"`
+}
+
+// ObjectState is the state of a container.
+type ObjectState struct {
+	Status     string
+	Running    bool
+	Paused     bool
+	OOMKilled  bool
+	Dead       bool
+	Pid        int
+	ConmonPid  int
+	ExitCode   int
+	Error      string
+	Reason     string `json:",omitempty"`
+	StartedAt  string
+	FinishedAt string
+}
+
+// ObjectMount is something that a user mounted.
+type ObjectMount struct {
+	Type        string
+	Name        string `json:",omitempty"`
+	Source      string
+	Destination string
+	Options     Words
+	RW          bool
+}
+
+// ObjectConfig is what a container was asked to run.
+type ObjectConfig struct {
+	Hostname    string
+	User        string
+	Env         Words
+	Cmd         Words
+	Entrypoint  Words
+	Image       string
+	Labels      Labels
+	Annotations Labels
+	StopSignal  string
+	StopTimeout int64
+	WorkingDir  string
+	Umask       string `json:",omitempty"`
+	Tty         bool
+	OpenStdin   bool
+	StdinOnce   bool
+}
+
+// Object is what inspect prints of a container, whose log is at logPath.
+func (w World) Object(c ctr.Container, logPath string) Object {
+	cfg, sandbox := c.Config, w.Pod(c)
+	o := Object{
+		ID: c.ID, Created: cli.Time(c.Created),
+		State: objectState(c.Status),
+		Image: cfg.Image.ID, ImageName: ImageName(cfg.Image), Name: cfg.Name,
+		Sandbox: cfg.Sandbox, IsInfra: cfg.Infra, Owner: string(cfg.Owner),
+		OCIRuntime: cfg.Runtime, LogPath: logPath,
+		Mounts:          objectMounts(cfg.Mounts),
+		NetworkSettings: networkSettings(sandbox),
+		Config:          objectConfig(cfg, sandbox),
+		HostConfig:      hostConfig(cfg, sandbox),
+		Operation:       c.Op,
+	}
+	if len(cfg.Process.Args) > 0 {
+		o.Path, o.Args = cfg.Process.Args[0], cfg.Process.Args[1:]
+	}
+	if !cfg.Implicit {
+		o.Pod, o.PodName = cfg.Sandbox, sandbox.Config.Name
+	}
+	return o
+}
+
+func objectState(s ctr.Status) ObjectState {
+	o := ObjectState{
+		Status: State(s), Running: s.State == ctr.Running, Paused: s.State == ctr.Paused,
+		OOMKilled: s.OOMKilled, Dead: s.State == ctr.Removing,
+		Pid: s.Pid, ConmonPid: s.MonitorPid, ExitCode: s.ExitCode,
+		Error: s.Message, Reason: s.Reason,
+		StartedAt: cli.Time(s.StartedAt), FinishedAt: cli.Time(s.FinishedAt),
+	}
+	if s.Alive() {
+		o.FinishedAt, o.ExitCode = "", 0
+	}
+	return o
+}
+
+func objectMounts(mounts []spec.Mount) []ObjectMount {
+	out := []ObjectMount{}
+	for _, m := range mounts {
+		o := ObjectMount{Type: m.Type, Source: m.Source, Destination: m.Destination, Options: m.Options, RW: true}
+		if m.Type == spec.MountVolume {
+			o.Name, o.Source = m.Source, ""
+		}
+		for _, opt := range m.Options {
+			if opt == "ro" || opt == "rro" {
+				o.RW = false
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func objectConfig(cfg ctr.Config, s pod.Sandbox) ObjectConfig {
+	p := cfg.Process
+	o := ObjectConfig{
+		Hostname: s.Config.Hostname, User: p.User, Env: p.Env, Cmd: p.Command, Entrypoint: p.Entrypoint,
+		Image: ImageName(cfg.Image), Labels: cfg.Labels, Annotations: cfg.Annotations,
+		StopSignal: stopSignal(cfg.Stop.Signal), StopTimeout: 10,
+		WorkingDir: p.WorkingDir, Umask: p.Umask, Tty: p.Terminal, OpenStdin: p.Stdin, StdinOnce: p.StdinOnce,
+	}
+	if t := cfg.Stop.Timeout; t != nil {
+		o.StopTimeout = int64(t.Seconds())
+	}
+	if len(o.Cmd) == 0 && len(o.Entrypoint) == 0 {
+		o.Cmd = p.Args
+	}
+	return o
+}
+
+func stopSignal(name string) string {
+	if name == "" {
+		return "SIGTERM"
+	}
+	sig, err := spec.ParseSignal(name)
+	if err != nil {
+		return name
+	}
+	return spec.SignalName(sig)
+}
+
+// NetworkSettings is the network of a sandbox.
+type NetworkSettings struct {
+	IPAddress           string
+	IPPrefixLen         int
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPv6Gateway         string
+	MacAddress          string
+	SandboxKey          string
+	Ports               map[string][]Binding
+	Networks            map[string]Endpoint
+}
+
+// Binding is where on the host a port is published.
+type Binding struct {
+	HostIP   string `json:"HostIp"`
+	HostPort string
+}
+
+// Endpoint is a sandbox's place in one network.
+type Endpoint struct {
+	Interface           string
+	IPAddress           string
+	IPPrefixLen         int
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPv6Gateway         string
+	MacAddress          string
+}
+
+func networkSettings(s pod.Sandbox) NetworkSettings {
+	n := NetworkSettings{
+		Ports: bindings(Ports(s)), Networks: map[string]Endpoint{},
+		SandboxKey: s.Status.Namespaces.Net,
+	}
+	for i, link := range s.Status.Attachment.Interfaces {
+		e := endpoint(link)
+		n.Networks[link.Network] = e
+		if i == 0 {
+			n.IPAddress, n.IPPrefixLen, n.Gateway = e.IPAddress, e.IPPrefixLen, e.Gateway
+			n.GlobalIPv6Address, n.GlobalIPv6PrefixLen, n.IPv6Gateway = e.GlobalIPv6Address, e.GlobalIPv6PrefixLen, e.IPv6Gateway
+			n.MacAddress = e.MacAddress
+		}
+	}
+	for _, name := range Networks(s) {
+		if _, ok := n.Networks[name]; !ok && s.Config.Network.Mode == pod.NetworkCNI {
+			n.Networks[name] = Endpoint{}
+		}
+	}
+	return n
+}
+
+func endpoint(link netw.Interface) Endpoint {
+	e := Endpoint{Interface: link.Name, MacAddress: link.MAC}
+	for _, ip := range link.IPs {
+		switch {
+		case ip.Addr().Is4() && e.IPAddress == "":
+			e.IPAddress, e.IPPrefixLen = ip.Addr().String(), ip.Bits()
+		case ip.Addr().Is6() && e.GlobalIPv6Address == "":
+			e.GlobalIPv6Address, e.GlobalIPv6PrefixLen = ip.Addr().String(), ip.Bits()
+		}
+	}
+	for _, gw := range link.Gateways {
+		switch {
+		case gw.Is4() && e.Gateway == "":
+			e.Gateway = gw.String()
+		case gw.Is6() && e.IPv6Gateway == "":
+			e.IPv6Gateway = gw.String()
+		}
+	}
+	return e
+}
+
+// bindings are published ports by the container's port.
+func bindings(ports []netw.Port) map[string][]Binding {
+	out := map[string][]Binding{}
+	for _, p := range ports {
+		key := fmt.Sprintf("%d/%s", p.ContainerPort, p.Protocol)
+		out[key] = append(out[key], Binding{HostIP: HostIP(p), HostPort: fmt.Sprint(p.HostPort)})
+	}
+	return out
+}
+
+// HostIP is the address of the host that a port is published on.
+func HostIP(p netw.Port) string {
+	if p.HostIP.IsValid() {
+		return p.HostIP.String()
+	}
+	return "0.0.0.0"
+}
+
+// HostAddr is a port's address on the host: "0.0.0.0:8080", "[::]:8080".
+func HostAddr(p netw.Port) string {
+	ip := HostIP(p)
+	if strings.Contains(ip, ":") {
+		ip = "[" + ip + "]"
+	}
+	return fmt.Sprintf("%s:%d", ip, p.HostPort)
+}
