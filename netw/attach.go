@@ -98,13 +98,16 @@ func (a *Attacher) plan(r Request) (*plan, error) {
 	return p, p.checkPorts(r.Ports)
 }
 
-// checkPorts refuses ports on an address family that the first network lacks.
+// checkPorts refuses ports on ::1, and on a family that the first network lacks.
 func (p *plan) checkPorts(ports []Port) error {
 	n := p.nets[0]
-	if !n.managed() {
-		return nil
-	}
 	for _, port := range ports {
+		if p.intent.TablePorts && port.HostIP == netip.IPv6Loopback() {
+			return fmt.Errorf("publishing on ::1 is not possible, use 127.0.0.1: %w", errdefs.ErrInvalidArgument)
+		}
+		if !n.managed() {
+			continue
+		}
 		if port.HostIP.Is6() && !n.has6() {
 			return fmt.Errorf("publishing on %s: network %q has no IPv6: %w", port.HostIP, n.Name, errdefs.ErrInvalidArgument)
 		}

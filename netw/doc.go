@@ -25,8 +25,8 @@
 // Published ports are refused while another process listens on them. They are
 // translated before the host's own sockets are looked at, so a process that
 // starts to listen on such a port later is shadowed by the container. The IPv6
-// loopback address ::1 cannot be translated (the kernel binds it to lo); use
-// 127.0.0.1.
+// loopback address ::1 cannot be translated (the kernel binds it to lo): a
+// connection to it is refused, and 127.0.0.1 works.
 //
 // Forwarding: davit's table never drops what leaves a bridge, but it cannot
 // accept what another table drops. On hosts whose iptables (iptables-nft)

@@ -92,8 +92,7 @@ func (a *Attacher) openFamily(ctx context.Context, program string, bridges []str
 func (a *Attacher) insertRules(ctx context.Context, program, chain, bridge string) error {
 	rules := []iptablesRule{
 		{program, chain, []string{"-i", bridge, "-j", "ACCEPT"}},
-		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"}},
-		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstatus", "DNAT", "-j", "ACCEPT"}},
+		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "ACCEPT"}},
 	}
 	known, err := a.insertedRules()
 	if err != nil {

@@ -252,12 +252,12 @@ func (s *sandbox) serveUDP(address string) {
 
 // ask connects from the host and returns the answer.
 func ask(network, address string) (string, error) {
-	c, err := net.DialTimeout(network, address, 2*time.Second)
+	c, err := net.DialTimeout(network, address, 500*time.Millisecond)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetDeadline(deadline())
 	if network[:3] == "udp" {
 		if _, err := c.Write([]byte("?")); err != nil {
 			return "", err
@@ -278,6 +278,9 @@ func (s *sandbox) ask(network, address string) (answer string, err error) {
 	})
 	return answer, err
 }
+
+// deadline is how long a test waits for an answer.
+func deadline() time.Time { return time.Now().Add(500 * time.Millisecond) }
 
 // ip is the sandbox's first address of a family.
 func ip(t testing.TB, a Attachment, six bool) netip.Addr {

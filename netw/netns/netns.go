@@ -134,6 +134,9 @@ func (c Config) createHere(ks []kind) error {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bringing lo up: %w", err)
 		}
+		if err := ignoreAdvertisements(); err != nil {
+			return err
+		}
 	}
 	if c.Hostname != "" {
 		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
@@ -267,6 +270,18 @@ func onThread(f func() error) error {
 		done <- f()
 	}()
 	return <-done
+}
+
+// ignoreAdvertisements keeps interfaces that will come into the thread's network
+// namespace from taking routes of whoever advertises them: a neighbour could make
+// itself the router of all (CVE-2020-10749). A sysctl of the sandbox can allow it
+// again. Without IPv6 there is nothing to do.
+func ignoreAdvertisements() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ignoring router advertisements: %w", err)
+	}
+	return nil
 }
 
 // loopbackUp sets IFF_UP on lo in the thread's network namespace.

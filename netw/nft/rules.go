@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"net/netip"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -44,9 +46,13 @@ func (s *schema) guardRules() []rule {
 	}
 }
 
-// publishRules translate published ports: an exact host address first.
+// publishRules translate published ports: an exact host address first. ::1 is
+// left alone, since answers to it can come from lo only: so a connection to it
+// is refused at once, and a client goes on to 127.0.0.1, instead of waiting.
 func (s *schema) publishRules() []rule {
-	var rules []rule
+	localhost6 := netip.IPv6Loopback().AsSlice()
+	rules := []rule{{"::1 cannot be translated", concat(family(unix.NFPROTO_IPV6), load(dstOffset6, 16), []expr.Any{
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: localhost6}, &expr.Verdict{Kind: expr.VerdictAccept}})}}
 	for _, m := range s.maps {
 		rules = append(rules, rule{"published ports " + m.name, m.translate()})
 	}
