@@ -114,6 +114,7 @@ func (c *core) systemContext(a access) *types.SystemContext {
 	if c.cfg.Root != "" {
 		// The record of which blobs are where is of this store's layers.
 		sys.BlobInfoCacheDir = filepath.Join(c.cfg.Root, "cache")
+		sys.UserShortNameAliasConfPath = filepath.Join(c.cfg.Root, "cache", "short-name-aliases.conf")
 	}
 	if v := a.registry.TLSVerify; v != nil {
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*v)

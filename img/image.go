@@ -223,6 +223,21 @@ func schema1Config(id string, history []struct{ V1Compatibility string }) (rawCo
 // image describes one stored image. An image whose config cannot be read is
 // described without it, and the error given as well.
 func (r *records) image(im *storage.Image) (Image, error) {
+	out, sizeErr := r.outline(im)
+	cfg, err := r.readConfig(im)
+	if err != nil {
+		return out, err
+	}
+	out.Config = cfg.plain()
+	out.OS, out.Architecture, out.Variant, out.Author, out.Comment = cfg.OS, cfg.Architecture, cfg.Variant, cfg.Author, cfg.Comment
+	if cfg.Created != nil {
+		out.Created = cfg.Created.UTC()
+	}
+	return out, sizeErr
+}
+
+// outline describes one stored image by its record alone.
+func (r *records) outline(im *storage.Image) (Image, error) {
 	out := Image{
 		ID: im.ID, Names: im.Names, Digest: im.Digest.String(), Created: im.Created.UTC(), TopLayer: im.TopLayer, ReadOnly: im.ReadOnly,
 	}
@@ -235,18 +250,9 @@ func (r *records) image(im *storage.Image) (Image, error) {
 		}
 		out.Size += im.BigDataSizes[key]
 	}
-	layers, sizeErr := r.layersSize(im.TopLayer)
+	layers, err := r.layersSize(im.TopLayer)
 	out.Size += layers
-	cfg, err := r.readConfig(im)
-	if err != nil {
-		return out, err
-	}
-	out.Config = cfg.plain()
-	out.OS, out.Architecture, out.Variant, out.Author, out.Comment = cfg.OS, cfg.Architecture, cfg.Variant, cfg.Author, cfg.Comment
-	if cfg.Created != nil {
-		out.Created = cfg.Created.UTC()
-	}
-	return out, sizeErr
+	return out, err
 }
 
 // layersSize is the recorded size of a layer and those below it. Layers do not

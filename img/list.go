@@ -15,6 +15,9 @@ type ListOptions struct {
 	// All adds the intermediate images: those without a name that others are
 	// built on.
 	All bool
+	// Brief leaves out what only the images' configs tell: Config, OS,
+	// Architecture, Variant, Author and Comment. It reads no file of an image.
+	Brief bool
 }
 
 // List lists the images, the newest first. Images that cannot be read are
@@ -44,7 +47,11 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Image, error) {
 		if between[stored[i].ID] && !o.All {
 			continue
 		}
-		im, err := s.image(&stored[i])
+		describe := s.image
+		if o.Brief {
+			describe = s.outline
+		}
+		im, err := describe(&stored[i])
 		if err != nil {
 			errs = append(errs, err)
 		}

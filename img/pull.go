@@ -214,7 +214,7 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 	if here != nil && p.current(ctx, src, a, here) {
 		return p.pulled(here.ID, p.o.Owner, to, PullSkipped)
 	}
-	id, err := p.retrying(ctx, to, func() (string, error) { return p.copyIn(ctx, src, a, to) })
+	id, err := p.retrying(ctx, src, a, to)
 	if err != nil {
 		return Image{}, transferError(src.label, src.host, err)
 	}
@@ -257,16 +257,16 @@ func (p puller) current(ctx context.Context, src source, a access, here *storage
 	return slices.Contains(here.Digests, d)
 }
 
-// retrying calls transfer until it succeeds, fails for good, or has failed too
+// retrying copies an image until it succeeds, fails for good, or has failed too
 // often.
-func (p puller) retrying(ctx context.Context, to *progress, transfer func() (string, error)) (string, error) {
+func (p puller) retrying(ctx context.Context, src source, a access, to *progress) (string, error) {
 	retries, delay := cmp.Or(p.o.Retries, defaultRetries), cmp.Or(p.o.RetryDelay, defaultRetryDelay)
 	for attempt := 0; ; attempt++ {
-		id, err := transfer()
+		id, err := p.copyIn(ctx, src, a, to)
 		if err == nil || attempt >= retries || ctx.Err() != nil || !isTransient(err) {
 			return id, err
 		}
-		to.tell(ProgressEvent{Kind: Retrying, Err: transferError(to.ref, "", err), Wait: delay})
+		to.tell(ProgressEvent{Kind: Retrying, Err: transferError(src.label, src.host, err), Wait: delay})
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():

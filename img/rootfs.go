@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/idtools"
+	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,8 +35,19 @@ type RootfsConfig struct {
 	Volatile bool
 	// MountLabel is the SELinux label of its files.
 	MountLabel string
+	// UIDMap and GIDMap are the user namespace's that its files are for; both or
+	// neither.
+	UIDMap, GIDMap []IDMap
 	// StorageOpt are the driver's options for it, such as size.
 	StorageOpt map[string]string
+}
+
+// IDMap maps Size IDs of a user namespace, from Container on, to those of the
+// host from Host on.
+type IDMap struct {
+	Container int `json:"container"`
+	Host      int `json:"host"`
+	Size      int `json:"size"`
 }
 
 // Rootfs is one root filesystem.
@@ -63,6 +76,9 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, err)
 	}
 	opts := storage.ContainerOptions{Volatile: cfg.Volatile, StorageOpt: maps.Clone(cfg.StorageOpt)}
+	if len(cfg.UIDMap) > 0 {
+		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: idMaps(cfg.UIDMap), GIDMap: idMaps(cfg.GIDMap)}
+	}
 	if cfg.MountLabel != "" {
 		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel}
 	}
@@ -140,6 +156,14 @@ func (r *Roots) RootfsContainers(ctx context.Context) ([]Rootfs, error) {
 	}
 	slices.SortFunc(out, func(a, b Rootfs) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+func idMaps(in []IDMap) []idtools.IDMap {
+	out := make([]idtools.IDMap, len(in))
+	for i, m := range in {
+		out[i] = idtools.IDMap{ContainerID: m.Container, HostID: m.Host, Size: m.Size}
+	}
+	return out
 }
 
 // rootfs describes a storage container.

@@ -44,7 +44,6 @@ func openTest(t *testing.T, change ...func(*Config)) *Store {
 	for _, c := range change {
 		c(&cfg)
 	}
-	t.Setenv("CONTAINERS_SHORT_NAME_ALIASES_FILE", filepath.Join(dir, "aliases.conf"))
 	s, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
