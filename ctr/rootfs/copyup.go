@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
-	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,12 +33,12 @@ func CopyUp(ctx context.Context, root, name, dest string) error {
 }
 
 func copyUp(ctx context.Context, root, name, dest string) error {
-	handle, err := pathrs.OpenInRoot(root, name)
+	handle, err := findIn(root, name)
 	if err != nil {
 		return classed(err)
 	}
 	defer handle.Close()
-	src, err := pathrs.Reopen(handle, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	src, err := reopen(handle, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOTDIR) {
 		return fmt.Errorf("not a directory: %w", errdefs.ErrInvalidArgument)
 	}

@@ -29,27 +29,27 @@ const (
 func EnsureDir(root, name string, owner Owner) error {
 	dir, err := ensureDir(root, name, owner)
 	if err != nil {
-		return fmt.Errorf("making directory %q of the container: %w", name, err)
+		return fmt.Errorf("making directory %q of the container: %w", name, reduced(err))
 	}
 	return dir.Close()
 }
 
 // ensureDir returns a handle to the directory.
 func ensureDir(root, name string, owner Owner) (*os.File, error) {
-	dir, err := openDir(root, name)
-	if !errors.Is(err, os.ErrNotExist) {
-		return dir, err
-	}
-	rootDir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	r, err := openRoot(root)
 	if err != nil {
 		return nil, err
 	}
-	defer rootDir.Close()
+	defer r.Close()
+	dir, err := openDir(r, name)
+	if !errors.Is(err, os.ErrNotExist) {
+		return dir, err
+	}
 	var built string
 	for part := range strings.SplitSeq(strings.Trim(inRoot(name), "/"), "/") {
 		built = path.Join(built, part)
-		if dir, err = openDir(root, built); errors.Is(err, os.ErrNotExist) {
-			dir, err = makeDir(rootDir, built, owner)
+		if dir, err = openDir(r, built); errors.Is(err, os.ErrNotExist) {
+			dir, err = makeDir(r, built, owner)
 		}
 		if err != nil {
 			return nil, err
@@ -61,8 +61,8 @@ func ensureDir(root, name string, owner Owner) (*os.File, error) {
 	return dir, nil
 }
 
-func openDir(root, name string) (*os.File, error) {
-	dir, err := pathrs.OpenInRoot(root, name)
+func openDir(root rootDir, name string) (*os.File, error) {
+	dir, err := root.find(name)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +76,8 @@ func openDir(root, name string) (*os.File, error) {
 	return dir, nil
 }
 
-func makeDir(root *os.File, name string, owner Owner) (*os.File, error) {
-	dir, err := pathrs.MkdirAllHandle(root, name, dirMode)
+func makeDir(root rootDir, name string, owner Owner) (*os.File, error) {
+	dir, err := pathrs.MkdirAllHandle(root.File, name, dirMode)
 	if err != nil {
 		return nil, err
 	}
@@ -96,13 +96,13 @@ func makeDir(root *os.File, name string, owner Owner) (*os.File, error) {
 // idempotent.
 func EnsureFile(root, name string, owner Owner) error {
 	if err := ensureFile(root, name, owner); err != nil {
-		return fmt.Errorf("making file %q of the container: %w", name, err)
+		return fmt.Errorf("making file %q of the container: %w", name, reduced(err))
 	}
 	return nil
 }
 
 func ensureFile(root, name string, owner Owner) error {
-	handle, err := pathrs.OpenInRoot(root, name)
+	handle, err := findIn(root, name)
 	if err == nil {
 		defer handle.Close()
 		info, err := handle.Stat()

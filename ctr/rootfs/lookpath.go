@@ -6,8 +6,6 @@ import (
 	"path"
 	"strings"
 
-	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
-	"github.com/cyphar/filepath-securejoin/pathrs-lite/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,7 +36,12 @@ type Command struct {
 // Unknown. A file that turns out not to be of an executable's format, or whose
 // interpreter is missing, counts as found.
 func LookPath(root string, c Command) (string, Lookup) {
-	seen := search{root: root}
+	r, err := openRoot(root)
+	if err != nil {
+		return "", Unknown
+	}
+	defer r.Close()
+	seen := search{root: r}
 	for _, m := range append([]string{"/dev", "/proc", "/sys"}, c.Mounts...) {
 		seen.mounts = append(seen.mounts, inRoot(m), seen.real(m))
 	}
@@ -75,7 +78,7 @@ func absolute(cwd, name string) string {
 }
 
 type search struct {
-	root      string
+	root      rootDir
 	mounts    []string
 	directory bool // the last look found a directory
 }
@@ -85,7 +88,7 @@ func (s *search) look(name string) (string, Lookup) {
 	if s.hidden(inRoot(name)) {
 		return "", Unknown
 	}
-	file, err := pathrs.OpenInRoot(s.root, name)
+	file, err := s.root.find(name)
 	switch {
 	case err == nil:
 		defer file.Close()
@@ -94,7 +97,7 @@ func (s *search) look(name string) (string, Lookup) {
 	default:
 		return "", Unknown
 	}
-	if s.hidden(s.pathOf(file)) {
+	if s.hidden(s.root.pathOf(file)) {
 		return "", Unknown
 	}
 	info, err := file.Stat()
@@ -114,7 +117,7 @@ func (s *search) look(name string) (string, Lookup) {
 // directory, or the target of a symlink on the way, lies in one.
 func (s *search) absent(name string) (string, Lookup) {
 	for dir := name; ; dir = path.Dir(dir) {
-		handle, err := pathrs.OpenInRoot(s.root, path.Dir(dir))
+		handle, err := s.root.find(path.Dir(dir))
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			if dir == "/" || dir == "." {
 				return "", Unknown
@@ -126,7 +129,7 @@ func (s *search) absent(name string) (string, Lookup) {
 		}
 		defer handle.Close()
 		// dir is the first that is missing, in a directory that is there.
-		if s.hidden(path.Join(s.pathOf(handle), path.Base(dir))) {
+		if s.hidden(path.Join(s.root.pathOf(handle), path.Base(dir))) {
 			return "", Unknown
 		}
 		var st unix.Stat_t
@@ -150,33 +153,15 @@ func (s *search) hidden(p string) bool {
 
 // real is the path within the root that a name leads to, as far as it exists.
 func (s *search) real(name string) string {
-	handle, err := pathrs.OpenInRoot(s.root, name)
+	handle, err := s.root.find(name)
 	if err != nil {
-		parent, err := pathrs.OpenInRoot(s.root, path.Dir(inRoot(name)))
+		parent, err := s.root.find(path.Dir(inRoot(name)))
 		if err != nil {
 			return inRoot(name)
 		}
 		defer parent.Close()
-		return path.Join(s.pathOf(parent), path.Base(name))
+		return path.Join(s.root.pathOf(parent), path.Base(name))
 	}
 	defer handle.Close()
-	return s.pathOf(handle)
-}
-
-// pathOf is the path within the root of an open file; empty if it has left.
-func (s *search) pathOf(handle *os.File) string {
-	full, err := procfs.ProcSelfFdReadlink(handle)
-	if err != nil {
-		return ""
-	}
-	root, err := os.Open(s.root)
-	if err != nil {
-		return ""
-	}
-	defer root.Close()
-	base, err := procfs.ProcSelfFdReadlink(root)
-	if err != nil || full != base && !strings.HasPrefix(full, strings.TrimSuffix(base, "/")+"/") {
-		return ""
-	}
-	return inRoot(strings.TrimPrefix(full, base))
+	return s.root.pathOf(handle)
 }

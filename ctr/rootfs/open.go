@@ -1,14 +1,11 @@
 package rootfs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
 
 	"github.com/containerd/errdefs"
-	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,14 +16,14 @@ import (
 // regular file, or one of more than limit bytes: ErrInvalidArgument. It never
 // blocks on a fifo and never opens a device.
 func OpenRegular(root, name string, limit int64) (*os.File, error) {
-	handle, err := pathrs.OpenInRoot(root, name)
+	handle, err := findIn(root, name)
 	if err != nil {
 		return nil, fmt.Errorf("opening %q of the container: %w", name, classed(err))
 	}
 	defer handle.Close()
 	info, err := handle.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("opening %q of the container: %w", name, err)
+		return nil, fmt.Errorf("opening %q of the container: %w", name, classed(err))
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("opening %q of the container: not a regular file: %w", name, errdefs.ErrInvalidArgument)
@@ -34,11 +31,11 @@ func OpenRegular(root, name string, limit int64) (*os.File, error) {
 	if info.Size() > limit {
 		return nil, fmt.Errorf("opening %q of the container: %d bytes, more than the %d allowed: %w", name, info.Size(), limit, errdefs.ErrInvalidArgument)
 	}
-	// The handle is pinned to the inode that was looked at; O_NONBLOCK is for
-	// file systems that do not mean what stat said.
-	file, err := pathrs.Reopen(handle, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	// The handle pins the inode that was looked at: what is opened is a
+	// regular file.
+	file, err := reopen(handle, unix.O_RDONLY)
 	if err != nil {
-		return nil, fmt.Errorf("opening %q of the container: %w", name, err)
+		return nil, fmt.Errorf("opening %q of the container: %w", name, classed(err))
 	}
 	return file, nil
 }
@@ -60,15 +57,3 @@ func ReadRegular(root, name string, limit int64) ([]byte, error) {
 	}
 	return data, nil
 }
-
-// classed gives ErrNotFound to what cannot be reached within the root.
-func classed(err error) error {
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return errors.Join(err, errdefs.ErrNotFound)
-	}
-	return err
-}
-
-// inRoot makes name absolute and clean, for messages and comparisons only: it
-// is the kernel that keeps it in the root.
-func inRoot(name string) string { return path.Clean("/" + name) }

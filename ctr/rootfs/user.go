@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -58,10 +57,10 @@ func readDatabase(root string) (database, error) {
 		return db, err
 	}
 	if db.users, err = user.ParsePasswd(bytes.NewReader(passwd)); err != nil {
-		return db, fmt.Errorf("reading /etc/passwd of the container: %w", errors.Join(err, errdefs.ErrInvalidArgument))
+		return db, fmt.Errorf("reading /etc/passwd of the container: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	if db.groups, err = user.ParseGroup(bytes.NewReader(group)); err != nil {
-		return db, fmt.Errorf("reading /etc/group of the container: %w", errors.Join(err, errdefs.ErrInvalidArgument))
+		return db, fmt.Errorf("reading /etc/group of the container: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return db, nil
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,15 +147,17 @@ func TestParseDevice(t *testing.T) {
 	}
 }
 
-// values that a parser takes, printed, and those that it refuses.
-func TestParseValues(t *testing.T) {
+// valueTest is what a parser takes, and what it refuses with which words.
+type valueTest struct {
+	name  string
+	parse func(string) (any, error)
+	good  map[string]any
+	bad   map[string]string
+}
+
+func numberValues() []valueTest {
 	const gi = 1 << 30
-	tests := []struct {
-		name  string
-		parse func(string) (any, error)
-		good  map[string]any
-		bad   map[string]string // in → error
-	}{
+	return []valueTest{
 		{
 			name: "size", parse: func(s string) (any, error) { return ParseSize(s) },
 			good: map[string]any{"0": int64(0), "12": int64(12), "12b": int64(12), "1k": int64(1024), "1KiB": int64(1024), "1kb": int64(1024), "1.5g": int64(gi * 3 / 2), "8191p": int64(8191) << 50, "9223372036854775807": int64(9223372036854775807), "1 m": int64(1 << 20)},
@@ -218,6 +221,11 @@ func TestParseValues(t *testing.T) {
 				"RTMAX+1":    `unknown signal "RTMAX+1": give a name or a number, such as TERM or 15`,
 			},
 		},
+	}
+}
+
+func namespacedValues() []valueTest {
+	return []valueTest{
 		{
 			name: "timeout", parse: func(s string) (any, error) { return ParseStopTimeout(s) },
 			good: map[string]any{"10": 10 * time.Second, "0": time.Duration(0), "-1": -time.Second, "-7": -time.Second, "1m30s": 90 * time.Second, "-2s": -time.Second},
@@ -268,6 +276,11 @@ func TestParseValues(t *testing.T) {
 				"no-new-privileges=2": `security option "no-new-privileges=2": give true or false`,
 			},
 		},
+	}
+}
+
+func wordValues() []valueTest {
+	return []valueTest{
 		{
 			name: "user", parse: func(s string) (any, error) { return ParseUser(s) },
 			good: map[string]any{"root": "root", "1000:1000": "1000:1000", "app:users": "app:users", "2147483647": "2147483647", "first.last@corp": "first.last@corp"},
@@ -303,7 +316,10 @@ func TestParseValues(t *testing.T) {
 			bad:  map[string]string{`["sh"`: `entrypoint "[\"sh\"" is not a JSON list of strings, such as ["sh","-c"]`},
 		},
 	}
-	for _, test := range tests {
+}
+
+func TestParseValues(t *testing.T) {
+	for _, test := range slices.Concat(numberValues(), namespacedValues(), wordValues()) {
 		t.Run(test.name, func(t *testing.T) {
 			for in, want := range test.good {
 				got, err := test.parse(in)

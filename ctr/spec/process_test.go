@@ -60,7 +60,7 @@ func TestMergeProcess(t *testing.T) {
 		{name: "bad variable", image: image, o: Overrides{Env: []string{"=x"}}, wantErr: `environment variable "=x" has no name: give KEY=value`},
 		{
 			name: "environment", image: ImageProcess{Cmd: []string{"x"}, Env: []string{"A=1", "B=2", "C=3"}},
-			o:    Overrides{Env: []string{"B=two", "D=4", "HOSTNAME=mine", "E"}, UnsetEnv: []string{"C", "container"}, Terminal: true, Hostname: "box", Container: "davit"},
+			o: Overrides{Env: []string{"B=two", "D=4", "HOSTNAME=mine", "E"}, UnsetEnv: []string{"C", "container"}, Terminal: true, Hostname: "box", Container: "davit"},
 			want: Process{
 				Args: []string{"x"}, Cwd: "/", Terminal: true,
 				Env: []string{"PATH=" + defaultPath, "A=1", "B=two", "D=4", "HOSTNAME=mine", "TERM=xterm"},
@@ -68,7 +68,7 @@ func TestMergeProcess(t *testing.T) {
 		},
 		{
 			name: "defaults", image: ImageProcess{Cmd: []string{"x"}, Env: []string{"TERM=vt100"}},
-			o:    Overrides{Terminal: true, Hostname: "box", Container: "davit"},
+			o: Overrides{Terminal: true, Hostname: "box", Container: "davit"},
 			want: Process{
 				Args: []string{"x"}, Cwd: "/", Terminal: true,
 				Env: []string{"PATH=" + defaultPath, "TERM=vt100", "HOSTNAME=box", "container=davit"},

@@ -1,0 +1,141 @@
+//go:build rootful
+
+package rootfs
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCopyUpAsRoot(t *testing.T) {
+	c, dest := image(t), volume(t)
+	at := func(name string) string { return filepath.Join(c.root, "data", name) }
+	c.check(unix.Mknod(at("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	c.check(os.Lchown(at("up"), 7, 8))
+	c.check(os.Chown(at("file"), 1000, 1001))
+	c.check(os.Chown(at("fifo"), 5, 6))
+	c.check(os.Chown(at(""), 1000, 50))
+	c.exec("data/setuid")
+	c.check(os.Chown(at("setuid"), 99, 99))
+	c.check(os.Chmod(at("setuid"), 0o755|os.ModeSetuid))
+	c.check(unix.Setxattr(at("sub"), "user.kept", []byte("value"), 0))
+	c.check(unix.Setxattr(at("sub"), "trusted.left", []byte("value"), 0))
+	capability := []byte("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	c.exec("data/capable")
+	c.check(unix.Setxattr(at("capable"), "security.capability", capability, 0))
+	if err := CopyUp(t.Context(), c.root, "data", dest); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][2]uint32{"": {1000, 50}, "file": {1000, 1001}, "sub/hard": {1000, 1001}, "up": {7, 8}, "fifo": {5, 6}, "setuid": {99, 99}, "empty": {0, 0}} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(dest, name), &st); err != nil || st.Uid != want[0] || st.Gid != want[1] {
+			t.Errorf("owner of %q: %d:%d, %v; want %v", name, st.Uid, st.Gid, err, want)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dest, "setuid")); err != nil || info.Mode()&os.ModeSetuid == 0 {
+		t.Errorf("set-user-ID is lost: %v, %v", info, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dest, "null")); err == nil {
+		t.Error("a device was copied")
+	}
+	buf := make([]byte, 64)
+	if n, err := unix.Getxattr(filepath.Join(dest, "sub"), "user.kept", buf); err != nil || string(buf[:n]) != "value" {
+		t.Errorf("attribute: %q, %v", buf[:max(n, 0)], err)
+	}
+	if _, err := unix.Getxattr(filepath.Join(dest, "sub"), "trusted.left", buf); err == nil {
+		t.Error("a trusted attribute was copied")
+	}
+	if n, err := unix.Getxattr(filepath.Join(dest, "capable"), "security.capability", buf); err != nil || string(buf[:n]) != string(capability) {
+		t.Errorf("capability: %q, %v", buf[:max(n, 0)], err)
+	}
+}
+
+// TestCopyUpMount: a volume that is a file system of its own is filled in
+// place.
+func TestCopyUpMount(t *testing.T) {
+	c, dest := image(t), volume(t)
+	c.check(unix.Mount("tmpfs", dest, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() {
+		if err := unix.Unmount(dest, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := CopyUp(t.Context(), c.root, "data", dest); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Statfs_t
+	c.check(unix.Statfs(dest, &st))
+	if st.Type != unix.TMPFS_MAGIC {
+		t.Error("the mount was replaced")
+	}
+	if data, err := os.ReadFile(filepath.Join(dest, "sub/deep/file")); err != nil || string(data) != "deep" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+func TestEnsureOwner(t *testing.T) {
+	c := newCanary(t)
+	owner := Owner{UID: 1000, GID: 1001}
+	c.check(EnsureDir(c.root, "a/b", owner))
+	c.check(EnsureFile(c.root, "x/y", owner))
+	for name, want := range map[string]Owner{"etc": {}, "a": owner, "a/b": owner, "x": owner, "x/y": owner} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(c.root, name), &st); err != nil || (Owner{st.Uid, st.Gid}) != want {
+			t.Errorf("owner of %q: %d:%d, %v; want %v", name, st.Uid, st.Gid, err, want)
+		}
+	}
+}
+
+// TestDevice: a device of an image is never opened.
+func TestDevice(t *testing.T) {
+	c := newCanary(t)
+	c.check(unix.Mknod(filepath.Join(c.root, "etc/passwd"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))))
+	if _, err := ResolveUser(c.root, "0", nil); class(err) != "invalid" {
+		t.Error(err)
+	}
+}
+
+// TestExchange races look-ups against a directory that is exchanged for a
+// symlink to the host, as CVE-2021-30465 and CVE-2018-15664 did.
+func TestExchange(t *testing.T) {
+	c := newCanary(t)
+	c.write("dir/inner", "inside")
+	c.link("../dir", "evil")
+	c.link(filepath.Join(c.host, "dir"), "evil2")
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			for _, other := range []string{"evil", "evil2"} {
+				a, b := filepath.Join(c.root, "dir"), filepath.Join(c.root, other)
+				_ = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+				_ = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	var read, refused int
+	for range 2000 {
+		data, err := ReadRegular(c.root, "dir/inner", 1000)
+		switch {
+		case err != nil:
+			refused++
+		case string(data) != "inside":
+			t.Fatalf("read from the host: %q", data)
+		default:
+			read++
+		}
+		_ = EnsureDir(c.root, "dir/made/deep", Owner{})
+		_ = EnsureFile(c.root, "dir/file", Owner{})
+	}
+	close(done)
+	<-stopped
+	t.Logf("%d read, %d refused", read, refused)
+}
