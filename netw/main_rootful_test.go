@@ -66,8 +66,8 @@ type world struct {
 // and the machine must look as before.
 func newWorld(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
-	before := snapshot(t)
 	dir := t.TempDir()
+	before := snapshot(t, dir)
 	c := Config{
 		Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), PluginDirs: []string{pluginDir},
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
@@ -98,7 +98,7 @@ func (w *world) leakCheck(before string) {
 	w.t.Helper()
 	var after string
 	for range 100 {
-		if after = snapshot(w.t); after == before {
+		if after = snapshot(w.t, filepath.Dir(w.runs)); after == before {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -116,8 +116,8 @@ func (w *world) leakCheck(before string) {
 	}
 }
 
-// snapshot is what the machine shows: links, nft rules, pinned namespaces.
-func snapshot(t testing.TB) string {
+// snapshot is what the machine shows: links, nft rules, namespaces pinned in dir.
+func snapshot(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	for _, args := range [][]string{{"ip", "-o", "link"}, {"nft", "list", "ruleset"}} {
@@ -132,7 +132,7 @@ func snapshot(t testing.TB) string {
 		t.Fatal(err)
 	}
 	for line := range strings.SplitSeq(string(mounts), "\n") {
-		if strings.Contains(line, " - nsfs ") {
+		if strings.Contains(line, " - nsfs ") && strings.Contains(line, dir) {
 			b.WriteString(line + "\n")
 		}
 	}
