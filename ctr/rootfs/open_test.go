@@ -90,6 +90,9 @@ func TestReadRegularGrows(t *testing.T) {
 	if err != nil || info.Size() != 5 {
 		t.Errorf("%v, %v", info, err)
 	}
+	if _, err := OpenRegular(c.root, "f", 4); class(err) != "invalid" {
+		t.Errorf("a file over the limit was opened: %v", err)
+	}
 	// /proc files have no size, but content.
 	if _, err := ReadRegular("/proc", "/self/status", 10); class(err) != "invalid" {
 		t.Errorf("a file that is longer than it says: %v", err)

@@ -71,6 +71,13 @@ func TestCopyUpMount(t *testing.T) {
 	if st.Type != unix.TMPFS_MAGIC {
 		t.Error("the mount was replaced")
 	}
+	c.check(os.Remove(filepath.Join(dest, "empty")))
+	if err := CopyUp(t.Context(), c.root, "data", dest); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dest, "empty")); err == nil {
+		t.Error("a volume with content was filled again")
+	}
 	if data, err := os.ReadFile(filepath.Join(dest, "sub/deep/file")); err != nil || string(data) != "deep" {
 		t.Errorf("%q, %v", data, err)
 	}
@@ -98,13 +105,8 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// TestExchange races look-ups against a directory that is exchanged for a
-// symlink to the host, as CVE-2021-30465 and CVE-2018-15664 did.
-func TestExchange(t *testing.T) {
-	c := newCanary(t)
-	c.write("dir/inner", "inside")
-	c.link("../dir", "evil")
-	c.link(filepath.Join(c.host, "dir"), "evil2")
+// repeat runs f until the function that it returns is called.
+func repeat(f func()) (stop func()) {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -113,14 +115,86 @@ func TestExchange(t *testing.T) {
 			case <-done:
 				return
 			default:
-			}
-			for _, other := range []string{"evil", "evil2"} {
-				a, b := filepath.Join(c.root, "dir"), filepath.Join(c.root, other)
-				_ = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
-				_ = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+				f()
 			}
 		}
 	}()
+	return func() {
+		close(done)
+		<-stopped
+	}
+}
+
+func (c *canary) exchange(a, b string) {
+	_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(c.root, a), unix.AT_FDCWD, filepath.Join(c.root, b), unix.RENAME_EXCHANGE)
+}
+
+// TestExchangeFile races the making of a file against a symlink to the host
+// that comes and goes.
+func TestExchangeFile(t *testing.T) {
+	c := newCanary(t)
+	path := filepath.Join(c.root, "file")
+	stop := repeat(func() {
+		_ = os.Symlink(filepath.Join(c.host, "made"), path)
+		_ = os.Remove(path)
+	})
+	defer stop()
+	for range 5000 {
+		_ = EnsureFile(c.root, "file", Owner{})
+	}
+}
+
+// TestExchangeCopy races a copy against entries that are exchanged for
+// symlinks to the host.
+func TestExchangeCopy(t *testing.T) {
+	c := newCanary(t)
+	c.write("data/dir/inner", "inside")
+	c.write("data/file", "inside")
+	c.link(filepath.Join(c.host, "dir"), "evildir")
+	c.link(filepath.Join(c.host, "secret"), "evilfile")
+	stop := repeat(func() {
+		c.exchange("data/dir", "evildir")
+		c.exchange("data/file", "evilfile")
+	})
+	defer stop()
+	var copied int
+	for range 1000 {
+		dest := volume(t)
+		if CopyUp(t.Context(), c.root, "data", dest) == nil {
+			copied++
+		}
+		for _, name := range []string{"file", "dir/inner"} {
+			info, err := os.Lstat(filepath.Join(dest, name))
+			if err != nil || !info.Mode().IsRegular() || name != "file" && isLink(filepath.Join(dest, "dir")) {
+				continue
+			}
+			if data, err := os.ReadFile(filepath.Join(dest, name)); err == nil && string(data) != "inside" {
+				t.Fatalf("%s was copied from the host: %q", name, data)
+			}
+		}
+	}
+	t.Logf("%d copied whole", copied)
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&os.ModeSymlink != 0
+}
+
+// TestExchange races look-ups against a directory that is exchanged for a
+// symlink to the host, as CVE-2021-30465 and CVE-2018-15664 did.
+func TestExchange(t *testing.T) {
+	c := newCanary(t)
+	c.write("dir/inner", "inside")
+	c.link("../dir", "evil")
+	c.link(filepath.Join(c.host, "dir"), "evil2")
+	stop := repeat(func() {
+		for _, other := range []string{"evil", "evil2"} {
+			c.exchange("dir", other)
+			c.exchange("dir", other)
+		}
+	})
+	defer stop()
 	var read, refused int
 	for range 2000 {
 		data, err := ReadRegular(c.root, "dir/inner", 1000)
@@ -135,7 +209,5 @@ func TestExchange(t *testing.T) {
 		_ = EnsureDir(c.root, "dir/made/deep", Owner{})
 		_ = EnsureFile(c.root, "dir/file", Owner{})
 	}
-	close(done)
-	<-stopped
 	t.Logf("%d read, %d refused", read, refused)
 }
