@@ -1,0 +1,172 @@
+package imgcmd
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/img"
+)
+
+// wantUsage says what is wrong with an error that should be one of usage.
+func wantUsage(err error, want string) string {
+	var usage *cli.UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+		return fmt.Sprintf("got %v, want a usage error with %q", err, want)
+	}
+	return ""
+}
+
+func TestParsePull(t *testing.T) {
+	no := false
+	base := pullOptions{Policy: "always", Retry: 3, Delay: time.Second}
+	for _, tt := range []struct {
+		name    string
+		change  func(o *pullOptions)
+		tls     bool
+		want    img.PullOptions
+		wantErr string
+	}{
+		{name: "plain", want: img.PullOptions{Policy: img.PullAlways, Retries: 3, RetryDelay: time.Second, Owner: "cli"}},
+		{
+			name: "registry", tls: true,
+			change: func(o *pullOptions) {
+				o.Registry = registryOptions{AuthFile: "/a", CertDir: "/c", Creds: "me:p:w"}
+			},
+			want: img.PullOptions{
+				Policy: img.PullAlways, Retries: 3, RetryDelay: time.Second, Owner: "cli",
+				Registry: img.Registry{AuthFile: "/a", CertDir: "/c", Creds: &img.Credentials{Username: "me", Password: "p:w"}, TLSVerify: &no},
+			},
+		},
+		{
+			name: "platform", change: func(o *pullOptions) { o.Platform, o.Policy = "linux/arm/v7", "missing" },
+			want: img.PullOptions{
+				Policy: img.PullMissing, Retries: 3, RetryDelay: time.Second, Owner: "cli",
+				Platform: img.Platform{OS: "linux", Architecture: "arm", Variant: "v7"},
+			},
+		},
+		{
+			name: "arch", change: func(o *pullOptions) { o.Arch, o.Retry = "arm64", 0 },
+			want: img.PullOptions{
+				Policy: img.PullAlways, Retries: -1, RetryDelay: time.Second, Owner: "cli",
+				Platform: img.Platform{Architecture: "arm64"},
+			},
+		},
+		{name: "bad policy", change: func(o *pullOptions) { o.Policy = "sometimes" }, wantErr: "none of always, missing, newer, never"},
+		{name: "bad platform", change: func(o *pullOptions) { o.Platform = "a/b/c/d" }, wantErr: "is not OS/ARCH[/VARIANT]"},
+		{name: "both platforms", change: func(o *pullOptions) { o.Platform, o.Arch = "linux/arm64", "arm" }, wantErr: "use either"},
+		{name: "creds without a user", change: func(o *pullOptions) { o.Registry.Creds = ":x" }, wantErr: "has no user"},
+		{name: "negative retries", change: func(o *pullOptions) { o.Retry = -1 }, wantErr: "not negative"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := base
+			if tt.change != nil {
+				tt.change(&o)
+			}
+			got, err := o.parse(tt.tls)
+			if tt.wantErr != "" {
+				if bad := wantUsage(err, tt.wantErr); bad != "" {
+					t.Error(bad)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestParseSave(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		o        saveOptions
+		refs     int
+		terminal bool
+		want     string
+	}{
+		{"to a file", saveOptions{Format: "docker-archive", Output: "x"}, 2, true, ""},
+		{"to a pipe", saveOptions{Format: "oci-archive"}, 1, false, ""},
+		{"to a terminal", saveOptions{Format: "docker-archive"}, 1, true, "not written to a terminal"},
+		{"no format", saveOptions{Format: "zip", Output: "x"}, 1, false, "none of docker-archive"},
+		{"folder without a path", saveOptions{Format: "oci-dir"}, 1, false, "--output is missing"},
+		{"two in a dir", saveOptions{Format: "docker-dir", Output: "x"}, 2, false, "holds one image"},
+		{"compress an archive", saveOptions{Format: "docker-archive", Output: "x", Compress: true}, 1, false, "--compress is for"},
+	} {
+		got, err := tt.o.parse(make([]string, tt.refs), tt.terminal)
+		if tt.want == "" {
+			if err != nil || got.Path != tt.o.Output {
+				t.Errorf("%s: %+v, %v", tt.name, got, err)
+			}
+		} else if bad := wantUsage(err, tt.want); bad != "" {
+			t.Errorf("%s: %s", tt.name, bad)
+		}
+	}
+}
+
+func TestParseOthers(t *testing.T) {
+	_, importURL := importOptions{}.parse([]string{"https://host/x.tar"})
+	_, importPlatform := importOptions{Platform: "a/b/c/d"}.parse([]string{"x.tar"})
+	_, pruneFilter := pruneOptions{Filter: []string{"nope=1"}}.parse(time.Now())
+	_, pruneTime := pruneOptions{Filter: []string{"until=soon"}}.parse(time.Now())
+	_, listBool := listOptions{Sort: "id", Filter: []string{"dangling=maybe"}}.parse()
+	_, listKey := listOptions{Sort: "id", Filter: []string{"danglin=true"}}.parse()
+	_, listTime := listOptions{Sort: "id", Filter: []string{"until=soon"}}.parse()
+	_, listSort := listOptions{Sort: "colour"}.parse()
+	_, listBoth := listOptions{Sort: "id", Quiet: true, Format: "json"}.parse()
+	_, listField := listOptions{Sort: "id", Format: "{{.Repo}}"}.parse()
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"import URL", importURL, "is not a file"},
+		{"import platform", importPlatform, "is not OS/ARCH"},
+		{"prune filter", pruneFilter, `unknown filter "nope"`},
+		{"prune time", pruneTime, `"soon" is not a time`},
+		{"list bool", listBool, "neither true nor false"},
+		{"list key", listKey, `unknown filter "danglin"`},
+		{"list time", listTime, `"soon" is not a time`},
+		{"list sort", listSort, "none of created"},
+		{"list both", listBoth, "exclude each other"},
+		{"list field", listField, `unknown field "Repo"`},
+		{"rmi all and names", removeOptions{All: true}.parse([]string{"a"}), "--all takes no names"},
+		{"rmi nothing", removeOptions{}.parse(nil), "an image is missing"},
+	} {
+		if bad := wantUsage(tt.err, tt.want); bad != "" {
+			t.Errorf("%s: %s", tt.name, bad)
+		}
+	}
+}
+
+func TestRemoveHint(t *testing.T) {
+	inUse := &img.InUseError{Image: "app", Containers: []string{"aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"}}
+	containers := []img.Rootfs{{ID: "aaaaaaaaaaaaaaaa", Name: "web", Ours: true}, {ID: "bbbbbbbbbbbbbbbb", Ours: true}, {ID: "cccccccccccccccc", Name: "pod"}}
+	for _, tt := range []struct {
+		name       string
+		err        error
+		text, hint string
+		code       int
+	}{
+		{"in use", inUse, `image "app" is in use by web, bbbbbbbbbbbb, cccccccccccc`, "davit rm web bbbbbbbbbbbb", 2},
+		{"in use elsewhere", &img.InUseError{Image: "app", Containers: []string{"cccccccccccccccc"}}, `image "app" is in use by cccccccccccc`, "another program", 2},
+		{"absent", fmt.Errorf("image %q: %w", "app", errdefs.ErrNotFound), `image "app": not found`, "davit images", 1},
+		{"several names", fmt.Errorf("image %q has several names: %w", "app", errdefs.ErrFailedPrecondition), "several names", "--force app", 2},
+		{"other", errors.New("disk on fire"), "disk on fire", "", 125},
+	} {
+		err := removeHint("app", tt.err, containers)
+		text, hint := cli.Message(err)
+		if !strings.Contains(text, tt.text) || !strings.Contains(hint, tt.hint) || tt.hint == "" && hint != "" || cli.RemoveCode(err) != tt.code {
+			t.Errorf("%s: %q, %q, code %d", tt.name, text, hint, cli.RemoveCode(err))
+		}
+	}
+}
