@@ -1,0 +1,490 @@
+//go:build rootful
+
+package netw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/davit-containers/davit/netw/netns"
+	"github.com/davit-containers/davit/netw/plugin"
+)
+
+// fakes is a folder of plugins that comes before the real ones. Each script
+// appends its name and command to the file calls; "exec real" goes on to the
+// plugin of that name.
+type fakes struct {
+	t   testing.TB
+	dir string
+}
+
+func newFakes(t testing.TB, scripts map[string]string) *fakes {
+	t.Helper()
+	f := &fakes{t: t, dir: t.TempDir()}
+	for name, text := range scripts {
+		f.set(name, text)
+	}
+	return f
+}
+
+func (f *fakes) set(name, text string) {
+	f.t.Helper()
+	script := fmt.Sprintf("#!/bin/sh\necho %s $CNI_COMMAND $CNI_IFNAME ${CNI_NETNS:+ns} >> %s\nreal() { exec %s/%s; }\n%s\n",
+		name, filepath.Join(f.dir, "calls"), pluginDir, name, text)
+	tmp := filepath.Join(f.dir, ".new")
+	if err := os.WriteFile(tmp, []byte(script), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(f.dir, name)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// calls returns the calls since the last time.
+func (f *fakes) calls() []string {
+	f.t.Helper()
+	path := filepath.Join(f.dir, "calls")
+	b, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		f.t.Fatal(err)
+	}
+	_ = os.Remove(path)
+	return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' })
+}
+
+// first puts the fakes before the real plugins.
+func (f *fakes) first(c *Config) { c.PluginDirs = []string{f.dir, pluginDir} }
+
+// The built-in network costs one run of bridge and one of host-local, no VERSION.
+func TestPluginRuns(t *testing.T) {
+	f := newFakes(t, map[string]string{"bridge": "real", "host-local": "real"})
+	w := newWorld(t, f.first)
+	s := w.sandbox("one")
+	if _, err := w.Attach(t.Context(), s.request("8080:80")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(f.calls(), ", "); got != "bridge ADD eth0 ns, host-local ADD eth0 ns" {
+		t.Errorf("ADD ran: %s", got)
+	}
+	s.detach()
+	if got := strings.Join(f.calls(), ", "); got != "bridge DEL eth0, host-local DEL eth0" {
+		t.Errorf("DEL ran: %s", got)
+	}
+	s.detach()
+	if got := f.calls(); len(got) != 0 {
+		t.Errorf("the second DEL ran: %s", got)
+	}
+}
+
+func TestDetach(t *testing.T) {
+	tests := []struct {
+		name   string
+		before func(*testing.T, *sandbox)
+		change func(*Request)
+	}{
+		{name: "pins on the way", change: func(r *Request) { r.PinDir = filepath.Join(r.Dir, "ns") }},
+		{name: "namespace kept", change: func(*Request) {}},
+		{name: "namespace named", change: func(r *Request) { r.Netns = filepath.Join(r.Dir, "ns", "net") }},
+		{name: "namespace gone", change: func(r *Request) { r.NetnsGone = true },
+			before: func(t *testing.T, s *sandbox) {
+				if err := netns.Remove(s.pinDir()); err != nil {
+					t.Fatal(err)
+				}
+			}},
+		{name: "unpinned behind our back", change: func(r *Request) { r.PinDir = filepath.Join(r.Dir, "ns") },
+			before: func(t *testing.T, s *sandbox) { run(t, "umount", "-l", s.pins.Net) }},
+		{name: "bridge deleted behind our back", change: func(*Request) {},
+			before: func(t *testing.T, s *sandbox) { run(t, "ip", "link", "del", s.w.config.bridgeName()) }},
+		{name: "firewall flushed behind our back", change: func(*Request) {},
+			before: func(t *testing.T, s *sandbox) { run(t, "nft", "flush", "ruleset") }},
+		{name: "cache lost", change: func(*Request) {},
+			before: func(t *testing.T, s *sandbox) { _ = os.RemoveAll(s.w.dir("cache")) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.sandbox("one")
+			if _, err := w.Attach(t.Context(), s.request("8080:80", "8080:80/udp")); err != nil {
+				t.Fatal(err)
+			}
+			if tt.before != nil {
+				tt.before(t, s)
+			}
+			r := Request{ID: s.id, Dir: s.dir}
+			tt.change(&r)
+			for range 2 {
+				if err := w.Detach(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if elements, err := w.table.Elements(); err != nil || len(elements) != 0 {
+				t.Errorf("elements left: %v, %v", elements, err)
+			}
+			if _, err := Attached(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
+				t.Errorf("record left: %v", err)
+			}
+		})
+	}
+}
+
+func TestPluginFaults(t *testing.T) {
+	tests := []struct {
+		name, script string
+		want         error
+		text         string
+	}{
+		{name: "hangs", script: "[ $CNI_COMMAND = ADD ] || real; sleep 100", want: context.DeadlineExceeded, text: "did not finish"},
+		{name: "100 MB", script: "[ $CNI_COMMAND = ADD ] || real; exec head -c 100000000 /dev/zero", want: errdefs.ErrResourceExhausted, text: "wrote more than"},
+		{name: "nothing", script: "[ $CNI_COMMAND = ADD ] || real", text: "unexpected end of JSON"},
+		{name: "garbage", script: "[ $CNI_COMMAND = ADD ] || real; echo '{{{'", text: "invalid character"},
+		{name: "works, then fails", script: "[ $CNI_COMMAND = ADD ] || real; " + pluginDir + "/bridge >/dev/null; echo no luck >&2; exit 1", text: "no luck"},
+		{name: "works, then garbage", script: "[ $CNI_COMMAND = ADD ] || real; " + pluginDir + "/bridge; echo '}'", text: "invalid character"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFakes(t, map[string]string{"bridge": tt.script})
+			w := newWorld(t, f.first, func(c *Config) { c.PluginTimeout = 2 * time.Second })
+			s := w.sandbox("one")
+			_, err := w.Attach(t.Context(), s.request("8080:80"))
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Fatalf("got %v, want %q", err, tt.text)
+			}
+			if got := f.calls(); got[len(got)-1] != "bridge DEL eth0 ns" {
+				t.Errorf("calls: %q", got)
+			}
+			if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
+				t.Errorf("record left: %v", err)
+			}
+			f.set("bridge", "real")
+			s.attach(s.request("8080:80"))
+		})
+	}
+}
+
+func TestMissingPlugin(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.PluginDirs = []string{"/nonexistent"} })
+	s := w.sandbox("one")
+	_, err := w.Attach(t.Context(), s.request())
+	if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `CNI plugin "bridge" is not in /nonexistent`) {
+		t.Errorf("got %v", err)
+	}
+	if err := w.Status(t.Context(), Builtin); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("status: %v", err)
+	}
+	w.Attacher = must(New(with(w.config, func(c *Config) { c.PluginDirs = []string{pluginDir} })))
+	if err := w.Status(t.Context(), Builtin); err != nil {
+		t.Errorf("status: %v", err)
+	}
+	s.detach()
+}
+
+func TestCancelled(t *testing.T) {
+	f := newFakes(t, map[string]string{"bridge": "[ $CNI_COMMAND = ADD ] || real; sleep 100"})
+	w := newWorld(t, f.first)
+	s := w.sandbox("one")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	_, err := w.Attach(ctx, s.request())
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 5*time.Second {
+		t.Errorf("got %v after %s", err, time.Since(begin))
+	}
+	if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("record left: %v", err)
+	}
+}
+
+// A network that cannot be left stays on record until it can.
+func TestDelFails(t *testing.T) {
+	f := newFakes(t, map[string]string{"bridge": "[ $CNI_COMMAND = DEL ] || real; echo '{\"code\":7,\"msg\":\"stuck\"}'; exit 1"})
+	w := newWorld(t, f.first, func(c *Config) { c.Subnet = "10.99.1.0/30" })
+	s := w.sandbox("one")
+	if _, err := w.Attach(t.Context(), s.request("8080:80")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir, PinDir: s.pinDir()})
+		var perr *plugin.Error
+		if !errors.As(err, &perr) || perr.Code != 7 || perr.Message != "stuck" {
+			t.Fatalf("got %v", err)
+		}
+		if pinned, err := netns.Pin(s.pins.Net); pinned || err != nil {
+			t.Errorf("still pinned: %v", err)
+		}
+		if elements, err := w.table.Elements(); err != nil || len(elements) != 0 {
+			t.Errorf("ports still published: %v, %v", elements, err)
+		}
+	}
+	two := w.sandbox("two")
+	if _, err := w.Attach(t.Context(), two.request()); !errors.Is(err, errdefs.ErrResourceExhausted) {
+		t.Errorf("the only address was given out again: %v", err)
+	}
+	var inUse *InUseError
+	if err := w.Teardown(t.Context()); !errors.As(err, &inUse) || inUse.Sandboxes[0] != "pod-one" {
+		t.Errorf("teardown: %v", err)
+	}
+	f.set("bridge", "real")
+	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
+		t.Error(err)
+	}
+	if err := w.Detach(t.Context(), Request{ID: two.id, Dir: two.dir}); err != nil {
+		t.Error(err)
+	}
+	two.attach(two.request())
+}
+
+func TestRangeFull(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Subnet = "10.99.2.0/29" })
+	for i := range 5 {
+		s := w.sandbox(fmt.Sprint("s", i))
+		s.attach(s.request())
+	}
+	last := w.sandbox("last")
+	_, err := w.Attach(t.Context(), last.request())
+	if !errors.Is(err, errdefs.ErrResourceExhausted) || !strings.Contains(err.Error(), "no free address in 10.99.2.0/29") {
+		t.Fatalf("got %v", err)
+	}
+	first := &sandbox{w: w, id: "s0", dir: filepath.Join(w.runs, "s0")}
+	first.detach()
+	last.attach(last.request())
+}
+
+// The plugins of a chain that failed half-way are all undone, with what ADD got.
+func TestChain(t *testing.T) {
+	f := newFakes(t, map[string]string{
+		"first":  `cat > "$0.$CNI_COMMAND"; echo '{"cniVersion":"1.0.0","interfaces":[],"ips":[]}'`,
+		"second": `cat > /dev/null; [ $CNI_COMMAND = ADD ] || exit 0; echo '{"code":100,"msg":"second fails"}'; exit 1`,
+	})
+	conf := filepath.Join(t.TempDir(), "net.d")
+	if err := os.Mkdir(conf, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(conf, "10-chain.conflist")
+	list := `{"cniVersion":"1.0.0","name":"chain","plugins":[{"type":"first","mark":"old"},{"type":"second"}]}`
+	if err := os.WriteFile(file, []byte(list), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, f.first, func(c *Config) { c.ConfDir = conf })
+	s := w.sandbox("one")
+	r := s.request()
+	r.Networks = []Ref{{Name: "chain", IfName: "net7"}}
+	if _, err := w.Attach(t.Context(), r); err == nil || !strings.Contains(err.Error(), "second fails") {
+		t.Errorf("got %v", err)
+	}
+	if got := strings.Join(f.calls(), ", "); got != "first ADD net7 ns, second ADD net7 ns, second DEL net7 ns, first DEL net7 ns" {
+		t.Errorf("calls: %s", got)
+	}
+	f.set("second", "cat >/dev/null; [ $CNI_COMMAND = DEL ] || echo '{\"cniVersion\":\"1.0.0\"}'")
+	if _, err := w.Attach(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	// the configuration changes between ADD and DEL
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(list, "old", "new")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(f.dir, "first.DEL")); err != nil || !strings.Contains(string(b), `"mark":"old"`) {
+		t.Errorf("DEL got %s, %v", b, err)
+	}
+}
+
+// TestAttachAndHang is what TestKilled kills.
+func TestAttachAndHang(t *testing.T) {
+	dir := os.Getenv("NETW_TEST_KILLED")
+	if dir == "" {
+		t.Skip("run by TestKilled")
+	}
+	a := must(New(Config{Root: dir + "/root", RunRoot: dir + "/run", PluginDirs: []string{os.Getenv("NETW_TEST_FAKES"), pluginDir}}))
+	pod := filepath.Join(dir, "pods", "one")
+	_, err := a.Attach(t.Context(), Request{ID: "one", Dir: pod, Netns: pod + "/ns/net", Ports: []Port{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}})
+	t.Error("attached", err)
+}
+
+func TestKilled(t *testing.T) {
+	for name, script := range map[string]string{
+		"before ADD": `[ $CNI_COMMAND = ADD ] || real; touch "$0.there"; sleep 100; real`,
+		"after ADD":  `[ $CNI_COMMAND = ADD ] || real; ` + pluginDir + `/bridge; touch "$0.there"; sleep 100`,
+	} {
+		for _, collect := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, collect=%t", name, collect), func(t *testing.T) {
+				f := newFakes(t, map[string]string{"bridge": script})
+				w := newWorld(t)
+				s := w.sandbox("one")
+				cmd := exec.Command("/proc/self/exe", "-test.run=^TestAttachAndHang$")
+				cmd.Env = append(os.Environ(), "NETW_TEST_KILLED="+filepath.Dir(w.runs), "NETW_TEST_FAKES="+f.dir)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				waitFor(t, filepath.Join(f.dir, "bridge.there"))
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				if in, err := readIntent(s.dir); err != nil || in.Result != nil {
+					t.Fatalf("record %+v, %v", in, err)
+				}
+				if collect {
+					if err := w.Collect(t.Context(), func(string) bool { return false }); err != nil {
+						t.Error(err)
+					}
+				} else {
+					s.detach()
+				}
+				if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
+					t.Errorf("record left: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestCollect(t *testing.T) {
+	w := newWorld(t)
+	keep, gone, lost := w.sandbox("keep"), w.sandbox("gone"), w.sandbox("lost")
+	keep.attach(keep.request("8080:80"))
+	for _, s := range []*sandbox{gone, lost} {
+		if _, err := w.Attach(t.Context(), s.request("80")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// its run folder is lost with the record
+	if err := netns.Remove(lost.pinDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(lost.dir); err != nil {
+		t.Fatal(err)
+	}
+	// a reservation that nothing knows of
+	stray := filepath.Join(w.dir("ipam"), Builtin, "10.1.2.3")
+	if err := os.WriteFile(stray, []byte("stray\r\neth0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	valid := func(id string) bool { return id == "keep" }
+	for range 2 {
+		if err := w.Collect(t.Context(), valid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elements, err := w.table.Elements()
+	if err != nil || len(elements) != 1 || elements[0].Owner != "keep" {
+		t.Errorf("elements: %v, %v", elements, err)
+	}
+	if ids, err := w.attachedIDs(); err != nil || len(ids) != 1 {
+		t.Errorf("attachments: %v, %v", ids, err)
+	}
+	files, _ := filepath.Glob(w.dir("ipam", Builtin, "[0-9]*"))
+	if len(files) != 1 {
+		t.Errorf("reservations: %v", files)
+	}
+	keep.serve(":80")
+	expect(t, "keep", "the one that stays", func() (string, error) { return ask("tcp", "127.0.0.1:8080") })
+}
+
+func TestConcurrent(t *testing.T) {
+	w := newWorld(t)
+	const n = 12
+	var boxes []*sandbox
+	for i := range n {
+		boxes = append(boxes, w.sandbox(fmt.Sprint("s", i)))
+	}
+	for round := range 2 {
+		var wg sync.WaitGroup
+		got := make([]Attachment, n)
+		for i, s := range boxes {
+			wg.Go(func() {
+				var err error
+				if got[i], err = w.Attach(t.Context(), s.request("80", "53/udp")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		ports := make(map[uint16]bool)
+		ips := make(map[string]bool)
+		for _, a := range got {
+			for _, p := range a.Ports {
+				if p.Protocol == "tcp" {
+					ports[p.HostPort] = true
+				}
+			}
+			for _, ip := range a.IPs() {
+				ips[ip.String()] = true
+			}
+		}
+		if len(ports) != n || len(ips) != n {
+			t.Errorf("round %d: %d ports, %d addresses", round, len(ports), len(ips))
+		}
+		for _, s := range boxes {
+			wg.Go(func() {
+				if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// Two want the same port at the same time: one gets it.
+func TestRaceForAPort(t *testing.T) {
+	w := newWorld(t)
+	boxes := []*sandbox{w.sandbox("a"), w.sandbox("b"), w.sandbox("c")}
+	for range 3 {
+		var wg sync.WaitGroup
+		errs := make([]error, len(boxes))
+		for i, s := range boxes {
+			wg.Go(func() { _, errs[i] = w.Attach(t.Context(), s.request("8080:80")) })
+		}
+		wg.Wait()
+		won := 0
+		for _, err := range errs {
+			var inUse *PortInUseError
+			switch {
+			case err == nil:
+				won++
+			case !errors.As(err, &inUse):
+				t.Error(err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d got the port", won)
+		}
+		for _, s := range boxes {
+			if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func waitFor(t *testing.T, path string) {
+	t.Helper()
+	for range 500 {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s does not come", path)
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func with(c Config, change func(*Config)) Config {
+	change(&c)
+	return c
+}
