@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -81,6 +82,12 @@ func (c *Controller) Get(_ context.Context, id string) (Container, error) {
 		return Container{}, fmt.Errorf("container %q: %w", id, err)
 	}
 	return c.derive(e), nil
+}
+
+// Exists tells whether there is a record of that full ID, whole or not.
+func (c *Controller) Exists(id string) bool {
+	_, err := os.Lstat(c.dir.RootDir(id))
+	return err == nil
 }
 
 // List returns all containers, oldest first, as Get does. Records that cannot be

@@ -139,7 +139,7 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 	if err != nil {
 		return err
 	}
-	started, err := c.runtimeCreate(ctx, op, ctr, starting, sandbox, n)
+	started, err := c.runtimeCreate(ctx, op, ctr, starting, sandbox)
 	if err != nil {
 		return errors.Join(err, starting.Abort())
 	}
@@ -153,7 +153,14 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 
 // runtimeCreate writes the bundle and releases the monitor.
 func (c *Controller) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
-	sandbox func(context.Context) (Sandbox, error), n int) (monitor.Started, error) {
+	sandbox func(context.Context) (Sandbox, error)) (monitor.Started, error) {
+	_, err := c.update(ctx, ctr, func(s *Status) {
+		s.Start++
+		s.MonitorPid, s.MonitorStart = starting.Pid(), starting.PidStart()
+	})
+	if err != nil {
+		return monitor.Started{}, err
+	}
 	rootfs, err := c.mount(ctx, ctr)
 	if err != nil {
 		return monitor.Started{}, err
@@ -163,9 +170,7 @@ func (c *Controller) runtimeCreate(ctx context.Context, op *record.Op, ctr Conta
 		return monitor.Started{}, err
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
-		s.Start, s.Mounted = n, rootfs
-		s.Cgroup = cgroupPath(ctr, sb)
-		s.MonitorPid, s.MonitorStart = starting.Pid(), starting.PidStart()
+		s.Mounted, s.Cgroup = rootfs, cgroupPath(ctr, sb)
 	})
 	if err != nil {
 		return monitor.Started{}, err

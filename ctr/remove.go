@@ -59,9 +59,8 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) e
 		return absentOK(err)
 	}
 	err = each(
-		func() error { return c.killAll(ctx, ctr) },
+		func() error { return c.killUnsettled(ctx, ctr) },
 		func() error { return c.release(ctx, ctr) },
-		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.deleteRootfs(ctx, ctr) },
 		func() error { return c.removeAnonymous(ctx, ctr.Config) },
 	)
@@ -70,6 +69,18 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) e
 		return fmt.Errorf("removing container %q: %w", ctr.Config.Name, err)
 	}
 	return op.Remove(ctx)
+}
+
+// killUnsettled kills what is left of a container that was not settled. A
+// monitor of one that was may be running the exit command that got us here.
+func (c *Controller) killUnsettled(ctx context.Context, ctr Container) error {
+	if ctr.Status.State == Stopped {
+		return nil
+	}
+	return each(
+		func() error { return c.killMonitor(ctx, ctr) },
+		func() error { return c.killAll(ctx, ctr) },
+	)
 }
 
 func (c *Controller) deleteRootfs(ctx context.Context, ctr Container) error {

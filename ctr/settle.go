@@ -142,8 +142,8 @@ func (c *Controller) unmount(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	if err := images.UnmountRootfs(ctx, ctr.ID); err != nil {
-		return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, absentOK(err))
+	if err := absentOK(images.UnmountRootfs(ctx, ctr.ID)); err != nil {
+		return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, err)
 	}
 	return nil
 }
@@ -185,12 +185,13 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 	return op.End()
 }
 
-// undoStart takes back what prepare and start did.
+// undoStart takes back what prepare and start did. The monitor goes first: one
+// whose start pipe has lost its other end goes on and runs the runtime.
 func (c *Controller) undoStart(ctx context.Context, ctr Container) error {
 	err := each(
+		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
 		func() error { return c.release(ctx, ctr) },
-		func() error { return c.killMonitor(ctx, ctr) },
 	)
 	if err != nil {
 		return err
@@ -206,18 +207,20 @@ func (c *Controller) undoStart(ctx context.Context, ctr Container) error {
 // waits for the process to be gone.
 func (c *Controller) killAll(ctx context.Context, ctr Container) error {
 	s := ctr.Status
-	if s.Pid == 0 {
-		return nil
+	if s.Pid != 0 {
+		if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+			return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
+		}
 	}
-	if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
-		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
-	}
-	if path := ctr.Status.Cgroup; path != "" {
-		if err := c.killCgroup(ctx, path); err != nil {
+	if s.Cgroup != "" {
+		if err := c.killCgroup(ctx, s.Cgroup); err != nil {
 			return fmt.Errorf("killing processes of container %q: %w", ctr.Config.Name, err)
 		}
 	}
-	return monitor.WaitPid(ctx, s.Pid, s.PidStart)
+	if s.Pid == 0 {
+		return nil
+	}
+	return absentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart))
 }
 
 func (c *Controller) killCgroup(ctx context.Context, path string) error {
@@ -228,12 +231,16 @@ func (c *Controller) killCgroup(ctx context.Context, path string) error {
 	return absentOK(host.Kill(ctx, path))
 }
 
-// killMonitor ends a monitor that has nothing left to watch.
-func (c *Controller) killMonitor(_ context.Context, ctr Container) error {
-	if ctr.Status.MonitorPid == 0 {
+// killMonitor ends a monitor that is not to go on, and waits for it to be gone.
+func (c *Controller) killMonitor(ctx context.Context, ctr Container) error {
+	s := ctr.Status
+	if s.MonitorPid == 0 {
 		return nil
 	}
-	return absentOK(monitor.Signal(ctr.Status.MonitorPid, ctr.Status.MonitorStart, sigKill))
+	if err := absentOK(monitor.Signal(s.MonitorPid, s.MonitorStart, sigKill)); err != nil {
+		return fmt.Errorf("killing monitor of container %q: %w", ctr.Config.Name, err)
+	}
+	return absentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
 }
 
 // Dead lists the containers on which a dead owner left an operation.

@@ -82,7 +82,7 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 	if cfg.MountLabel != "" {
 		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel}
 	}
-	made, err := r.storage.CreateContainer(cfg.ID, nil, cfg.Image, "", string(text), &opts)
+	made, err := r.storage.CreateContainer(cfg.ID, nil, cfg.Image, cfg.ID, string(text), &opts)
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, rootfsClass(err))
 	}
@@ -123,6 +123,13 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 		return err
 	}
 	if _, err := r.storage.Container(id); err != nil {
+		// A process that died while it made the container left its layer, which
+		// has the container's ID, without one.
+		if derr := r.storage.DeleteLayer(id); derr == nil {
+			return nil
+		} else if !errors.Is(derr, storage.ErrLayerUnknown) {
+			err = derr
+		}
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 	}
 	err := r.storage.DeleteContainer(id)

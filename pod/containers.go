@@ -25,17 +25,19 @@ type Launch struct {
 // Nothing runs, and an implicit sandbox holds nothing yet.
 func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
 	c.sweep(ctx)
-	if l.Pod != nil {
-		l = l.implicit()
-		if _, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove); err != nil {
-			return ctr.Container{}, err
-		}
+	if l.Pod == nil {
+		return c.ctrs.Create(ctx, l.Container)
+	}
+	l = l.implicit()
+	_, op, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
+	if err != nil {
+		return ctr.Container{}, err
 	}
 	k, err := c.ctrs.Create(ctx, l.Container)
-	if err != nil && l.Pod != nil {
-		return k, errors.Join(err, absentOK(c.removePod(context.WithoutCancel(ctx), l.Container.ID, RemoveOptions{Force: true})))
+	if err != nil {
+		return k, errors.Join(err, c.undo(ctx, op, opCreate))
 	}
-	return k, err
+	return k, op.End()
 }
 
 // implicit gives a container and its own sandbox one ID.
@@ -61,12 +63,7 @@ func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, erro
 	if l.Pod != nil {
 		l = l.implicit()
 		go func() {
-			_, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
-			if err != nil {
-				up <- risen{err: err}
-				return
-			}
-			r, err := c.bringUp(ctx, l.Container.ID)
+			r, err := c.createReady(ctx, l)
 			up <- risen{r, err}
 		}()
 	}
@@ -103,6 +100,20 @@ func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr
 		up <- risen{r, err}
 	}()
 	return c.launch(ctx, k, up, streams)
+}
+
+// createReady makes the implicit sandbox of a launch and begins to make it
+// ready, as one operation.
+func (c *Controller) createReady(ctx context.Context, l Launch) (*rising, error) {
+	s, op, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.rise(ctx, op, s)
+	if err != nil {
+		return nil, errors.Join(err, c.undo(ctx, op, opStart))
+	}
+	return r, nil
 }
 
 // risen is the outcome of bringing a sandbox up.
@@ -359,13 +370,4 @@ func (c *Controller) lower(ctx context.Context, k ctr.Container) error {
 		return op.End()
 	}
 	return c.down(ctx, op)
-}
-
-// dropOrphan removes an implicit sandbox whose container is gone.
-func (c *Controller) dropOrphan(ctx context.Context, id string) error {
-	s, err := c.Get(ctx, id)
-	if err != nil || !s.Config.Implicit {
-		return absentOK(err)
-	}
-	return absentOK(c.removePod(ctx, id, RemoveOptions{Force: true}))
 }

@@ -2,7 +2,6 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/davit-containers/davit/ctr"
@@ -31,11 +30,16 @@ const (
 // is taken is *record.NameTakenError.
 func (c *Controller) Create(ctx context.Context, cfg Config) (Sandbox, error) {
 	c.sweep(ctx)
-	id := ctr.NewID()
-	return c.create(ctx, id, cfg, true)
+	s, op, err := c.create(ctx, ctr.NewID(), cfg, true)
+	if err != nil {
+		return Sandbox{}, err
+	}
+	return s, op.End()
 }
 
-func (c *Controller) create(ctx context.Context, id string, cfg Config, durable bool) (Sandbox, error) {
+// create records a pod and leaves its operation to the caller, who ends it when
+// what the pod is for exists.
+func (c *Controller) create(ctx context.Context, id string, cfg Config, durable bool) (Sandbox, *record.Op, error) {
 	if cfg.Owner == "" {
 		cfg.Owner = record.OwnerCLI
 	}
@@ -46,7 +50,7 @@ func (c *Controller) create(ctx context.Context, id string, cfg Config, durable 
 		cfg.Hostname = hostname(cfg, id)
 	}
 	if err := spec.CheckSysctls(cfg.Sysctls, sysctlNamespaces(cfg)); err != nil {
-		return Sandbox{}, err
+		return Sandbox{}, nil, err
 	}
 	now := c.o.Now()
 	key := cfg.Name
@@ -57,12 +61,9 @@ func (c *Controller) create(ctx context.Context, id string, cfg Config, durable 
 	op, err := c.dir.Create(ctx, record.Meta{ID: id, Owner: cfg.Owner, Key: key, Created: now}, cfg, status,
 		record.CreateOptions{Durable: durable, Stage: stageRecord})
 	if err != nil {
-		return Sandbox{}, fmt.Errorf("recording pod %q: %w", cfg.Name, err)
+		return Sandbox{}, nil, fmt.Errorf("recording pod %q: %w", cfg.Name, err)
 	}
-	if err := op.End(); err != nil {
-		return Sandbox{}, errors.Join(err, op.Remove(ctx))
-	}
-	return Sandbox{ID: id, Created: now, Config: cfg, Status: status}, nil
+	return Sandbox{ID: id, Created: now, Config: cfg, Status: status}, op, nil
 }
 
 // hostname is a pod's when none is given: the host's where it shares the host's

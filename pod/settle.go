@@ -55,7 +55,7 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 // concern, and stays on record.
 func (c *Controller) sweep(ctx context.Context) {
 	if err := c.Sweep(ctx); err != nil {
-		c.o.Log.Warn("some operations of processes that died could not be settled", "error", err)
+		c.o.Log.Warn("what a process that died has left cannot be cleared yet", "error", err)
 	}
 }
 
@@ -92,7 +92,45 @@ func (c *Controller) Sweep(ctx context.Context) error {
 	for _, id := range pods {
 		errs = append(errs, c.settle(ctx, id))
 	}
+	errs = append(errs, c.dropOrphans(ctx))
 	return errors.Join(errs...)
+}
+
+// dropOrphans removes implicit sandboxes whose containers are gone: an implicit
+// sandbox has its container's ID.
+func (c *Controller) dropOrphans(ctx context.Context) error {
+	pods, err := c.dir.IDs()
+	if err != nil {
+		return err
+	}
+	errs := []error{}
+	for _, id := range pods {
+		if !c.ctrs.Exists(id) {
+			errs = append(errs, c.dropOrphan(ctx, id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dropOrphan removes an implicit sandbox whose container is gone, unless
+// somebody is at work on it.
+func (c *Controller) dropOrphan(ctx context.Context, id string) error {
+	s, err := c.Get(ctx, id)
+	if err != nil || !s.Config.Implicit {
+		return absentOK(err)
+	}
+	op, err := c.dir.TryBegin(id, opRemove)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil
+	}
+	if err != nil {
+		return absentOK(err)
+	}
+	if c.ctrs.Exists(id) {
+		return op.End()
+	}
+	return c.remove(ctx, op, 0)
 }
 
 func (c *Controller) settle(ctx context.Context, id string) error {

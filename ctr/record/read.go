@@ -179,3 +179,12 @@ func listIDs(dir string) ([]string, error) {
 	}
 	return slices.DeleteFunc(names, func(n string) bool { return !validID(n) }), nil
 }
+
+// IDs lists the IDs of all records, whole or not, unsorted. It reads one folder.
+func (d *Dir[C, S]) IDs() ([]string, error) {
+	ids, err := d.l.ids()
+	if err != nil {
+		return nil, fmt.Errorf("listing records: %w", err)
+	}
+	return ids, nil
+}
