@@ -158,7 +158,7 @@ func TestExchangeCopy(t *testing.T) {
 	})
 	defer stop()
 	var copied int
-	for range 1000 {
+	for range 300 {
 		dest := volume(t)
 		if CopyUp(t.Context(), c.root, "data", dest) == nil {
 			copied++
