@@ -20,6 +20,7 @@ type stock struct {
 // newStock has images base:1, app:1 on top of it, and lone:1.
 func newStock(t *testing.T) stock {
 	t.Helper()
+	unpacks(t)
 	s := stock{openTest(t), testRegistry(t), map[string]string{}}
 	base, app := testLayer(t, map[string]string{"base": strings.Repeat("b", 10000)}), testLayer(t, map[string]string{"app": strings.Repeat("a", 5000)})
 	lone := testLayer(t, map[string]string{"lone": strings.Repeat("l", 3000)})
@@ -178,6 +179,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestAmbiguous(t *testing.T) {
+	unpacks(t)
 	s, ctx := newStock(t), t.Context()
 	var e *AmbiguousError
 	if err := s.Tag(ctx, s.ids["app"], "a.example/same", "b.example/other"); err != nil {

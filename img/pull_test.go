@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 func quick() PullOptions { return PullOptions{Registry: plain(), RetryDelay: time.Millisecond} }
 
 func TestPullAndResolve(t *testing.T) {
+	unpacks(t)
 	s, host, ctx := openTest(t), testRegistry(t), t.Context()
 	im := testImage(t, "amd64", testLayer(t, map[string]string{"hello": "hi"}), testLayer(t, map[string]string{"more": strings.Repeat("x", 1000)}))
 	push(t, host+"/lib/hello:1", im)
@@ -83,7 +85,9 @@ func TestPullErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := deadAddress(t)
-	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	tlsHost := strings.TrimPrefix(secure.URL, "https://")
 	status := func(code int, header ...string) func(w http.ResponseWriter, r *http.Request) bool {
@@ -217,6 +221,7 @@ func deadAddress(t *testing.T) string {
 }
 
 func TestRetries(t *testing.T) {
+	unpacks(t)
 	reg := faultyRegistry(t)
 	push(t, reg.host+"/ok:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	tests := []struct {
@@ -264,6 +269,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestSignaturePolicy(t *testing.T) {
+	unpacks(t)
 	host, dir := testRegistry(t), t.TempDir()
 	push(t, host+"/ok:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	tests := []struct {
@@ -300,6 +306,7 @@ func TestSignaturePolicy(t *testing.T) {
 }
 
 func TestPlatformAndDigest(t *testing.T) {
+	unpacks(t)
 	s, host, ctx := openTest(t), testRegistry(t), t.Context()
 	amd, arm := testImage(t, "amd64", testLayer(t, map[string]string{"f": "amd"})), testImage(t, "arm64", testLayer(t, map[string]string{"f": "arm"}))
 	index := pushIndex(t, host+"/both:1", amd, arm)
@@ -336,6 +343,7 @@ func TestPlatformAndDigest(t *testing.T) {
 }
 
 func TestPullPolicies(t *testing.T) {
+	unpacks(t)
 	reg, ctx := faultyRegistry(t), t.Context()
 	s := openTest(t)
 	push(t, reg.host+"/p:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "old"})))
@@ -379,6 +387,7 @@ func TestPullPolicies(t *testing.T) {
 }
 
 func TestRegistriesConf(t *testing.T) {
+	unpacks(t)
 	reg, mirror, ctx := faultyRegistry(t), faultyRegistry(t), t.Context()
 	im := testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"}))
 	push(t, reg.host+"/lib/app:1", im)
@@ -420,6 +429,7 @@ func TestRegistriesConf(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	unpacks(t)
 	reg, dir := faultyRegistry(t), t.TempDir()
 	push(t, reg.host+"/priv/app:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	reg.set(func(w http.ResponseWriter, r *http.Request) bool {

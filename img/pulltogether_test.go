@@ -12,6 +12,7 @@ import (
 )
 
 func TestCancelAndPullAgain(t *testing.T) {
+	unpacks(t)
 	reg := faultyRegistry(t)
 	big := strings.Repeat("0123456789abcdef", 1<<16)
 	layers := []map[string]string{{"small": "x"}, {"big": big}}
@@ -64,6 +65,7 @@ func TestCancelAndPullAgain(t *testing.T) {
 }
 
 func TestConcurrentPullsTransferOnce(t *testing.T) {
+	unpacks(t)
 	reg := faultyRegistry(t)
 	im := testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"}), testLayer(t, map[string]string{"g": "y"}))
 	push(t, reg.host+"/once:1", im)
@@ -114,6 +116,7 @@ func TestConcurrentPullsTransferOnce(t *testing.T) {
 }
 
 func TestWaitingPullGoesOnAfterAFailure(t *testing.T) {
+	unpacks(t)
 	reg := faultyRegistry(t)
 	push(t, reg.host+"/w:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	s := openTest(t)
@@ -152,6 +155,7 @@ func TestWaitingPullGoesOnAfterAFailure(t *testing.T) {
 }
 
 func TestOwners(t *testing.T) {
+	unpacks(t)
 	s, host := openTest(t), testRegistry(t)
 	push(t, host+"/o:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	push(t, host+"/o:2", testImage(t, "amd64", testLayer(t, map[string]string{"f": "y"})))

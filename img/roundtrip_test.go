@@ -14,6 +14,7 @@ import (
 )
 
 func TestSaveAndLoad(t *testing.T) {
+	unpacks(t)
 	s, host := openTest(t), testRegistry(t)
 	base := testLayer(t, map[string]string{"base": strings.Repeat("base", 1000)})
 	for ref, im := range map[string]string{"/one:1": "one", "/two:2": "two"} {
@@ -86,6 +87,7 @@ func TestSaveAndLoad(t *testing.T) {
 }
 
 func TestSaveToWriterAndDir(t *testing.T) {
+	unpacks(t)
 	s, host, ctx := openTest(t), testRegistry(t), t.Context()
 	push(t, host+"/one:1", testImage(t, "amd64", testLayer(t, map[string]string{"a": "a"})))
 	im, err := s.Pull(ctx, host+"/one:1", PullOptions{Registry: plain()})
@@ -145,6 +147,7 @@ func TestSaveFailureLeavesNothing(t *testing.T) {
 }
 
 func TestImport(t *testing.T) {
+	unpacks(t)
 	s, ctx := openTest(t), t.Context()
 	r, err := testLayer(t, map[string]string{"etc/hello": "hi"}).Uncompressed()
 	if err != nil {

@@ -45,6 +45,7 @@ func pushSchema1(t *testing.T, ref string, change func(string) string) {
 }
 
 func TestSchema1(t *testing.T) {
+	unpacks(t)
 	reg, ctx := faultyRegistry(t), t.Context()
 	same := func(s string) string { return s }
 	pushSchema1(t, reg.host+"/old/hello:1", same)

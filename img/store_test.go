@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -28,11 +30,47 @@ func TestMain(m *testing.M) {
 	if Reexec() {
 		return
 	}
+	if code, done := asRoot(); done {
+		os.Exit(code)
+	}
 	os.Exit(m.Run())
 }
 
-// openTest opens a store of its own. Unpacking keeps the owners of files, so
-// that even with vfs it takes root, or an archive of one's own files only.
+// asRoot runs the tests again in a user namespace, as its root, when the user
+// is not root: unpacking a layer changes root. Where the kernel forbids that,
+// the tests that unpack are skipped.
+func asRoot() (code int, done bool) {
+	const mark = "DAVIT_IMG_TEST_NAMESPACE"
+	if os.Geteuid() == 0 || os.Getenv(mark) != "" {
+		return 0, false
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), mark+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	var exit *exec.ExitError
+	switch err := cmd.Run(); {
+	case err == nil:
+		return 0, true
+	case errors.As(err, &exit):
+		return exit.ExitCode(), true
+	}
+	return 0, false
+}
+
+// unpacks skips a test that unpacks layers where that cannot be done.
+func unpacks(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("unpacking a layer takes root, or user namespaces")
+	}
+}
+
+// openTest opens a store of its own.
 func openTest(t *testing.T, change ...func(*Config)) *Store {
 	t.Helper()
 	dir := t.TempDir()
