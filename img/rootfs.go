@@ -127,7 +127,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 		// has the container's ID, without one.
 		if derr := r.storage.DeleteLayer(id); derr == nil {
 			return nil
-		} else if !errors.Is(derr, storage.ErrLayerUnknown) {
+		} else if !errors.Is(derr, storage.ErrLayerUnknown) && !errors.Is(derr, storage.ErrNotALayer) {
 			err = derr
 		}
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
