@@ -84,7 +84,7 @@ func (a *Attacher) fill(r *reservation, asked []Port, six bool) error {
 		}
 	}
 	for try := 0; len(asked) > 0; try++ {
-		elements, err := a.table.Elements()
+		elements, err := a.table.AllElements()
 		if err != nil {
 			return err
 		}

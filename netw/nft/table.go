@@ -260,6 +260,37 @@ func (t Table) Elements() ([]Element, error) {
 		return nil, err
 	}
 	defer func() { _ = c.CloseLasting() }()
+	return t.elements(c)
+}
+
+// AllElements lists the published ports of this table and of every other davit
+// on the host, which has a table of its own: those whose name starts with
+// "davit".
+func (t Table) AllElements() ([]Element, error) {
+	c, err := t.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.CloseLasting() }()
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("listing nft tables: %w", err)
+	}
+	var all []Element
+	for _, o := range tables {
+		if o.Name != "davit" && !strings.HasPrefix(o.Name, "davit-") && o.Name != t.name {
+			continue
+		}
+		els, err := New(o.Name).elements(c)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, els...)
+	}
+	return all, nil
+}
+
+func (t Table) elements(c *nftables.Conn) ([]Element, error) {
 	var out []Element
 	for _, m := range newSchema(t.name).maps {
 		raw, err := c.GetSetElements(m.set)
