@@ -30,7 +30,7 @@ func archiveIndex(file string) ([]indexEntry, error) {
 			return true, nil
 		}
 		if h.Size > maxMetadata {
-			return false, fmt.Errorf("the archive's index.json has %d bytes, of %d allowed: %w", h.Size, maxMetadata, errdefs.ErrResourceExhausted)
+			return false, &classified{msg: fmt.Sprintf("the archive's index.json has %d bytes, of %d allowed", h.Size, maxMetadata), class: []error{errdefs.ErrResourceExhausted}}
 		}
 		if err := json.NewDecoder(r).Decode(&index); err != nil {
 			return false, fmt.Errorf("the archive's index.json: %w", err)
@@ -38,7 +38,7 @@ func archiveIndex(file string) ([]indexEntry, error) {
 		return false, nil
 	})
 	if err == nil && len(index.Manifests) == 0 {
-		err = fmt.Errorf("the archive has no image: %w", errdefs.ErrNotFound)
+		err = &classified{msg: "the archive has no image", class: []error{errdefs.ErrNotFound}}
 	}
 	return index.Manifests, err
 }

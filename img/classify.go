@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
+	ociarchive "go.podman.io/image/v5/oci/archive"
+	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/storage"
 )
@@ -100,10 +102,10 @@ func hasCode(err error, code errcode.ErrorCode) bool {
 // isUnknown says whether the source does not have the image. Registries answer
 // a missing repository and a missing manifest in several ways.
 func isUnknown(err error, text string) bool {
-	if errors.Is(err, storage.ErrImageUnknown) {
+	if errors.Is(err, storage.ErrImageUnknown) || errors.As(err, new(ocilayout.ImageNotFoundError)) || errors.As(err, new(ociarchive.ImageNotFoundError)) {
 		return true
 	}
-	for _, s := range []string{"manifest unknown", "name unknown", "repository name not known", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "StatusCode: 404", "status code 404", "not found in oci layout", "no image found for", "does not contain a tag", "Tag \""} {
+	for _, s := range []string{"manifest unknown", "name unknown", "repository name not known", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "StatusCode: 404", "status code 404"} {
 		if strings.Contains(text, s) {
 			return true
 		}
@@ -117,6 +119,7 @@ func isDigestMismatch(text string) bool {
 	for _, s := range []string{
 		"Digest did not match", "does not match provided manifest digest", "does not match selected manifest digest", "does not match expected",
 		"digest mismatch", "size mismatch", "Size mismatch", "does not match config's DiffID",
+		"gzip: invalid", "invalid checksum", "corrupt input",
 	} {
 		if strings.Contains(text, s) {
 			return true

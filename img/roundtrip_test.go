@@ -184,6 +184,76 @@ func TestImport(t *testing.T) {
 	noTemp(t, s)
 }
 
+func TestPullFromFiles(t *testing.T) {
+	unpacks(t)
+	s, ctx, dir := newStock(t), t.Context(), t.TempDir()
+	refs := []string{s.host + "/app:1", s.host + "/lone:1"}
+	for format, path := range map[SaveFormat]string{FormatDockerArchive: "d.tar", FormatOCIArchive: "o.tar", FormatOCIDir: "layout"} {
+		if err := s.Save(ctx, refs, SaveOptions{Format: format, Path: filepath.Join(dir, path)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Save(ctx, []string{s.ids["lone"]}, SaveOptions{Format: FormatOCIDir, Path: filepath.Join(dir, "bad")}); err != nil {
+		t.Fatal(err)
+	}
+	blobs, err := filepath.Glob(filepath.Join(dir, "bad", "blobs", "sha256", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blobs {
+		data := readFile(t, b)
+		if data[0] != '{' { // the layer
+			data[len(data)/2] ^= 1
+			writeFile(t, filepath.Dir(b), filepath.Base(b), string(data))
+		}
+	}
+	tests := []struct {
+		ref  string
+		want string // a name of newStock
+		err  func(error) bool
+	}{
+		{ref: "docker-archive:" + dir + "/d.tar:" + refs[1], want: "lone"},
+		{ref: "docker-archive:" + dir + "/d.tar:@0", want: "app"},
+		{ref: "docker-archive:" + dir + "/d.tar:none:1", err: errdefs.IsNotFound},
+		{ref: "docker-archive:" + dir + "/d.tar", err: errdefs.IsInvalidArgument},
+		{ref: "docker-archive:" + dir + "/o.tar", err: errdefs.IsNotFound},
+		{ref: "oci-archive:" + dir + "/o.tar:" + refs[1], want: "lone"},
+		{ref: "oci-archive:" + dir + "/o.tar:none", err: errdefs.IsNotFound},
+		{ref: "oci-archive:" + dir + "/o.tar", err: errdefs.IsInvalidArgument},
+		{ref: "oci:" + dir + "/layout:" + refs[0], want: "app"},
+		{ref: "oci:" + dir + "/layout:none", err: errdefs.IsNotFound},
+		{ref: "oci:" + dir + "/layout", err: errdefs.IsInvalidArgument},
+		{ref: "oci:" + dir, err: errdefs.IsNotFound},
+		{ref: "oci:" + dir + "/bad", err: errdefs.IsDataLoss},
+		{ref: "dir:" + dir, err: errdefs.IsNotFound},
+	}
+	for _, tt := range tests {
+		t.Run(strings.TrimPrefix(strings.ReplaceAll(tt.ref, dir, ""), s.host), func(t *testing.T) {
+			fresh := openTest(t)
+			im, err := fresh.Pull(ctx, tt.ref, PullOptions{})
+			if tt.err != nil {
+				if !tt.err(err) {
+					t.Errorf("error = %v", err)
+				}
+				oneLine(t, err)
+			} else if err != nil || layersOf(t, fresh, im.ID) != layersOf(t, s.Store, s.ids[tt.want]) {
+				t.Errorf("Pull = %v, %v", im.Names, err)
+			}
+			noTemp(t, fresh)
+		})
+	}
+}
+
+// layersOf are an image's diffIDs.
+func layersOf(t *testing.T, s *Store, id string) string {
+	t.Helper()
+	d, err := s.Inspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(d.DiffIDs, " ")
+}
+
 // layerFile writes a tar file with these files.
 func layerFile(t *testing.T, files map[string]string) string {
 	t.Helper()

@@ -1,7 +1,9 @@
 package img
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,7 +94,7 @@ func localSources(sys *types.SystemContext, loc location) ([]source, error) {
 		out, err = dockerArchiveSources(sys, loc.rest)
 	}
 	if err != nil {
-		return nil, &classified{msg: fmt.Sprintf("%s: %s", label, lastCause(err)), class: []error{errdefs.ErrInvalidArgument}, cause: err}
+		return nil, locationError(loc, err)
 	}
 	for i := range out {
 		out[i].label = label
@@ -103,9 +105,25 @@ func localSources(sys *types.SystemContext, loc location) ([]source, error) {
 	return out, nil
 }
 
+// locationError puts in one line why there is no image at a path that exists.
+func locationError(loc location, err error) error {
+	out := &classified{msg: fmt.Sprintf("%s:%s: %s", loc.transport, loc.rest, lastCause(err)), class: []error{errdefs.ErrInvalidArgument}}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // of a file that each image of this kind has
+		out.msg = fmt.Sprintf("%s:%s: there is no %s image in it", loc.transport, loc.rest, loc.transport)
+		out.class = []error{errdefs.ErrNotFound}
+	case errdefs.IsNotFound(err):
+		out.class = []error{errdefs.ErrNotFound}
+	}
+	return out
+}
+
 // dirSource reads what skopeo calls dir: a manifest and its blobs in a folder.
 // The image is named after the folder, as podman does.
 func dirSource(path string) ([]source, error) {
+	if _, err := os.Stat(filepath.Join(path, "manifest.json")); err != nil {
+		return nil, err
+	}
 	ref, err := directory.NewReference(path)
 	if err != nil {
 		return nil, err
@@ -157,7 +175,7 @@ func ociArchiveSources(rest string) ([]source, error) {
 		// The library finds an image in an archive by this annotation alone.
 		name := e.Annotations[refName]
 		if seen[name] || name == "" && len(entries) > 1 {
-			return nil, fmt.Errorf("its images cannot be told apart by name; unpack it and load the folder: %w", errdefs.ErrInvalidArgument)
+			return nil, &classified{msg: "its images cannot be told apart by name; unpack it and load the folder", class: []error{errdefs.ErrInvalidArgument}}
 		}
 		seen[name] = true
 		ref, err := ociarchive.NewReference(path, name)
@@ -179,7 +197,7 @@ func dockerArchiveSources(sys *types.SystemContext, rest string) ([]source, erro
 	}
 	list, err := reader.List()
 	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("the archive has no image: %w", errdefs.ErrNotFound)
+		err = &classified{msg: "the archive has no image", class: []error{errdefs.ErrNotFound}}
 	}
 	var out []source
 	for i, refs := range list {
@@ -199,7 +217,7 @@ func dockerArchiveSources(sys *types.SystemContext, rest string) ([]source, erro
 		}
 	}
 	if err == nil && len(out) == 0 {
-		err = fmt.Errorf("the archive has no image %q: %w", name, errdefs.ErrNotFound)
+		err = &classified{msg: fmt.Sprintf("the archive has no image %q", name), class: []error{errdefs.ErrNotFound}}
 	}
 	if err != nil {
 		return nil, errorsJoinClose(err, reader.Close)
