@@ -121,7 +121,6 @@ func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monito
 		},
 		Streams: monitor.Streams{
 			Terminal: cfg.Process.Terminal, Stdin: cfg.Process.Stdin, StdinOnce: cfg.Process.StdinOnce,
-			LogSizeMax: cfg.Log.MaxSize,
 		},
 		ExitCommand: c.exitCommand(ctr.ID, n),
 	}, nil

@@ -123,7 +123,12 @@ func (c *Controller) LogPath(ctr Container) string {
 	case ctr.Config.Log.Path != "":
 		return ctr.Config.Log.Path
 	}
-	return filepath.Join(c.dir.RootDir(ctr.ID), "container.log")
+	return c.ownLog(ctr.ID)
+}
+
+// ownLog is the log of a container that was given no other path.
+func (c *Controller) ownLog(id string) string {
+	return filepath.Join(c.dir.RootDir(id), "container.log")
 }
 
 // Watch tells of containers whose status changed, until ctx ends.

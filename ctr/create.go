@@ -24,6 +24,7 @@ const (
 	opPause  = "pause"
 	opRename = "rename"
 	opMount  = "mount"
+	opRotate = "rotate"
 )
 
 // Stages of creating.

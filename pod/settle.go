@@ -57,6 +57,9 @@ func (c *Controller) sweep(ctx context.Context) {
 	if err := c.Sweep(ctx); err != nil {
 		c.o.Log.Warn("what a process that died has left cannot be cleared yet", "error", err)
 	}
+	if err := c.ctrs.RotateLogs(ctx); err != nil {
+		c.o.Log.Warn("some logs cannot be rotated", "error", err)
+	}
 }
 
 // AfterReboot settles what a restart of the machine has ended: containers that

@@ -1,0 +1,126 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/logs"
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// LogOptions say what of a container's log is wanted.
+type LogOptions struct {
+	logs.Filter
+	Timestamps bool
+	// Follow goes on until the container has ended.
+	Follow bool
+}
+
+// Logs copies a container's log to the sinks, rotated files first.
+// ErrFailedPrecondition if the container keeps none.
+func (c *Controller) Logs(ctx context.Context, id string, o LogOptions, to logs.Sinks) error {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	path := c.LogPath(ctr)
+	if path == "" {
+		return fmt.Errorf("container %q keeps no log (driver %q): %w", ctr.Config.Name, ctr.Config.Log.Driver, errdefs.ErrFailedPrecondition)
+	}
+	read := logs.Options{
+		Path: path, Older: rotated(path), Filter: o.Filter, Timestamps: o.Timestamps, Follow: o.Follow,
+	}
+	if o.Follow {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = c.Wait(ctx, id) // gone or ended: nothing more is written
+		}()
+		read.Done = done
+		return logs.Read(ctx, read, to)
+	}
+	err = logs.Read(ctx, read, to)
+	if errdefs.IsNotFound(err) {
+		return nil // never started: nothing was written
+	}
+	return err
+}
+
+// defaultLogFiles is how many rotated files are kept beside the log.
+const defaultLogFiles = 2
+
+// rotated lists the files that a log was rotated to, oldest first: PATH.2,
+// PATH.1.
+func rotated(path string) []string {
+	var out []string
+	for n := defaultLogFiles; n > 0; n-- {
+		out = append(out, path+"."+strconv.Itoa(n))
+	}
+	return out
+}
+
+// RotateLogs rotates the logs that have outgrown their limit: nothing is lost
+// but what the oldest file held. It is cheap where nothing is to be done, and
+// done whenever davit changes something, as no process of davit's stays.
+func (c *Controller) RotateLogs(ctx context.Context) error {
+	ids, err := c.dir.IDs()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		fi, err := os.Lstat(c.ownLog(id))
+		if err != nil || fi.Size() < minLogSize {
+			continue
+		}
+		ctr, err := c.Get(ctx, id)
+		if err != nil || ctr.Op != nil || !c.outgrown(ctr) {
+			continue // whoever is at work on it now is followed by another
+		}
+		err = c.change(ctx, id, opRotate, func(op *record.Op, ctr Container) error {
+			if !c.outgrown(ctr) {
+				return nil
+			}
+			return c.rotate(ctx, ctr, c.ownLog(id))
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("rotating log of container %q: %w", ctr.Config.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// outgrown tells whether a running container's log is over its limit.
+func (c *Controller) outgrown(ctr Container) bool {
+	if !ctr.Status.Alive() || ctr.Config.Log.MaxSize == 0 {
+		return false
+	}
+	fi, err := os.Lstat(c.ownLog(ctr.ID))
+	return err == nil && fi.Size() >= ctr.Config.Log.MaxSize
+}
+
+// minLogSize is the smallest limit that is looked at.
+const minLogSize = 4 << 10
+
+// rotate moves a log aside and has the monitor open a new one.
+func (c *Controller) rotate(ctx context.Context, ctr Container, path string) error {
+	for n := defaultLogFiles; n > 1; n-- {
+		older := path + "." + strconv.Itoa(n)
+		if err := os.Rename(path+"."+strconv.Itoa(n-1), older); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Rename(path, path+".1"); err != nil {
+		return absentOS(err)
+	}
+	return monitor.ReopenLog(ctx, c.bundle(ctr.ID), path)
+}
