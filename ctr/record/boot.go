@@ -127,7 +127,12 @@ func emptyRunRoot(dir string) error {
 	if len(mounts) > 0 {
 		return fmt.Errorf("%s is still mounted: %w", strings.Join(mounts, ", "), errdefs.ErrFailedPrecondition)
 	}
-	return removeContents(real, bootIDName)
+	for try := 0; ; try++ {
+		err := removeContents(real, bootIDName)
+		if !errors.Is(err, unix.ENOTEMPTY) || try == 10 {
+			return err // not empty: a process of this boot makes folders already
+		}
+	}
 }
 
 // mountsBelow lists the mount points below dir in the order they were made.

@@ -12,8 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read of one file.
-const maxFile = 16 << 20
+const (
+	maxFile  = 16 << 20 // bounds what is read of one file
+	pageSize = 4096     // what records seldom exceed
+)
 
 // WriteOptions say how [WriteAtomic] writes.
 type WriteOptions struct {
@@ -107,21 +109,26 @@ func open(path string, flags int) (int, error) {
 
 // readFile reads a regular file with as few system calls as there can be.
 func readFile(path string) ([]byte, error) {
+	return readFileTo(path, make([]byte, pageSize))
+}
+
+// readFileTo reads it into buf, which is not empty, or a larger one.
+func readFileTo(path string, buf []byte) ([]byte, error) {
 	fd, err := open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	data, err := readFd(fd)
+	data, err := readFd(fd, buf)
 	if err != nil {
 		return nil, &fs.PathError{Op: "reading", Path: path, Err: err}
 	}
 	return data, nil
 }
 
-// readFd reads the whole file from its start, without moving the offset.
-func readFd(fd int) ([]byte, error) {
-	buf := make([]byte, 4096)
+// readFd reads the whole file from its start into buf, or a larger one, without
+// moving the offset.
+func readFd(fd int, buf []byte) ([]byte, error) {
 	n := 0
 	for {
 		m, err := unix.Pread(fd, buf[n:], int64(n))

@@ -49,11 +49,17 @@ func (l *layout) takeOver(ctx context.Context, m Meta) error {
 		return err
 	}
 	defer lock.release()
+	// Under the lock a claim that is there stays what it is. One that is not
+	// there can be made at any moment, and must not be removed then.
+	path := l.claimPath(m.Owner, m.Key)
+	if !exists(path) {
+		return nil
+	}
 	holder, err := l.claimHolder(m.Owner, m.Key)
 	if err != nil || holder != "" {
 		return err
 	}
-	return removeFile(l.claimPath(m.Owner, m.Key))
+	return removeFile(path)
 }
 
 // claimHolder is the live object that the claim points to, "" if there is
@@ -185,7 +191,7 @@ func (d *Dir[C, S]) Rename(ctx context.Context, id, newKey string) error {
 }
 
 func (d *Dir[C, S]) touchStatus(id string) error {
-	st, err := d.readStatus(id)
+	st, err := d.readStatus(id, make([]byte, pageSize))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // lost: key.json is then read anyway
 	}

@@ -70,7 +70,7 @@ func TestDeadClaimIsTakenOver(t *testing.T) {
 func TestOneWinner(t *testing.T) {
 	p := memoryPaths(t)
 	d := testDir(t, p)
-	for round := range 30 {
+	for round := range 100 {
 		if round%2 == 0 {
 			must(t, os.Symlink("gone", d.l.claimPath(OwnerCLI, "web")))
 		}

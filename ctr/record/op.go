@@ -108,7 +108,7 @@ func (o *Op) write(text opFile) error {
 // full file system to be stopped and removed all the same. A file system that
 // cannot do that goes without.
 func (o *Op) reserve() {
-	_ = unix.Fallocate(o.fd, unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
+	_ = unix.Fallocate(o.fd, unix.FALLOC_FL_KEEP_SIZE, 0, pageSize)
 }
 
 // End clears the operation and unlocks the object. It may be repeated. On a
@@ -305,13 +305,13 @@ func (l *layout) readOp(id string) (*opFile, error) {
 // readOpFd reads until two readings agree: an op file is written in place, and
 // its readers take no lock.
 func readOpFd(fd int, path string) (*opFile, error) {
-	data, err := readFd(fd)
+	data, err := readFd(fd, make([]byte, pageSize))
 	for range 10 {
 		if err != nil {
 			return nil, &fs.PathError{Op: "reading", Path: path, Err: err}
 		}
 		var again []byte
-		again, err = readFd(fd)
+		again, err = readFd(fd, make([]byte, pageSize))
 		if err == nil && bytes.Equal(data, again) {
 			break
 		}

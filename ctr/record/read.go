@@ -19,7 +19,7 @@ func (d *Dir[C, S]) Get(id string) (Entry[C, S], error) {
 	if err := d.l.checkID(id); err != nil {
 		return Entry[C, S]{}, err
 	}
-	return d.load(id)
+	return d.load(id, make([]byte, pageSize))
 }
 
 // List reads all objects without a lock, oldest first. Those that cannot be
@@ -36,8 +36,9 @@ func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
 	var wg sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), 4, (len(ids)+15)/16) {
 		wg.Go(func() {
+			buf := make([]byte, 4*pageSize)
 			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
-				entries[i], errs[i] = d.load(ids[i])
+				entries[i], errs[i] = d.load(ids[i], buf)
 			}
 		})
 	}
@@ -65,11 +66,12 @@ func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
 }
 
 // load reads config.json, the status, and the op file if it is not empty, in
-// this order: see lost for what it means that one of them is missing.
-func (d *Dir[C, S]) load(id string) (Entry[C, S], error) {
+// this order: see lost for what it means that one of them is missing. It reads
+// by way of buf.
+func (d *Dir[C, S]) load(id string, buf []byte) (Entry[C, S], error) {
 	var e Entry[C, S]
 	path := d.l.configPath(id)
-	data, err := readFile(path)
+	data, err := readFileTo(path, buf)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 		return e, d.l.notFound(id)
 	}
@@ -84,13 +86,13 @@ func (d *Dir[C, S]) load(id string) (Entry[C, S], error) {
 		return e, fmt.Errorf("reading %s: %w: it is of %q", path, ErrCorrupt, cf.Meta.ID)
 	}
 	e.Meta, e.Config = cf.Meta, cf.Config
-	st, stErr := d.readStatus(id)
+	st, stErr := d.readStatus(id, buf)
 	op, err := d.l.readOp(id)
 	if err != nil {
 		return e, err
 	}
 	if errors.Is(stErr, fs.ErrNotExist) {
-		st, stErr = d.readStatus(id)
+		st, stErr = d.readStatus(id, buf)
 	}
 	e.Number, e.MountNS, e.Status = st.Number, st.MountNS, st.Status
 	if op != nil {

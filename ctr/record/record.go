@@ -177,7 +177,7 @@ func (d *Dir[C, S]) Update(ctx context.Context, id string, f func(S) (S, error))
 		return zero, err
 	}
 	defer lock.release()
-	old, err := d.readStatus(id)
+	old, err := d.readStatus(id, make([]byte, pageSize))
 	var newer *VersionError
 	if errors.As(err, &newer) {
 		return zero, err
@@ -209,12 +209,12 @@ func (d *Dir[C, S]) freshStatus(id string) statusFile[S] {
 	}
 }
 
-func (d *Dir[C, S]) readStatus(id string) (statusFile[S], error) {
+func (d *Dir[C, S]) readStatus(id string, buf []byte) (statusFile[S], error) {
 	path := d.l.statusPath(id)
 	var last []byte
 	for {
 		var st statusFile[S]
-		data, err := readFile(path)
+		data, err := readFileTo(path, buf)
 		if err != nil {
 			return st, err
 		}
@@ -222,7 +222,7 @@ func (d *Dir[C, S]) readStatus(id string) (statusFile[S], error) {
 		if !errors.Is(err, ErrCorrupt) || last != nil && bytes.Equal(data, last) {
 			return st, err
 		}
-		last = data // it may have been read while it was overwritten
+		last = bytes.Clone(data) // it may have been read while it was overwritten
 	}
 }
 

@@ -124,14 +124,13 @@ func (l *layout) replaceStatus(id string, data []byte) error {
 // one write, or returns the error that it is given. The new time tells
 // watchers.
 func overwriteStatus(path string, data []byte, full error) error {
-	const page = 4096
 	fd, err := open(path, unix.O_WRONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return full
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || len(data) > page || st.Size == 0 {
+	if err := unix.Fstat(fd, &st); err != nil || len(data) > pageSize || st.Size == 0 {
 		return full
 	}
 	data = append(data, bytes.Repeat([]byte{'\n'}, max(0, int(st.Size)-len(data)))...)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollEvery is how long a Watch without inotify waits before it says Overflow
-// and tries again.
+// pollEvery is how long a Watch that cannot watch waits before it tries again and
+// says Overflow.
 const pollEvery = 2 * time.Second
 
 // Event says that an object changed. It carries nothing of it: read the
@@ -71,23 +71,15 @@ func (w *watcher) run(ctx context.Context) {
 	defer close(w.out)
 	for {
 		var err error
-		if w.file == nil {
-			w.poll(ctx)
-		} else {
+		if w.file != nil {
 			err = w.pump(ctx)
 			w.file.Close()
 			w.file = nil
+		} else if w.pause(ctx); ctx.Err() == nil {
+			err = w.reopen()
 		}
 		if ctx.Err() != nil {
 			return
-		}
-		// The folder went: the run root was emptied. What is in the new one
-		// is for the reader to find out.
-		if err == nil {
-			err = w.l.makeFolders()
-		}
-		if err == nil {
-			err = w.open()
 		}
 		if err != nil {
 			w.l.log.Error("watching records", "kind", w.l.kind, "err", err)
@@ -98,8 +90,16 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// poll is what there is without inotify, until there is some again.
-func (w *watcher) poll(ctx context.Context) {
+// reopen is for a run root that was emptied under the Watch, and for when there
+// may be inotify again. What happened meanwhile is for the reader to find out.
+func (w *watcher) reopen() error {
+	if err := w.l.makeFolders(); err != nil {
+		return err
+	}
+	return w.open()
+}
+
+func (w *watcher) pause(ctx context.Context) {
 	t := time.NewTimer(w.every)
 	defer t.Stop()
 	select {
