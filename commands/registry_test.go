@@ -42,8 +42,8 @@ func TestPullFromRegistries(t *testing.T) {
 				t.Fatal(err)
 			}
 			pull := append([]string{"pull", "-q"}, flags...)
-			wantRefusal(t, davit, []string{registry.Addr, "auth"}, append(pull, image)...)
-			wantRefusal(t, davit, []string{registry.Addr, "auth"}, append(pull, "--creds", "ann:wrong", image)...)
+			wantRefusal(t, davit, []string{registry.Addr, "credentials"}, append(pull, image)...)
+			wantRefusal(t, davit, []string{registry.Addr, "credentials"}, append(pull, "--creds", "ann:wrong", image)...)
 			if r := mustRun(t, davit, "images", "-q"); r.Line() != "" {
 				t.Errorf("a refused pull left %s", r.Line())
 			}
@@ -54,7 +54,8 @@ func TestPullFromRegistries(t *testing.T) {
 }
 
 // TestPullChecksDigests wants an image refused whose blob is not what its
-// manifest says, and nothing of it kept.
+// manifest says, and taken once the registry has the right one: the good layer
+// that was kept meanwhile is that image's then.
 func TestPullChecksDigests(t *testing.T) {
 	img, err := harness.Busybox(t.Context(), harness.ImageConfig{Layers: 2})
 	if err != nil {
@@ -78,10 +79,13 @@ func TestPullChecksDigests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[len(data)-1] ^= 1
-	if err := os.WriteFile(blob, data, 0o600); err != nil {
-		t.Fatal(err)
+	flip := func() {
+		data[len(data)-1] ^= 1
+		if err := os.WriteFile(blob, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	flip()
 	davit := harness.TestDavit(t)
 	if err := davit.Roots.TrustRegistry(registry.Addr); err != nil {
 		t.Fatal(err)
@@ -90,6 +94,8 @@ func TestPullChecksDigests(t *testing.T) {
 	if r := mustRun(t, davit, "images", "-a", "-q"); r.Line() != "" {
 		t.Errorf("the broken image left %s", r.Line())
 	}
+	flip()
+	mustRun(t, davit, "pull", "-q", registry.Ref("busybox:latest"))
 }
 
 // certDir makes a folder with the registry's certificate authority in it.
