@@ -66,13 +66,13 @@ func (a *Attacher) Attach(ctx context.Context, r Request) (Attachment, error) {
 }
 
 // plan finds the networks and fixes what will be on record.
-func (a *Attacher) plan(r Request) (*plan, error) {
+func (c *catalog) plan(r Request) (*plan, error) {
 	p := &plan{intent: &intent{
 		Version: recordVersion, ID: r.ID, Name: r.Name, Namespace: r.Namespace, UID: r.UID,
 		Netns: r.Netns, Created: time.Now().UTC(), dir: filepath.Clean(r.Dir),
 	}}
 	for i, ref := range r.Networks {
-		n, err := a.find(ref.Name)
+		n, err := c.find(ref.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -179,12 +179,12 @@ func (a *Attacher) join(ctx context.Context, p *plan) (Attachment, error) {
 
 // publish records the result and puts the ports into the table, in one critical
 // section: a repair of the table sees both or neither.
-func (a *Attacher) publish(in *intent) error {
+func (f *firewall) publish(in *intent) error {
 	if !in.TablePorts {
-		return a.write(in)
+		return f.known.write(in)
 	}
-	return a.locked(func() error {
-		if err := a.write(in); err != nil {
+	return f.locked(func() error {
+		if err := f.known.write(in); err != nil {
 			return err
 		}
 		elements := in.elements()
@@ -193,10 +193,10 @@ func (a *Attacher) publish(in *intent) error {
 				return fmt.Errorf("publishing %s: the sandbox has no address of that family: %w", p, errdefs.ErrInvalidArgument)
 			}
 		}
-		err := a.table.Add(elements)
+		err := f.table.Add(elements)
 		if errors.Is(err, unix.ENOENT) {
 			// the firewall was flushed since it was looked at
-			err = a.replaceTable()
+			err = f.replaceTable()
 		}
 		if err != nil {
 			return err

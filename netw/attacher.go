@@ -46,10 +46,41 @@ type Config struct {
 // number of them, in any number of processes, work on the same roots. It is
 // safe for concurrent use.
 type Attacher struct {
+	place
+	*catalog
+	*ledger
+	*firewall
 	config Config
 	cni    *libcni.CNIConfig
-	table  nft.Table
 	log    *slog.Logger
+}
+
+// place knows the folders of networks and the lock on them.
+type place struct {
+	root, run string
+}
+
+// catalog finds the networks there are and plans new ones.
+type catalog struct {
+	place
+	config Config
+	log    *slog.Logger
+}
+
+// ledger keeps the records of attachments.
+type ledger struct {
+	place
+	log *slog.Logger
+}
+
+// firewall keeps the nft table, iptables' forwarding rules and the bridges in
+// step with networks and attachments.
+type firewall struct {
+	place
+	table nft.Table
+	nets  *catalog
+	known *ledger
+	log   *slog.Logger
 }
 
 // New checks the configuration. It neither reads nor writes anything.
@@ -74,12 +105,15 @@ func New(c Config) (*Attacher, error) {
 	if c.PluginTimeout == 0 {
 		c.PluginTimeout = DefaultTimeout
 	}
-	a := &Attacher{config: c, log: c.Log}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
 	}
+	p := place{root: c.Root, run: c.RunRoot}
+	a := &Attacher{place: p, config: c, log: c.Log}
+	a.catalog = &catalog{place: p, config: c, log: c.Log}
+	a.ledger = &ledger{place: p, log: c.Log}
+	a.firewall = &firewall{place: p, table: nft.New(c.tableName()), nets: a.catalog, known: a.ledger, log: c.Log}
 	a.cni = libcni.NewCNIConfigWithCacheDir(c.PluginDirs, a.dir("cache"), &plugin.Exec{Timeout: c.PluginTimeout})
-	a.table = nft.New(c.tableName())
 	return a, nil
 }
 
@@ -126,17 +160,17 @@ func (c Config) bridgeName() string {
 }
 
 // dir is a path below the networks' run folder.
-func (a *Attacher) dir(parts ...string) string {
-	return filepath.Join(append([]string{a.config.RunRoot, "networks"}, parts...)...)
+func (p place) dir(parts ...string) string {
+	return filepath.Join(append([]string{p.run, "networks"}, parts...)...)
 }
 
 // locked runs f while no other process of these roots changes networks,
 // bridges or the nft table. It is for short work: no plugin runs under it.
-func (a *Attacher) locked(f func() error) error {
-	if err := os.MkdirAll(a.dir(), 0o711); err != nil {
+func (p place) locked(f func() error) error {
+	if err := os.MkdirAll(p.dir(), 0o711); err != nil {
 		return fmt.Errorf("making network run folder: %w", err)
 	}
-	file, err := os.OpenFile(a.dir("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(p.dir("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening network lock: %w", err)
 	}

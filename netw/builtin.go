@@ -22,8 +22,8 @@ const builtinFile = "davit.json"
 
 // builtin returns the built-in network as it was chosen; ErrNotFound before the
 // first attachment after a boot.
-func (a *Attacher) builtin() (Network, error) {
-	b, err := os.ReadFile(a.dir(builtinFile))
+func (c *catalog) builtin() (Network, error) {
+	b, err := os.ReadFile(c.dir(builtinFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Network{}, fmt.Errorf("network %q is not set up yet: %w", Builtin, errdefs.ErrNotFound)
 	}
@@ -39,23 +39,23 @@ func (a *Attacher) builtin() (Network, error) {
 
 // chooseBuiltin returns the built-in network, choosing its subnets if that was
 // not done yet. The choice holds until Teardown or a reboot.
-func (a *Attacher) chooseBuiltin() (Network, error) {
-	n, err := a.builtin()
+func (c *catalog) chooseBuiltin() (Network, error) {
+	n, err := c.builtin()
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return n, err
 	}
-	err = a.locked(func() error {
-		if n, err = a.builtin(); !errors.Is(err, errdefs.ErrNotFound) {
+	err = c.locked(func() error {
+		if n, err = c.builtin(); !errors.Is(err, errdefs.ErrNotFound) {
 			return err
 		}
-		if n, err = a.planBuiltin(); err != nil {
+		if n, err = c.planBuiltin(); err != nil {
 			return err
 		}
 		b, err := json.Marshal(n)
 		if err != nil {
 			return err
 		}
-		return record.WriteAtomic(a.dir(builtinFile), b, record.WriteOptions{})
+		return record.WriteAtomic(c.dir(builtinFile), b, record.WriteOptions{})
 	})
 	if err != nil {
 		return Network{}, fmt.Errorf("choosing network %q: %w", Builtin, err)
@@ -65,25 +65,25 @@ func (a *Attacher) chooseBuiltin() (Network, error) {
 
 // planBuiltin decides on bridge and subnets of the built-in network. A subnet
 // from the configuration is taken as it is.
-func (a *Attacher) planBuiltin() (Network, error) {
-	n := Network{Name: Builtin, Driver: DriverBridge, Origin: OriginBuiltin, Interface: a.config.bridgeName()}
-	used, err := a.usedSubnets()
+func (c *catalog) planBuiltin() (Network, error) {
+	n := Network{Name: Builtin, Driver: DriverBridge, Origin: OriginBuiltin, Interface: c.config.bridgeName()}
+	used, err := c.usedSubnets()
 	if err != nil {
 		return n, err
 	}
-	subnet, err := netip.ParsePrefix(a.config.Subnet)
+	subnet, err := netip.ParsePrefix(c.config.Subnet)
 	if err != nil {
-		if subnet, err = bridge.Free(a.candidates4(16), used); err != nil {
+		if subnet, err = bridge.Free(c.candidates4(16), used); err != nil {
 			return n, err
 		}
 	}
 	n.Subnets = []Subnet{{Subnet: subnet.Masked(), Gateway: bridge.Gateway(subnet)}}
-	if a.config.Subnet6 == "none" || a.config.Subnet6 == "" && !bridge.HasIPv6() {
+	if c.config.Subnet6 == "none" || c.config.Subnet6 == "" && !bridge.HasIPv6() {
 		return n, nil
 	}
-	subnet6, err := netip.ParsePrefix(a.config.Subnet6)
+	subnet6, err := netip.ParsePrefix(c.config.Subnet6)
 	if err != nil {
-		if subnet6, err = bridge.Free(a.candidates6(Builtin), used); err != nil {
+		if subnet6, err = bridge.Free(c.candidates6(Builtin), used); err != nil {
 			return n, err
 		}
 	}
@@ -94,12 +94,12 @@ func (a *Attacher) planBuiltin() (Network, error) {
 
 // usedSubnets are the ranges that are taken: the host's, the built-in
 // network's, and those of user-made networks, whether they are up or not.
-func (a *Attacher) usedSubnets() ([]netip.Prefix, error) {
+func (c *catalog) usedSubnets() ([]netip.Prefix, error) {
 	used, err := bridge.Used()
 	if err != nil {
 		return nil, err
 	}
-	ours, err := a.ownNetworks()
+	ours, err := c.ownNetworks()
 	if err != nil {
 		return nil, err
 	}
@@ -113,10 +113,10 @@ func (a *Attacher) usedSubnets() ([]netip.Prefix, error) {
 // with 10.87.0.0/16, just below what podman uses; a davit of other roots begins
 // at a place that its run root decides, so that two that start at the same time
 // do not choose the same.
-func (a *Attacher) candidates4(bits int) func(yield func(netip.Prefix) bool) {
+func (c *catalog) candidates4(bits int) func(yield func(netip.Prefix) bool) {
 	start := 0
-	if !a.config.DefaultRoots {
-		sum := sha256.Sum256([]byte(a.config.RunRoot))
+	if !c.config.DefaultRoots {
+		sum := sha256.Sum256([]byte(c.config.RunRoot))
 		start = int(sum[0])<<8 + int(sum[1])
 		bits = 24
 	}
@@ -135,10 +135,10 @@ func (a *Attacher) candidates4(bits int) func(yield func(netip.Prefix) bool) {
 
 // candidates6 are unique local subnets (RFC 4193) that the run root and the
 // network's name decide.
-func (a *Attacher) candidates6(name string) func(yield func(netip.Prefix) bool) {
+func (c *catalog) candidates6(name string) func(yield func(netip.Prefix) bool) {
 	return func(yield func(netip.Prefix) bool) {
 		for i := range 64 {
-			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", a.config.RunRoot, name, i))
+			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", c.config.RunRoot, name, i))
 			var b [16]byte
 			b[0] = 0xfd
 			copy(b[1:8], sum[:7])
@@ -162,29 +162,29 @@ func ensureBridge(n Network) error {
 }
 
 // ensureTable makes sure that the firewall table stands and knows all of nets.
-func (a *Attacher) ensureTable(nets []Network) error {
+func (f *firewall) ensureTable(nets []Network) error {
 	known := make([]nft.Network, 0, len(nets))
 	for _, n := range nets {
 		known = append(known, n.tableEntry())
 	}
-	ok, err := a.table.Holds(known)
+	ok, err := f.table.Holds(known)
 	if err != nil || ok {
 		return err
 	}
-	return a.locked(func() error {
+	return f.locked(func() error {
 		// another process may have mended it meanwhile
-		if ok, err := a.table.Holds(known); err != nil || ok {
+		if ok, err := f.table.Holds(known); err != nil || ok {
 			return err
 		}
-		a.log.Info("setting up the firewall table", "table", a.table.Name())
-		return a.replaceTable()
+		f.log.Info("setting up the firewall table", "table", f.table.Name())
+		return f.replaceTable()
 	})
 }
 
 // replaceTable makes the nft table anew from what is on record. The caller
 // holds the lock.
-func (a *Attacher) replaceTable() error {
-	nets, err := a.ownNetworks()
+func (f *firewall) replaceTable() error {
+	nets, err := f.nets.ownNetworks()
 	if err != nil {
 		return err
 	}
@@ -194,21 +194,21 @@ func (a *Attacher) replaceTable() error {
 			known = append(known, n.tableEntry())
 		}
 	}
-	all, err := a.intents()
+	all, err := f.known.intents()
 	if err != nil {
-		a.log.Warn("some attachments are unreadable, their ports stay closed", "error", err)
+		f.log.Warn("some attachments are unreadable, their ports stay closed", "error", err)
 	}
 	var ports []nft.Element
 	for _, in := range all {
 		for _, e := range in.elements() {
 			if slices.ContainsFunc(ports, e.Clashes) {
-				a.log.Warn("port is on record twice", "port", e.HostPort, "sandbox", e.Owner)
+				f.log.Warn("port is on record twice", "port", e.HostPort, "sandbox", e.Owner)
 				continue
 			}
 			ports = append(ports, e)
 		}
 	}
-	return a.table.Replace(known, ports)
+	return f.table.Replace(known, ports)
 }
 
 // bridgeConfig is the host's side of n.

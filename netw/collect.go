@@ -29,15 +29,16 @@ func (a *Attacher) Collect(ctx context.Context, valid func(id string) bool) erro
 	if _, err := os.Stat(a.dir()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	s := &sweep{Attacher: a, valid: valid}
 	var errs []error
 	ids, err := a.attachedIDs()
 	errs = append(errs, err)
 	for _, id := range ids {
 		if !valid(id) {
-			errs = append(errs, a.collectRecorded(ctx, id))
+			errs = append(errs, s.recorded(ctx, id))
 		}
 	}
-	errs = append(errs, a.collectCached(ctx, valid), a.collectReservations(valid), a.collectPorts(valid))
+	errs = append(errs, s.cached(ctx), s.reservations(), s.ports())
 	errs = append(errs, a.locked(a.finishRemovals))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("collecting leftover attachments: %w", err)
@@ -45,10 +46,16 @@ func (a *Attacher) Collect(ctx context.Context, valid func(id string) bool) erro
 	return nil
 }
 
-// collectRecorded detaches by the record; one that is lost or unreadable leaves
+// sweep is one run of Collect.
+type sweep struct {
+	*Attacher
+	valid func(id string) bool
+}
+
+// recorded detaches by the record; one that is lost or unreadable leaves
 // its traces to the other collectors.
-func (a *Attacher) collectRecorded(ctx context.Context, id string) error {
-	target, err := os.Readlink(a.dir("attached", id))
+func (s *sweep) recorded(ctx context.Context, id string) error {
+	target, err := os.Readlink(s.dir("attached", id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -57,46 +64,46 @@ func (a *Attacher) collectRecorded(ctx context.Context, id string) error {
 	}
 	in, err := readIntent(filepath.Dir(target))
 	if err != nil || in.ID != id {
-		a.log.Warn("attachment has no readable record, cleaning up by its traces", "sandbox", id, "error", err)
-		if err := os.Remove(a.dir("attached", id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("attachment has no readable record, cleaning up by its traces", "sandbox", id, "error", err)
+		if err := os.Remove(s.dir("attached", id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
 	}
-	a.log.Info("collecting leftover attachment", "sandbox", id)
+	s.log.Info("collecting leftover attachment", "sandbox", id)
 	r := Request{ID: id, Dir: in.dir}
 	// pins are removed only where they can be nobody else's
-	if strings.HasPrefix(filepath.Clean(in.Netns), filepath.Clean(a.config.RunRoot)+"/") {
+	if strings.HasPrefix(filepath.Clean(in.Netns), filepath.Clean(s.config.RunRoot)+"/") {
 		r.PinDir = filepath.Dir(in.Netns)
 	}
-	return a.Detach(ctx, r)
+	return s.Detach(ctx, r)
 }
 
 // onRecord reports whether an attachment is known by that ID.
-func (a *Attacher) onRecord(id string) bool {
-	_, err := os.Lstat(a.dir("attached", id))
+func (l *ledger) onRecord(id string) bool {
+	_, err := os.Lstat(l.dir("attached", id))
 	return err == nil
 }
 
-// collectCached calls DEL for what libcni has in its cache without a record.
-func (a *Attacher) collectCached(ctx context.Context, valid func(string) bool) error {
-	cached, err := a.cni.GetCachedAttachments("")
+// cached calls DEL for what libcni has in its cache without a record.
+func (s *sweep) cached(ctx context.Context) error {
+	cached, err := s.cni.GetCachedAttachments("")
 	if err != nil {
 		return fmt.Errorf("reading the cache of attachments: %w", err)
 	}
 	var errs []error
 	for _, c := range cached {
-		if a.onRecord(c.ContainerID) || valid(c.ContainerID) {
+		if s.onRecord(c.ContainerID) || s.valid(c.ContainerID) {
 			continue
 		}
-		a.log.Info("collecting leftover attachment", "sandbox", c.ContainerID, "network", c.Network)
+		s.log.Info("collecting leftover attachment", "sandbox", c.ContainerID, "network", c.Network)
 		list, err := libcni.NetworkConfFromBytes(c.Config)
 		if err == nil {
 			rt := &libcni.RuntimeConf{ContainerID: c.ContainerID, IfName: c.IfName, Args: c.CniArgs, CapabilityArgs: c.CapabilityArgs}
 			if isNetns(c.NetNS) {
 				rt.NetNS = c.NetNS
 			}
-			err = a.cni.DelNetworkList(ctx, list, rt)
+			err = s.cni.DelNetworkList(ctx, list, rt)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("leaving network %q for %q: %w", c.Network, c.ContainerID, err))
@@ -105,10 +112,10 @@ func (a *Attacher) collectCached(ctx context.Context, valid func(string) bool) e
 	return errors.Join(errs...)
 }
 
-// collectReservations frees addresses that host-local holds for sandboxes that
+// reservations frees addresses that host-local holds for sandboxes that
 // are gone: its files are named after the address and begin with the ID.
-func (a *Attacher) collectReservations(valid func(string) bool) error {
-	files, err := filepath.Glob(filepath.Join(a.dir("ipam"), "*", "*"))
+func (s *sweep) reservations() error {
+	files, err := filepath.Glob(filepath.Join(s.dir("ipam"), "*", "*"))
 	if err != nil {
 		return err
 	}
@@ -128,10 +135,10 @@ func (a *Attacher) collectReservations(valid func(string) bool) error {
 		}
 		id, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
 		id = strings.TrimSpace(id)
-		if id == "" || a.onRecord(id) || valid(id) {
+		if id == "" || s.onRecord(id) || s.valid(id) {
 			continue
 		}
-		a.log.Info("freeing leftover address", "sandbox", id, "address", filepath.Base(file))
+		s.log.Info("freeing leftover address", "sandbox", id, "address", filepath.Base(file))
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -139,23 +146,23 @@ func (a *Attacher) collectReservations(valid func(string) bool) error {
 	return errors.Join(errs...)
 }
 
-// collectPorts withdraws published ports of sandboxes that are gone.
-func (a *Attacher) collectPorts(valid func(string) bool) error {
-	elements, err := a.table.Elements()
+// ports withdraws published ports of sandboxes that are gone.
+func (s *sweep) ports() error {
+	elements, err := s.table.Elements()
 	if err != nil {
 		return err
 	}
 	gone := make(map[string]bool)
 	for _, e := range elements {
-		if e.Owner != "" && !a.onRecord(e.Owner) && !valid(e.Owner) {
+		if e.Owner != "" && !s.onRecord(e.Owner) && !s.valid(e.Owner) {
 			gone[e.Owner] = true
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
-	return a.locked(func() error {
-		settled, err := a.table.Remove(func(e nft.Element) bool { return gone[e.Owner] })
+	return s.locked(func() error {
+		settled, err := s.table.Remove(func(e nft.Element) bool { return gone[e.Owner] })
 		<-settled
 		return err
 	})

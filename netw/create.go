@@ -150,8 +150,8 @@ func (s Subnet) check() error {
 }
 
 // nameFree refuses a name that another network has.
-func (a *Attacher) nameFree(name string) error {
-	_, err := a.find(name)
+func (c *catalog) nameFree(name string) error {
+	_, err := c.find(name)
 	switch {
 	case err == nil:
 		return fmt.Errorf("there is a network of that name: %w", errdefs.ErrAlreadyExists)
@@ -163,20 +163,20 @@ func (a *Attacher) nameFree(name string) error {
 }
 
 // complete chooses what n leaves open, and refuses what is taken.
-func (a *Attacher) complete(n *Network) error {
-	own, err := a.ownNetworks()
+func (c *catalog) complete(n *Network) error {
+	own, err := c.ownNetworks()
 	if err != nil {
 		return err
 	}
 	if n.Driver == DriverMacvlan {
 		err = n.completeParent()
 	} else {
-		err = a.completeBridge(n, own)
+		err = c.completeBridge(n, own)
 	}
 	if err != nil {
 		return err
 	}
-	used, err := a.usedSubnets()
+	used, err := c.usedSubnets()
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (a *Attacher) complete(n *Network) error {
 			used = append(used, o.prefixes()...)
 		}
 	}
-	return a.completeSubnets(n, used)
+	return c.completeSubnets(n, used)
 }
 
 // completeParent finds the parent of a macvlan network.
@@ -209,9 +209,9 @@ func (n *Network) completeParent() error {
 }
 
 // completeBridge names the bridge, or makes sure that the name is free.
-func (a *Attacher) completeBridge(n *Network, own []Network) error {
+func (c *catalog) completeBridge(n *Network, own []Network) error {
 	taken := func(name string) (bool, error) {
-		if name == a.config.bridgeName() || slices.ContainsFunc(own, func(o Network) bool { return o.Interface == name }) {
+		if name == c.config.bridgeName() || slices.ContainsFunc(own, func(o Network) bool { return o.Interface == name }) {
 			return true, nil
 		}
 		return bridge.Exists(name)
@@ -224,8 +224,8 @@ func (a *Attacher) completeBridge(n *Network, own []Network) error {
 	}
 	for i := 1; i < 10000; i++ {
 		name := fmt.Sprintf("davit%d", i)
-		if !a.config.DefaultRoots {
-			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", a.config.RunRoot, n.Name, i))
+		if !c.config.DefaultRoots {
+			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", c.config.RunRoot, n.Name, i))
 			name = "davit-" + hex.EncodeToString(sum[:3])
 		}
 		is, err := taken(name)
@@ -241,7 +241,7 @@ func (a *Attacher) completeBridge(n *Network, own []Network) error {
 }
 
 // completeSubnets fills in subnets and gateways.
-func (a *Attacher) completeSubnets(n *Network, used []netip.Prefix) error {
+func (c *catalog) completeSubnets(n *Network, used []netip.Prefix) error {
 	for i := range n.Subnets {
 		s := &n.Subnets[i]
 		for _, u := range used {
@@ -252,14 +252,14 @@ func (a *Attacher) completeSubnets(n *Network, used []netip.Prefix) error {
 		s.Subnet = s.Subnet.Masked()
 	}
 	if len(n.Subnets) == 0 && n.Driver == DriverBridge {
-		p, err := bridge.Free(a.candidates4(24), used)
+		p, err := bridge.Free(c.candidates4(24), used)
 		if err != nil {
 			return err
 		}
 		n.Subnets = append(n.Subnets, Subnet{Subnet: p})
 	}
 	if n.IPv6 && !n.has6() && n.Driver == DriverBridge {
-		p, err := bridge.Free(a.candidates6(n.Name), used)
+		p, err := bridge.Free(c.candidates6(n.Name), used)
 		if err != nil {
 			return err
 		}
@@ -309,8 +309,8 @@ func (a *Attacher) Remove(ctx context.Context, name string) error {
 }
 
 // unused is *InUseError if an attachment has a join that matches.
-func (a *Attacher) unused(name string, match func(join) bool) error {
-	all, err := a.intents()
+func (l *ledger) unused(name string, match func(join) bool) error {
+	all, err := l.intents()
 	if err != nil {
 		return err
 	}
@@ -335,7 +335,7 @@ const retiredSuffix = ".removing"
 // (see stillThere). So once the file is renamed, every attachment that could
 // use the network is on record and check sees it. A crash leaves the renamed
 // file, for finishRemovals. The caller holds the lock.
-func (a *Attacher) retire(path string, check func() error) error {
+func (f *firewall) retire(path string, check func() error) error {
 	retired := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+retiredSuffix)
 	if err := os.Rename(path, retired); err != nil {
 		return err
@@ -343,17 +343,17 @@ func (a *Attacher) retire(path string, check func() error) error {
 	if err := check(); err != nil {
 		return errors.Join(err, os.Rename(retired, path))
 	}
-	return a.clearRetired(retired)
+	return f.clearRetired(retired)
 }
 
 // stillThere is ErrUnavailable if the network was removed since it was looked up.
-func (a *Attacher) stillThere(n Network) error {
+func (c *catalog) stillThere(n Network) error {
 	var path string
 	switch n.Origin {
 	case OriginBuiltin:
-		path = a.dir(builtinFile)
+		path = c.dir(builtinFile)
 	case OriginUser:
-		path = a.userFile(n.Name)
+		path = c.userFile(n.Name)
 	default:
 		return nil
 	}

@@ -101,12 +101,12 @@ func (a *Attacher) leave(ctx context.Context, in *intent, path string, selected 
 
 // withdraw removes the published ports of a sandbox from the table; settled is
 // that of Table.Remove.
-func (a *Attacher) withdraw(id string) (settled <-chan struct{}, err error) {
+func (f *firewall) withdraw(id string) (settled <-chan struct{}, err error) {
 	nothing := make(chan struct{})
 	close(nothing)
 	settled = nothing
-	err = a.locked(func() (err error) {
-		settled, err = a.table.Remove(func(e nft.Element) bool { return e.Owner == id })
+	err = f.locked(func() (err error) {
+		settled, err = f.table.Remove(func(e nft.Element) bool { return e.Owner == id })
 		return err
 	})
 	return settled, err

@@ -46,7 +46,7 @@ func (r iptablesRule) run(ctx context.Context, action string) error {
 // as Docker sets it, does not keep the networks' packets: an accept in davit's
 // table cannot override it. It runs iptables, so that what it inserts is what
 // iptables understands, but only when there is something to insert.
-func (a *Attacher) openForwarding(ctx context.Context, nets []Network) error {
+func (f *firewall) openForwarding(ctx context.Context, nets []Network) error {
 	var bridges, bridges6 []string
 	for _, n := range nets {
 		if n.managed() && !n.Internal {
@@ -57,29 +57,29 @@ func (a *Attacher) openForwarding(ctx context.Context, nets []Network) error {
 		}
 	}
 	return errors.Join(
-		a.openFamily(ctx, "iptables", bridges, false),
-		a.openFamily(ctx, "ip6tables", bridges6, true))
+		f.openFamily(ctx, "iptables", bridges, false),
+		f.openFamily(ctx, "ip6tables", bridges6, true))
 }
 
-func (a *Attacher) openFamily(ctx context.Context, program string, bridges []string, six bool) error {
+func (f *firewall) openFamily(ctx context.Context, program string, bridges []string, six bool) error {
 	if len(bridges) == 0 {
 		return nil
 	}
-	f, err := nft.InspectForwarding(six, bridges)
-	if err != nil || !f.Drops {
+	now, err := nft.InspectForwarding(six, bridges)
+	if err != nil || !now.Drops {
 		return err
 	}
-	missing := slices.DeleteFunc(slices.Clone(bridges), func(b string) bool { return f.Known[b] })
+	missing := slices.DeleteFunc(slices.Clone(bridges), func(b string) bool { return now.Known[b] })
 	if len(missing) == 0 {
 		return nil
 	}
 	if _, err := exec.LookPath(program); err != nil {
-		a.log.Warn("the firewall drops forwarded packets and iptables is not installed: containers cannot reach other hosts", "program", program)
+		f.log.Warn("the firewall drops forwarded packets and iptables is not installed: containers cannot reach other hosts", "program", program)
 		return nil
 	}
-	return a.locked(func() error {
+	return f.locked(func() error {
 		for _, b := range missing {
-			if err := a.insertRules(ctx, program, f.Chain, b); err != nil {
+			if err := f.insertRules(ctx, program, now.Chain, b); err != nil {
 				return fmt.Errorf("letting packets of bridge %s through the firewall: %w", b, err)
 			}
 		}
@@ -89,12 +89,12 @@ func (a *Attacher) openFamily(ctx context.Context, program string, bridges []str
 
 // insertRules records the rules for a bridge and inserts those that are absent.
 // The caller holds the lock.
-func (a *Attacher) insertRules(ctx context.Context, program, chain, bridge string) error {
+func (f *firewall) insertRules(ctx context.Context, program, chain, bridge string) error {
 	rules := []iptablesRule{
 		{program, chain, []string{"-i", bridge, "-j", "ACCEPT"}},
 		{program, chain, []string{"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "ACCEPT"}},
 	}
-	known, err := a.insertedRules()
+	known, err := f.insertedRules()
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (a *Attacher) insertRules(ctx context.Context, program, chain, bridge strin
 	if err != nil {
 		return err
 	}
-	if err := record.WriteAtomic(a.dir(forwardFile), b, record.WriteOptions{}); err != nil {
+	if err := record.WriteAtomic(f.dir(forwardFile), b, record.WriteOptions{}); err != nil {
 		return err
 	}
 	for _, r := range rules {
@@ -124,8 +124,8 @@ func (a *Attacher) insertRules(ctx context.Context, program, chain, bridge strin
 }
 
 // insertedRules reads the rules on record.
-func (a *Attacher) insertedRules() ([]iptablesRule, error) {
-	b, err := os.ReadFile(a.dir(forwardFile))
+func (f *firewall) insertedRules() ([]iptablesRule, error) {
+	b, err := os.ReadFile(f.dir(forwardFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -134,14 +134,14 @@ func (a *Attacher) insertedRules() ([]iptablesRule, error) {
 	}
 	var rules []iptablesRule
 	if err := json.Unmarshal(b, &rules); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", a.dir(forwardFile), err)
+		return nil, fmt.Errorf("reading %s: %w", f.dir(forwardFile), err)
 	}
 	return rules, nil
 }
 
 // closeForwarding takes the rules on record out again. The caller holds the lock.
-func (a *Attacher) closeForwarding(ctx context.Context) error {
-	rules, err := a.insertedRules()
+func (f *firewall) closeForwarding(ctx context.Context) error {
+	rules, err := f.insertedRules()
 	if err != nil || len(rules) == 0 {
 		return err
 	}
@@ -155,5 +155,5 @@ func (a *Attacher) closeForwarding(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return os.Remove(a.dir(forwardFile))
+	return os.Remove(f.dir(forwardFile))
 }

@@ -144,7 +144,7 @@ func TestHostNetworks(t *testing.T) {
 }
 
 func TestCandidates(t *testing.T) {
-	host := &Attacher{config: Config{RunRoot: "/run/davit", DefaultRoots: true}}
+	host := &catalog{config: Config{RunRoot: "/run/davit", DefaultRoots: true}}
 	for p := range host.candidates4(16) {
 		if p.String() != "10.87.0.0/16" {
 			t.Errorf("first candidate %s", p)
@@ -157,7 +157,7 @@ func TestCandidates(t *testing.T) {
 		}
 		break
 	}
-	own := &Attacher{config: Config{RunRoot: "/tmp/x"}}
+	own := &catalog{config: Config{RunRoot: "/tmp/x"}}
 	seen := make(map[netip.Prefix]bool)
 	for p := range own.candidates4(16) {
 		if p.Bits() != 24 || !p.Addr().IsPrivate() || p.Masked() != p || seen[p] {

@@ -95,22 +95,22 @@ func (n Network) option(name string, limit int) (int, error) {
 }
 
 // find looks a network up by name: built-in, user-made, then the host's.
-func (a *Attacher) find(name string) (network, error) {
+func (c *catalog) find(name string) (network, error) {
 	if err := CheckName(name); err != nil {
 		return network{}, err
 	}
 	if name == Builtin {
-		n, err := a.chooseBuiltin()
+		n, err := c.chooseBuiltin()
 		if err != nil {
 			return network{}, err
 		}
-		return a.generated(n)
+		return c.generated(n)
 	}
-	n, err := a.readUser(name)
+	n, err := c.readUser(name)
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return n, err
 	}
-	hosts, err := a.hostNetworks()
+	hosts, err := c.hostNetworks()
 	for _, h := range hosts {
 		if h.Name == name {
 			return h, nil
@@ -123,19 +123,19 @@ func (a *Attacher) find(name string) (network, error) {
 }
 
 // generated is a network of davit's own with its generated configuration.
-func (a *Attacher) generated(n Network) (network, error) {
-	b, err := conflist(n, a.dir("ipam"))
+func (c *catalog) generated(n Network) (network, error) {
+	b, err := conflist(n, c.dir("ipam"))
 	return network{Network: n, conflist: b, capabilities: map[string]bool{"ips": true, "mac": true}}, err
 }
 
 // userFile is the path of a user-made network's configuration.
-func (a *Attacher) userFile(name string) string {
-	return filepath.Join(a.config.Root, "networks", name+".conflist")
+func (p place) userFile(name string) string {
+	return filepath.Join(p.root, "networks", name+".conflist")
 }
 
 // readUser reads a user-made network.
-func (a *Attacher) readUser(name string) (network, error) {
-	path := a.userFile(name)
+func (c *catalog) readUser(name string) (network, error) {
+	path := c.userFile(name)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return network{}, fmt.Errorf("network %q: %w", name, errdefs.ErrNotFound)
@@ -163,8 +163,8 @@ func (a *Attacher) readUser(name string) (network, error) {
 
 // userNetworks reads all user-made networks; unreadable ones are reported and do
 // not hide the others.
-func (a *Attacher) userNetworks() ([]network, error) {
-	entries, err := os.ReadDir(filepath.Join(a.config.Root, "networks"))
+func (c *catalog) userNetworks() ([]network, error) {
+	entries, err := os.ReadDir(filepath.Join(c.config.Root, "networks"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing networks: %w", err)
 	}
@@ -175,7 +175,7 @@ func (a *Attacher) userNetworks() ([]network, error) {
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
-		n, err := a.readUser(name)
+		n, err := c.readUser(name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -186,18 +186,18 @@ func (a *Attacher) userNetworks() ([]network, error) {
 }
 
 // ownNetworks are the networks of davit's own that exist so far.
-func (a *Attacher) ownNetworks() ([]Network, error) {
+func (c *catalog) ownNetworks() ([]Network, error) {
 	var own []Network
-	n, err := a.builtin()
+	n, err := c.builtin()
 	switch {
 	case err == nil:
 		own = append(own, n)
 	case !errors.Is(err, errdefs.ErrNotFound):
 		return nil, err
 	}
-	users, err := a.userNetworks()
+	users, err := c.userNetworks()
 	if err != nil {
-		a.log.Warn("some networks are unreadable", "error", err)
+		c.log.Warn("some networks are unreadable", "error", err)
 	}
 	for _, u := range users {
 		own = append(own, u.Network)
@@ -207,13 +207,13 @@ func (a *Attacher) ownNetworks() ([]Network, error) {
 
 // hostNetworks reads ConfDir in the order of file names, as libcni's users do.
 // Files that cannot be used are reported and do not hide the others.
-func (a *Attacher) hostNetworks() ([]network, error) {
-	if a.config.ConfDir == "" {
+func (c *catalog) hostNetworks() ([]network, error) {
+	if c.config.ConfDir == "" {
 		return nil, nil
 	}
-	files, err := libcni.ConfFiles(a.config.ConfDir, []string{".conflist", ".conf", ".json"})
+	files, err := libcni.ConfFiles(c.config.ConfDir, []string{".conflist", ".conf", ".json"})
 	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", a.config.ConfDir, err)
+		return nil, fmt.Errorf("listing %s: %w", c.config.ConfDir, err)
 	}
 	slices.Sort(files)
 	var all []network
@@ -367,11 +367,11 @@ func (a *Attacher) Network(ctx context.Context, name string) (Network, error) {
 }
 
 // describeBuiltin is the built-in network without choosing anything.
-func (a *Attacher) describeBuiltin() Network {
-	n, err := a.builtin()
+func (c *catalog) describeBuiltin() Network {
+	n, err := c.builtin()
 	if err != nil {
-		n = Network{Name: Builtin, Driver: DriverBridge, Origin: OriginBuiltin, Interface: a.config.bridgeName()}
-		for _, s := range []string{a.config.Subnet, a.config.Subnet6} {
+		n = Network{Name: Builtin, Driver: DriverBridge, Origin: OriginBuiltin, Interface: c.config.bridgeName()}
+		for _, s := range []string{c.config.Subnet, c.config.Subnet6} {
 			if p, err := netip.ParsePrefix(s); err == nil {
 				n.Subnets = append(n.Subnets, Subnet{Subnet: p})
 			}

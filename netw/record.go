@@ -56,7 +56,7 @@ type join struct {
 }
 
 // write puts the intent on record: the file, then the pointer to it.
-func (a *Attacher) write(in *intent) error {
+func (l *ledger) write(in *intent) error {
 	b, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encoding attachment of %q: %w", in.ID, err)
@@ -65,16 +65,16 @@ func (a *Attacher) write(in *intent) error {
 	if err := record.WriteAtomic(path, b, record.WriteOptions{}); err != nil {
 		return fmt.Errorf("recording attachment of %q: %w", in.ID, err)
 	}
-	return a.point(in.ID, path)
+	return l.point(in.ID, path)
 }
 
 // point makes attached/<id> point to path.
-func (a *Attacher) point(id, path string) error {
-	link := a.dir("attached", id)
+func (l *ledger) point(id, path string) error {
+	link := l.dir("attached", id)
 	if target, err := os.Readlink(link); err == nil && target == path {
 		return nil
 	}
-	if err := os.MkdirAll(a.dir("attached"), 0o700); err != nil {
+	if err := os.MkdirAll(l.dir("attached"), 0o700); err != nil {
 		return fmt.Errorf("recording attachment of %q: %w", id, err)
 	}
 	_ = os.Remove(link)
@@ -86,12 +86,12 @@ func (a *Attacher) point(id, path string) error {
 
 // forget removes the record, the pointer last: while it is there, the
 // attachment is known.
-func (a *Attacher) forget(in *intent) error {
+func (l *ledger) forget(in *intent) error {
 	err := os.Remove(filepath.Join(in.dir, recordName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing attachment record of %q: %w", in.ID, err)
 	}
-	err = os.Remove(a.dir("attached", in.ID))
+	err = os.Remove(l.dir("attached", in.ID))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing attachment record of %q: %w", in.ID, err)
 	}
@@ -133,12 +133,12 @@ func Attached(dir string) (Attachment, error) {
 
 // intents reads all attachments of these roots. Pointers to nothing are passed
 // over; unreadable records are reported and do not hide the others.
-func (a *Attacher) intents() ([]*intent, error) {
-	ids, err := a.attachedIDs()
+func (l *ledger) intents() ([]*intent, error) {
+	ids, err := l.attachedIDs()
 	errs := []error{err}
 	var all []*intent
 	for _, id := range ids {
-		target, err := os.Readlink(a.dir("attached", id))
+		target, err := os.Readlink(l.dir("attached", id))
 		if err != nil {
 			continue // detached meanwhile
 		}
@@ -155,8 +155,8 @@ func (a *Attacher) intents() ([]*intent, error) {
 }
 
 // attachedIDs lists the IDs that have a pointer.
-func (a *Attacher) attachedIDs() ([]string, error) {
-	entries, err := os.ReadDir(a.dir("attached"))
+func (l *ledger) attachedIDs() ([]string, error) {
+	entries, err := os.ReadDir(l.dir("attached"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing attachments: %w", err)
 	}

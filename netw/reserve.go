@@ -50,6 +50,9 @@ const maxHeld = 512
 // that they are free until they are in the nft table: so two davits that want
 // the same port see each other, without a lock around the slow part.
 type reservation struct {
+	table nft.Table
+	known *ledger
+	six   bool // ports for all addresses are published on IPv6 as well
 	ports []Port
 	held  []int
 }
@@ -65,9 +68,9 @@ func (r *reservation) release() {
 // reserve binds every port of ports and fills in those that are to be chosen.
 // six says that ports for all addresses are published on IPv6 as well. A busy
 // port is *PortInUseError.
-func (a *Attacher) reserve(ports []Port, six bool) (*reservation, error) {
-	r := &reservation{ports: slices.Clone(ports)}
-	if err := a.fill(r, ports, six); err != nil {
+func (f *firewall) reserve(ports []Port, six bool) (*reservation, error) {
+	r := &reservation{table: f.table, known: f.known, six: six, ports: slices.Clone(ports)}
+	if err := r.fill(ports); err != nil {
 		r.release()
 		return nil, err
 	}
@@ -77,14 +80,14 @@ func (a *Attacher) reserve(ports []Port, six bool) (*reservation, error) {
 // fill binds the asked ports and then reads the table, in this order: a sandbox
 // that has just let go of its sockets has put its ports into the table before,
 // so what the bind test does not see any more is seen in the table.
-func (a *Attacher) fill(r *reservation, asked []Port, six bool) error {
+func (r *reservation) fill(asked []Port) error {
 	for i, p := range asked {
-		if err := a.take(r, i, p, six); err != nil {
+		if err := r.take(i, p); err != nil {
 			return err
 		}
 	}
 	for try := 0; len(asked) > 0; try++ {
-		elements, err := a.table.AllElements()
+		elements, err := r.table.AllElements()
 		if err != nil {
 			return err
 		}
@@ -95,10 +98,10 @@ func (a *Attacher) fill(r *reservation, asked []Port, six bool) error {
 				continue
 			}
 			if asked[i].HostPort != 0 || try == maxTries {
-				return &PortInUseError{Port: p, Holder: a.nameOf(elements[at].Owner)}
+				return &PortInUseError{Port: p, Holder: r.known.nameOf(elements[at].Owner)}
 			}
 			again = true
-			if err := a.take(r, i, asked[i], six); err != nil {
+			if err := r.take(i, asked[i]); err != nil {
 				return err
 			}
 		}
@@ -114,7 +117,7 @@ const maxTries = 50
 
 // take binds p on its addresses and makes it r.ports[i]; without a host port it
 // tries what the kernel offers until one is free on all of them.
-func (a *Attacher) take(r *reservation, i int, p Port, six bool) error {
+func (r *reservation) take(i int, p Port) error {
 	choose := p.HostPort == 0
 	for try := 0; ; try++ {
 		var err error
@@ -126,7 +129,7 @@ func (a *Attacher) take(r *reservation, i int, p Port, six bool) error {
 		if choose && slices.ContainsFunc(r.ports, p.overlaps) {
 			err = &PortInUseError{Port: p}
 		} else {
-			err = a.bindAll(r, p, six)
+			err = r.bindAll(p)
 		}
 		if err == nil {
 			r.ports[i] = p
@@ -140,11 +143,11 @@ func (a *Attacher) take(r *reservation, i int, p Port, six bool) error {
 }
 
 // bindAll binds p on all its addresses.
-func (a *Attacher) bindAll(r *reservation, p Port, six bool) error {
-	for _, addr := range bindAddresses(p, six) {
+func (r *reservation) bindAll(p Port) error {
+	for _, addr := range bindAddresses(p, r.six) {
 		fd, err := bind(addr, p)
 		if errors.Is(err, unix.EADDRINUSE) {
-			return &PortInUseError{Port: p, Holder: a.holder(p)}
+			return &PortInUseError{Port: p, Holder: r.known.holder(p)}
 		}
 		if err != nil {
 			return fmt.Errorf("testing host port %s: %w", hostSide(p), err)
@@ -185,10 +188,10 @@ func bindAddresses(p Port, six bool) []netip.Addr {
 }
 
 // holder names the sandbox that is about to publish, or has published, p.
-func (a *Attacher) holder(p Port) string {
-	all, err := a.intents()
+func (l *ledger) holder(p Port) string {
+	all, err := l.intents()
 	if err != nil {
-		a.log.Warn("looking for the holder of a port", "port", hostSide(p), "error", err)
+		l.log.Warn("looking for the holder of a port", "port", hostSide(p), "error", err)
 	}
 	for _, in := range all {
 		if slices.ContainsFunc(in.Ports, p.overlaps) {
@@ -199,8 +202,8 @@ func (a *Attacher) holder(p Port) string {
 }
 
 // nameOf is the name of the sandbox with that ID, or the ID.
-func (a *Attacher) nameOf(id string) string {
-	all, _ := a.intents()
+func (l *ledger) nameOf(id string) string {
+	all, _ := l.intents()
 	for _, in := range all {
 		if in.ID == id {
 			return in.display()

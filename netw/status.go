@@ -47,7 +47,7 @@ func (a *Attacher) Status(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("network %q: %w", name, err)
 	}
-	if err := a.pluginsThere(list); err != nil {
+	if err := pluginsThere(list, a.config.PluginDirs); err != nil {
 		return fmt.Errorf("network %q: %w", name, err)
 	}
 	if err := a.cni.GetStatusNetworkList(ctx, list); err != nil {
@@ -58,7 +58,7 @@ func (a *Attacher) Status(ctx context.Context, name string) error {
 
 // pluginsThere reports the plugins of a list, and their address management,
 // that are not installed.
-func (a *Attacher) pluginsThere(list *libcni.NetworkConfigList) error {
+func pluginsThere(list *libcni.NetworkConfigList, dirs []string) error {
 	find := &plugin.Exec{}
 	var errs []error
 	for _, p := range list.Plugins {
@@ -66,7 +66,7 @@ func (a *Attacher) pluginsThere(list *libcni.NetworkConfigList) error {
 			if t == "" {
 				continue
 			}
-			if _, err := find.FindInPath(t, a.config.PluginDirs); err != nil {
+			if _, err := find.FindInPath(t, dirs); err != nil {
 				errs = append(errs, err)
 			}
 		}

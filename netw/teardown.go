@@ -54,16 +54,16 @@ func (a *Attacher) Teardown(ctx context.Context) error {
 
 // finishRemovals ends the removal of networks that a crash has interrupted. The
 // caller holds the lock.
-func (a *Attacher) finishRemovals() error {
+func (f *firewall) finishRemovals() error {
 	var errs []error
-	for _, dir := range []string{a.dir(), filepath.Join(a.config.Root, "networks")} {
+	for _, dir := range []string{f.dir(), filepath.Join(f.root, "networks")} {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 		for _, e := range entries {
 			if strings.HasSuffix(e.Name(), retiredSuffix) {
-				errs = append(errs, a.clearRetired(filepath.Join(dir, e.Name())))
+				errs = append(errs, f.clearRetired(filepath.Join(dir, e.Name())))
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func (a *Attacher) finishRemovals() error {
 
 // clearRetired removes what the host has of a retired network, then its file.
 // The caller holds the lock.
-func (a *Attacher) clearRetired(path string) error {
+func (f *firewall) clearRetired(path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -86,11 +86,11 @@ func (a *Attacher) clearRetired(path string) error {
 		up, err := bridge.Exists(n.Interface)
 		errs = append(errs, err, bridge.Remove(n.Interface))
 		if up {
-			errs = append(errs, a.replaceTable())
+			errs = append(errs, f.replaceTable())
 		}
 	}
 	if n.Name != "" {
-		errs = append(errs, os.RemoveAll(a.dir("ipam", n.Name)))
+		errs = append(errs, os.RemoveAll(f.dir("ipam", n.Name)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
