@@ -124,11 +124,12 @@ type risen struct {
 
 // abandon takes back an implicit sandbox whose container could not be made.
 func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
-	if r.rising != nil {
-		r.err = r.wait(ctx)
-	}
 	ctx = context.WithoutCancel(ctx)
-	return absentOK(c.removePod(ctx, id, RemoveOptions{Force: true}))
+	var err error
+	if r.rising != nil {
+		err = r.close(ctx)
+	}
+	return errors.Join(err, absentOK(c.removePod(ctx, id, RemoveOptions{Force: true})))
 }
 
 // launch starts a container in a sandbox that is being brought up.
@@ -156,9 +157,7 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 		},
 	})
 	if meet().rising != nil {
-		if werr := r.wait(ctx); err == nil {
-			err = werr
-		}
+		err = errors.Join(err, r.close(context.WithoutCancel(ctx)))
 	}
 	if err != nil {
 		return nil, errors.Join(err, run.close(), c.afterExit(context.WithoutCancel(ctx), k.ID))

@@ -146,10 +146,10 @@ func (c *Controller) hosts(ctx context.Context, s Sandbox) (string, error) {
 			return "", err
 		}
 	}
-	for _, ref := range s.Config.Network.Networks {
-		peers, err := c.o.Networks.Peers(ctx, ref.Name)
+	for _, i := range s.Status.Attachment.Interfaces {
+		peers, err := c.o.Networks.Peers(ctx, i.Network)
 		if err != nil {
-			return "", fmt.Errorf("reading names on network %q: %w", ref.Name, err)
+			return "", fmt.Errorf("reading names on network %q: %w", i.Network, err)
 		}
 		for _, p := range peers {
 			if p.ID == s.ID {

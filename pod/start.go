@@ -50,7 +50,7 @@ func (c *Controller) ready(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return up.wait(ctx)
+	return errors.Join(up.wait(ctx), up.close(ctx))
 }
 
 // rising is a sandbox that is being made ready: its namespaces exist, its
@@ -59,20 +59,34 @@ type rising struct {
 	sandbox Sandbox
 	give    ctr.Sandbox
 	network chan error // nil when there is nothing to wait for
-	finish  func(context.Context, error) error
+	arrived func(context.Context) error
+	undo    func(context.Context) error
 
 	once sync.Once
 	err  error
 }
 
-// wait returns when the sandbox is ready, or was undone. It must be called; a
-// second call answers the same.
+// wait returns when the sandbox is ready, or could not be made so. It may be
+// called more than once.
 func (r *rising) wait(ctx context.Context) error {
 	if r.network == nil {
 		return nil
 	}
-	r.once.Do(func() { r.err = r.finish(ctx, <-r.network) })
+	r.once.Do(func() {
+		if r.err = <-r.network; r.err == nil {
+			r.err = r.arrived(ctx)
+		}
+	})
 	return r.err
+}
+
+// close takes back a sandbox that could not be made ready. It must be called,
+// after nothing lives in the sandbox any more in that case.
+func (r *rising) close(ctx context.Context) error {
+	if r.wait(ctx) == nil {
+		return nil
+	}
+	return r.undo(ctx)
 }
 
 // bringUp makes the cgroup, the namespaces and the files of a sandbox, and has
@@ -140,15 +154,13 @@ func (c *Controller) rise(ctx context.Context, op *record.Op, s Sandbox) (*risin
 		}
 		r.network <- err
 	}()
-	r.finish = func(ctx context.Context, err error) error {
-		if err == nil {
-			err = c.arrived(ctx, s, attachment)
-		}
-		if err != nil {
-			return errors.Join(err, c.undo(ctx, op, opStart))
+	r.arrived = func(ctx context.Context) error {
+		if err := c.arrived(ctx, s, attachment); err != nil {
+			return err
 		}
 		return op.End()
 	}
+	r.undo = func(ctx context.Context) error { return c.undo(ctx, op, opStart) }
 	return r, nil
 }
 
