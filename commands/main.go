@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -24,6 +26,7 @@ func Main(ctx context.Context, args []string, streams cli.Streams, environ []str
 	if cli.Reexec() {
 		return 0
 	}
+	debug.SetGCPercent(cli.BriefGC)
 	env := cli.NewEnv(streams, environ)
 	env.Version = version
 	ctx, stop := signalContext(ctx)
@@ -34,6 +37,9 @@ func Main(ctx context.Context, args []string, streams cli.Streams, environ []str
 
 // Run is Main in an Env and with a context of the caller's.
 func Run(ctx context.Context, env *cli.Env, args []string) int {
+	if !slices.Contains(args, "man") { // whose --dir needs all commands whole
+		env.Args = args
+	}
 	root := NewRoot(env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

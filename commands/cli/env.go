@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +19,8 @@ type Env struct {
 	Streams
 	// Environ are the environment's KEY=value pairs.
 	Environ []string
+	// Args is the command line, nil where there is none to run: see Wants.
+	Args []string
 	// Version is davit's own.
 	Version string
 	// Flags are the configuration keys that global flags set, in their order.
@@ -106,6 +110,23 @@ func (e *Env) Engine(ctx context.Context, parts ...Part) (*Engine, error) {
 	}
 	return &e.engine, nil
 }
+
+// Wants says whether the command line may be about the command with one of these
+// names, so that its flags, or its subcommands, have to be there. A command that
+// it is not about is only listed, which takes its Use and Short alone. It lets
+// the constructors of large commands stop early: building all of run's flags four
+// times costs more than all that ps does.
+func (e *Env) Wants(names ...string) bool {
+	return e.Args == nil || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(e.Args, n) })
+}
+
+// BriefGC is the garbage collector's percentage of a process that ends soon: one
+// collection costs a quick command a tenth of its time.
+const BriefGC = 400
+
+// Stay says that this process is there to stay: from now on memory counts more
+// than the speed of its start.
+func (e *Env) Stay() { debug.SetGCPercent(100) }
 
 // TakeSignals leaves SIGINT and SIGTERM to the command: they no longer cancel
 // its context. For those that pass signals on to a container.

@@ -179,3 +179,23 @@ func TestProgressBars(t *testing.T) {
 		t.Error("the bars go on after Close")
 	}
 }
+
+func TestWants(t *testing.T) {
+	env := NewEnv(Streams{}, nil)
+	if !env.Wants("run") {
+		t.Error("without a command line not everything is wanted")
+	}
+	env.Args = []string{"--log-level", "debug", "container", "run", "x"}
+	for name, want := range map[string]bool{"run": true, "container": true, "create": false} {
+		if env.Wants(name) != want {
+			t.Errorf("Wants(%q) = %v", name, !want)
+		}
+	}
+	if !env.Wants("create", "run") {
+		t.Error("one of two names is not enough")
+	}
+	env.Args = []string{}
+	if env.Wants("run") {
+		t.Error("an empty command line wants run")
+	}
+}

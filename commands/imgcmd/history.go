@@ -60,7 +60,7 @@ func newHistory(env *cli.Env) *cobra.Command {
 			}
 			steps, err := e.Images.History(cmd.Context(), args[0])
 			if err != nil {
-				return absent(err)
+				return absent(cmd.Context(), e.Images, args[0], err)
 			}
 			return o.print(env, steps)
 		},

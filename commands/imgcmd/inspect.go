@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
 
 	"github.com/davit-containers/davit/commands/cli"
@@ -99,7 +98,7 @@ func newInspect(env *cli.Env) *cobra.Command {
 				if err == nil {
 					found = append(found, inspection(d))
 				}
-				return absent(err)
+				return absent(cmd.Context(), e.Images, ref, err)
 			})
 			return errors.Join(cli.PrintObjects(env.Out, format, found), failed)
 		},
@@ -150,12 +149,4 @@ func set(list []string) map[string]struct{} {
 		m[s] = struct{}{}
 	}
 	return m
-}
-
-// absent adds where to look to the error of an image that is not here.
-func absent(err error) error {
-	if errdefs.IsNotFound(err) {
-		return cli.WithHint(err, "davit images lists what is here")
-	}
-	return err
 }

@@ -40,6 +40,26 @@ func (f fixed) Resolve(_ context.Context, ref string) (img.Image, error) {
 	return img.Image{}, fmt.Errorf("image %q: %w", ref, errdefs.ErrNotFound)
 }
 
+func (f fixed) List(context.Context, img.ListOptions) ([]img.Image, error) { return f, nil }
+
+func TestAbsent(t *testing.T) {
+	for ref, want := range map[string]string{
+		"busybx":                      "did you mean busybox?",
+		"library/busyboy":             "did you mean library/busybox?",
+		"tool:v2":                     "did you mean tool:v1?",
+		"docker.io/library/busybox:l": "did you mean docker.io/library/busybox:latest?",
+		"something":                   "davit images lists what is here",
+	} {
+		err := absent(t.Context(), fixed(someImages()), ref, fmt.Errorf("image %q: %w", ref, errdefs.ErrNotFound))
+		if _, hint := cli.Message(err); hint != want || cli.RemoveCode(err) != cli.CodeAbsent {
+			t.Errorf("%s: hint %q, want %q; code %d", ref, hint, want, cli.RemoveCode(err))
+		}
+	}
+	if err := absent(t.Context(), fixed(nil), "x", nil); err != nil {
+		t.Error("no error became one")
+	}
+}
+
 func testEnv(out *bytes.Buffer) *cli.Env {
 	env := cli.NewEnv(cli.Streams{Out: out, Err: out}, []string{"DAVIT_CONFIG=/dev/null"})
 	env.Now = func() time.Time { return day(7) }

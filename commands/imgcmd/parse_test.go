@@ -159,7 +159,6 @@ func TestRemoveHint(t *testing.T) {
 	}{
 		{"in use", inUse, `image "app" is in use by web, bbbbbbbbbbbb, cccccccccccc`, "davit rm web bbbbbbbbbbbb", 2},
 		{"in use elsewhere", &img.InUseError{Image: "app", Containers: []string{"cccccccccccccccc"}}, `image "app" is in use by cccccccccccc`, "another program", 2},
-		{"absent", fmt.Errorf("image %q: %w", "app", errdefs.ErrNotFound), `image "app": not found`, "davit images", 1},
 		{"several names", fmt.Errorf("image %q has several names: %w", "app", errdefs.ErrFailedPrecondition), "several names", "--force app", 2},
 		{"other", errors.New("disk on fire"), "disk on fire", "", 125},
 	} {

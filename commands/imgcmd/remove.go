@@ -84,6 +84,9 @@ func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) err
 			return nil
 		}
 		if err != nil {
+			if errdefs.IsNotFound(err) {
+				return absent(ctx, e.Images, ref, err)
+			}
 			containers, _ := e.Images.RootfsContainers(ctx) // for names only
 			return removeHint(ref, err, containers)
 		}
@@ -110,8 +113,6 @@ func removeHint(ref string, err error, containers []img.Rootfs) error {
 	switch {
 	case errors.As(err, &inUse) && len(inUse.Containers) > 0:
 		return inUseHint(ref, err, inUse.Containers, containers)
-	case errdefs.IsNotFound(err):
-		return absent(err)
 	case errdefs.IsFailedPrecondition(err):
 		return cli.WithHint(err, "davit rmi --force %s removes it with all its names", ref)
 	}

@@ -88,5 +88,9 @@ func (o saveOptions) run(ctx context.Context, env *cli.Env, refs []string, s img
 	progress := env.Progress("Saving", o.Quiet || s.Path == "" && !env.Fancy(env.Err))
 	defer progress.Close()
 	s.Progress = progress.Event
-	return absent(e.Images.Save(ctx, refs, s))
+	err = e.Images.Save(ctx, refs, s)
+	if len(refs) == 1 {
+		err = absent(ctx, e.Images, refs[0], err)
+	}
+	return cli.Cause(ctx, err)
 }

@@ -18,7 +18,8 @@ func newTag(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return absent(e.Images.Tag(cmd.Context(), args[0], args[1:]...))
+			err = e.Images.Tag(cmd.Context(), args[0], args[1:]...)
+			return absent(cmd.Context(), e.Images, args[0], err)
 		},
 		ValidArgsFunction: imageNames(env),
 	}
@@ -36,7 +37,8 @@ func newUntag(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return absent(e.Images.Untag(cmd.Context(), args[0], args[1:]...))
+			err = e.Images.Untag(cmd.Context(), args[0], args[1:]...)
+			return absent(cmd.Context(), e.Images, args[0], err)
 		},
 		ValidArgsFunction: imageNames(env),
 	}

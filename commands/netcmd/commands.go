@@ -54,10 +54,19 @@ func networkID(name string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// absent adds where to look to the error of a network that is not there.
-func absent(err error) error {
-	if errdefs.IsNotFound(err) {
-		return cli.WithHint(err, "davit network ls lists the networks")
+// absent adds to the error of a network that is not there which one was perhaps
+// meant, or where to look.
+func absent(ctx context.Context, networks *netw.Attacher, name string, err error) error {
+	if !errdefs.IsNotFound(err) {
+		return err
 	}
-	return err
+	all, _ := networks.Networks(ctx) // for the hint only
+	var names []string
+	for _, n := range all {
+		names = append(names, n.Name)
+	}
+	if near := cli.Nearest(name, names); near != "" {
+		return cli.WithHint(err, "did you mean %s?", near)
+	}
+	return cli.WithHint(err, "davit network ls lists the networks")
 }

@@ -56,7 +56,7 @@ func newInspect(env *cli.Env) *cobra.Command {
 				if err == nil {
 					found = append(found, n)
 				}
-				return absent(err)
+				return absent(cmd.Context(), e.Networks, name, err)
 			})
 			return errors.Join(cli.PrintObjects(env.Out, format, inspections(found)), failed)
 		},

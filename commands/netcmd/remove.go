@@ -35,7 +35,7 @@ func newRemove(env *cli.Env) *cobra.Command {
 					return nil
 				}
 				if err != nil {
-					return removeHint(err)
+					return absent(cmd.Context(), e.Networks, name, removeHint(err))
 				}
 				_, err = fmt.Fprintln(env.Out, name)
 				return err
@@ -53,7 +53,7 @@ func removeHint(err error) error {
 	if errors.As(err, &inUse) && len(inUse.Sandboxes) > 0 {
 		return cli.WithHint(err, "davit ps --all --filter network=%s, then davit rm", inUse.Network)
 	}
-	return absent(err)
+	return err
 }
 
 // pruneOptions are the flags of network prune.
