@@ -147,7 +147,7 @@ func (o *Create) sandbox(h Host, p *Plan) error {
 	if o.Hostname != "" && p.Pod.Namespaces.UTS == spec.ModeHost {
 		return cli.Usagef("--hostname cannot be used with --uts host: it would rename the host")
 	}
-	return checkSysctls(p.Pod)
+	return CheckSysctls(*p.Pod)
 }
 
 // shm is the size of a sandbox's /dev/shm.
@@ -198,8 +198,8 @@ func (o *Create) join(h Host, c *ctr.Config) error {
 	return nil
 }
 
-// checkSysctls refuses parameters that would be the host's.
-func checkSysctls(p *pod.Config) error {
+// CheckSysctls refuses parameters of a pod that would be the host's.
+func CheckSysctls(p pod.Config) error {
 	n := spec.Namespaces{IPC: spec.Namespace{Mode: p.Namespaces.IPC}, UTS: spec.Namespace{Mode: p.Namespaces.UTS}}
 	if p.Network.Mode == pod.NetworkHost {
 		n.Network.Mode = spec.ModeHost

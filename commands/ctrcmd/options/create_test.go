@@ -63,14 +63,14 @@ func basePlan() Plan {
 	ten := 10 * time.Second
 	return Plan{
 		Container: ctr.Config{
-			Owner: "cli", Implicit: true,
+			Owner: "cli", Implicit: true, Runtime: "runc",
 			Image:     ctr.Image{Ref: "img"},
 			Resources: spec.Resources{Pids: 2048},
 			Stop:      ctr.Stop{Timeout: &ten},
 			Log:       ctr.Log{MaxSize: 10 << 20},
 		},
 		Pod: &pod.Config{
-			Owner: "cli", Implicit: true, ShmSize: 64 << 20,
+			Owner: "cli", Implicit: true, ShmSize: 64 << 20, Runtime: "runc",
 			Namespaces: pod.Namespaces{IPC: spec.ModePod, UTS: spec.ModePod, PID: spec.ModePrivate},
 		},
 	}
@@ -160,10 +160,9 @@ func TestPlanContainer(t *testing.T) {
 		{name: "timezone unknown", args: []string{"--timezone", "Mars/Base"}, err: `no time zone "Mars/Base"`},
 		{name: "timezone that is a folder", args: []string{"--timezone", "Europe/Nowhere"}, err: `no time zone`},
 		{name: "timezone outside", args: []string{"--timezone", "../../etc/passwd"}, err: `is not a time zone`},
-		{name: "stop", args: []string{"--stop-signal", "USR1", "--stop-timeout", "3", "--runtime", "crun"}, want: func(p *Plan) {
+		{name: "stop", args: []string{"--stop-signal", "USR1", "--stop-timeout", "3"}, want: func(p *Plan) {
 			three := 3 * time.Second
 			p.Container.Stop = ctr.Stop{Signal: "USR1", Timeout: &three}
-			p.Container.Runtime, p.Pod.Runtime = "crun", "crun"
 		}},
 		{name: "stop never", args: []string{"--stop-timeout", "-1"}, want: func(p *Plan) {
 			never := -time.Second

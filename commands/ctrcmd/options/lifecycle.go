@@ -20,7 +20,6 @@ type Lifecycle struct {
 	StopTimeout string
 	LogDriver   string
 	LogOptions  []string
-	Runtime     string
 }
 
 // Flags adds the flags of the group.
@@ -30,13 +29,13 @@ func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`seconds` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
 	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "k8s-file, or none")
 	fs.StringArrayVar(&o.LogOptions, "log-opt", nil, "log option: path=FILE, max-size=SIZE (repeatable)")
-	fs.StringVar(&o.Runtime, "runtime", "", "OCI `runtime`: runc, crun, a configured name or a path")
 }
 
 // Fill fills in how a container ends and what is kept of it.
 func (o *Lifecycle) Fill(h Host, c *ctr.Config) error {
 	c.Remove = o.Remove
-	c.Runtime = o.Runtime
+	// On record, so that it stays the container's when the default changes.
+	c.Runtime = h.Config.Engine.Runtime
 	if o.StopSignal != "" {
 		if _, err := spec.ParseSignal(o.StopSignal); err != nil {
 			return flagError("stop-signal", err)

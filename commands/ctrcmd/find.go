@@ -1,0 +1,190 @@
+package ctrcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/commands/ctrcmd/show"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// engine opens what changing verbs need, and settles what dead processes left.
+func engine(ctx context.Context, env *cli.Env, parts ...cli.Part) (*cli.Engine, error) {
+	e, err := env.Engine(ctx, append(parts, cli.Containers, cli.Pods)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.Pods.Sweep(ctx); err != nil {
+		env.Log().Warn("settling what an interrupted command left", "error", err)
+	}
+	return e, nil
+}
+
+// find is the container that the user means.
+func find(ctx context.Context, e *cli.Engine, ref string) (ctr.Container, error) {
+	id, err := e.Containers.Resolve(ref)
+	if err != nil {
+		return ctr.Container{}, findHint(ctx, e, ref, err)
+	}
+	c, err := e.Containers.Get(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return c, absent(ref)
+	}
+	return c, err
+}
+
+// absent says that there is no such container.
+func absent(ref string) error {
+	return fmt.Errorf("no container %q: %w", ref, errdefs.ErrNotFound)
+}
+
+// findHint says which container may have been meant.
+func findHint(ctx context.Context, e *cli.Engine, ref string, err error) error {
+	var several *record.AmbiguousError
+	switch {
+	case errors.As(err, &several):
+		return cli.WithHint(several, "give more letters of the ID, or a name")
+	case !errdefs.IsNotFound(err):
+		return err
+	}
+	err = absent(ref)
+	all, lerr := e.Containers.List(ctx)
+	if lerr != nil && len(all) == 0 {
+		return err
+	}
+	var names []string
+	for _, c := range all {
+		names = append(names, c.Config.Name)
+	}
+	if near := cli.Nearest(ref, names); near != "" {
+		return cli.WithHint(err, "did you mean %q?", near)
+	}
+	return cli.WithHint(err, "davit ps -a lists all containers")
+}
+
+// guard keeps from changing by accident what the kubelet owns.
+func guard(c ctr.Container, force bool) error {
+	if c.Config.Owner != record.OwnerCRI || force {
+		return nil
+	}
+	labels := c.Config.Labels
+	name := c.Config.Name
+	if p := labels["io.kubernetes.pod.name"]; p != "" {
+		name = "pod " + labels["io.kubernetes.pod.namespace"] + "/" + p
+	}
+	err := fmt.Errorf("container %q is owned by the kubelet (%s), which would make it anew: %w",
+		c.Config.Name, name, errdefs.ErrPermissionDenied)
+	return cli.WithHint(&plain{err}, "change its manifest or use kubectl; --force does it all the same")
+}
+
+// plain is an error whose class is not worth a word.
+type plain struct{ error }
+
+func (p *plain) Error() string {
+	text := p.error.Error()
+	for _, class := range []error{errdefs.ErrPermissionDenied, errdefs.ErrFailedPrecondition} {
+		text = strings.TrimSuffix(text, ": "+class.Error())
+	}
+	return text
+}
+
+func (p *plain) Unwrap() error { return p.error }
+
+// which is the choice of containers that several verbs offer.
+type which struct {
+	All    bool
+	Latest bool
+	Ignore bool
+	Filter []string
+	Refs   []string
+}
+
+// check refuses choices that contradict each other.
+func (w which) check() error {
+	choices := 0
+	for _, on := range []bool{w.All, w.Latest, len(w.Filter) > 0} {
+		if on {
+			choices++
+		}
+	}
+	switch {
+	case choices > 0 && len(w.Refs) > 0:
+		return cli.Usagef("--all, --latest and --filter take no names")
+	case choices > 1:
+		return cli.Usagef("--all, --latest and --filter exclude each other")
+	case choices == 0 && len(w.Refs) == 0:
+		return cli.Usagef("a container is missing").Hintf("name one, or use --all or --latest")
+	}
+	return nil
+}
+
+// refs are the names and IDs of the containers chosen; among restricts all of
+// them to those that a verb can work on.
+func (w which) refs(ctx context.Context, env *cli.Env, among func(ctr.Container) bool) ([]string, error) {
+	if !w.All && !w.Latest && len(w.Filter) == 0 {
+		return w.Refs, nil
+	}
+	world, err := show.Read(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	filters, err := cli.ParseFilters(w.Filter, show.FilterKeys()...)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := show.NewFilter(filters, world)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, c := range world.Containers {
+		if !c.Config.Infra && c.Config.Owner == record.OwnerCLI && filter.Match(c) && (w.Latest || among(c)) {
+			out = append(out, c.ID)
+		}
+	}
+	if w.Latest {
+		if len(out) == 0 {
+			return nil, cli.WithHint(fmt.Errorf("no container has been made yet: %w", errdefs.ErrNotFound), "davit run IMAGE")
+		}
+		out = out[len(out)-1:]
+	}
+	return out, nil
+}
+
+func anyState(ctr.Container) bool { return true }
+
+func alive(c ctr.Container) bool { return c.Status.Alive() }
+
+// names completes the names of containers in some states; none is any.
+func names(env *cli.Env, states ...ctr.State) cobra.CompletionFunc {
+	return cli.Names(func(ctx context.Context) ([]string, error) {
+		e, err := env.Engine(ctx, cli.Containers)
+		if err != nil {
+			return nil, err
+		}
+		all, err := e.Containers.List(ctx)
+		var out []string
+		for _, c := range all {
+			if len(states) == 0 || slices.Contains(states, c.Status.State) {
+				out = append(out, c.Config.Name)
+			}
+		}
+		if len(out) > 0 {
+			return out, nil
+		}
+		return nil, err
+	})
+}
+
+// latest adds --latest.
+func latest(w *which, cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&w.Latest, "latest", "l", false, "the container that was made last")
+}

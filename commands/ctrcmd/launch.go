@@ -1,0 +1,258 @@
+package ctrcmd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/commands/ctrcmd/options"
+	"github.com/davit-containers/davit/commands/ctrcmd/show"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/img"
+	"github.com/davit-containers/davit/pod"
+)
+
+// prepared is a container that is about to be made.
+type prepared struct {
+	engine *cli.Engine
+	launch pod.Launch
+	// undo takes back what was made for it beforehand.
+	undo func(context.Context) error
+}
+
+// prepare does what comes before a container is made: the image, the container
+// that it replaces, the pod that it goes into, the file for its ID.
+func prepare(ctx context.Context, env *cli.Env, o *options.Create, plan options.Plan) (prepared, error) {
+	e, err := engine(ctx, env, cli.Images)
+	if err != nil {
+		return prepared{}, err
+	}
+	image, err := ensureImage(ctx, env, e, o.Source, plan.Container.Image.Ref)
+	if err != nil {
+		return prepared{}, err
+	}
+	c := &plan.Container
+	c.ID, c.Image.ID = ctr.NewID(), image.ID
+	for _, from := range plan.VolumesFrom {
+		other, err := find(ctx, e, from.Container)
+		if err != nil {
+			return prepared{}, err
+		}
+		from.Inherit(c, other.Config)
+	}
+	if plan.PublishAll {
+		n := &plan.Pod.Network
+		if n.Ports, err = options.PublishExposed(n.Ports, image.Config.ExposedPorts, plan.Exposed); err != nil {
+			return prepared{}, err
+		}
+	}
+	if plan.Replace {
+		if err := replace(ctx, env, e, c.Name); err != nil {
+			return prepared{}, err
+		}
+	}
+	p := prepared{engine: e, undo: func(context.Context) error { return nil }}
+	if p.launch, p.undo, err = place(ctx, e, plan); err != nil {
+		return prepared{}, err
+	}
+	if err := writeCIDFile(o.CIDFile, c.ID); err != nil {
+		return prepared{}, errors.Join(err, p.undo(context.WithoutCancel(ctx)))
+	}
+	if o.CIDFile != "" {
+		undo := p.undo
+		p.undo = func(ctx context.Context) error { return errors.Join(os.Remove(o.CIDFile), undo(ctx)) }
+	}
+	return p, nil
+}
+
+// ensureImage finds an image, and pulls it where the policy says so.
+func ensureImage(ctx context.Context, env *cli.Env, e *cli.Engine, o options.Source, ref string) (img.Image, error) {
+	config, err := env.Config()
+	if err != nil {
+		return img.Image{}, err
+	}
+	policy, err := img.ParsePullPolicy(cmp.Or(o.Pull, config.Images.Pull))
+	if err != nil {
+		return img.Image{}, cli.Usagef("--pull: %q is none of always, missing, newer, never", o.Pull)
+	}
+	platform, err := img.ParsePlatform(o.Platform)
+	if err != nil {
+		return img.Image{}, cli.Usagef("--platform: %q is not OS/ARCH[/VARIANT]", o.Platform).Hintf("for example --platform linux/arm64")
+	}
+	if o.Platform == "" && (policy == img.PullMissing || policy == img.PullNever) {
+		image, err := e.Images.Resolve(ctx, ref)
+		switch {
+		case errdefs.IsNotFound(err) && policy == img.PullNever:
+			return image, cli.WithHint(err, "davit pull %s", ref)
+		case !errdefs.IsNotFound(err):
+			return image, err
+		}
+	}
+	progress := env.Progress("Pulling", o.Quiet)
+	defer progress.Close()
+	image, err := e.Images.Pull(ctx, ref, img.PullOptions{Policy: policy, Platform: platform, Owner: "cli", Progress: progress.Event})
+	return image, cli.Cause(ctx, err)
+}
+
+// replace removes the container that has a name.
+func replace(ctx context.Context, env *cli.Env, e *cli.Engine, name string) error {
+	id, err := e.Containers.Resolve(name)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := e.Containers.Get(ctx, id)
+	if err != nil || c.Config.Name != name {
+		return ignoreAbsent(err) // it is the ID of another one that begins so
+	}
+	if err := guard(c, false); err != nil {
+		return err
+	}
+	return ignoreAbsent(removeContainer(ctx, env, e, c, ctr.RemoveOptions{Force: true, Timeout: stopTimeout(c.Config)}))
+}
+
+func ignoreAbsent(err error) error {
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// place puts a container into its pod: one of its own, one that is there, or one
+// that is made now.
+func place(ctx context.Context, e *cli.Engine, plan options.Plan) (pod.Launch, func(context.Context) error, error) {
+	nothing := func(context.Context) error { return nil }
+	l := pod.Launch{Container: plan.Container}
+	switch {
+	case plan.PodRef != "":
+		s, err := findPod(ctx, e, plan.PodRef)
+		if err != nil {
+			return l, nothing, err
+		}
+		l.Container.Sandbox = s.ID
+		return l, nothing, checkShared(plan.Container, s)
+	case plan.Pod.Implicit:
+		l.Pod = plan.Pod
+		return l, nothing, nil
+	}
+	s, err := e.Pods.Create(ctx, *plan.Pod)
+	if err != nil {
+		return l, nothing, podNameHint(err, plan.Pod.Name)
+	}
+	l.Container.Sandbox = s.ID
+	return l, func(ctx context.Context) error {
+		return ignoreAbsent(e.Pods.Remove(ctx, s.ID, pod.RemoveOptions{}))
+	}, nil
+}
+
+// checkShared refuses what a container cannot have in a pod that is there.
+func checkShared(c ctr.Config, s pod.Sandbox) error {
+	if s.Config.Owner == record.OwnerCRI {
+		return cli.WithHint(fmt.Errorf("pod %q is owned by the kubelet, which removes containers that it does not know: %w",
+			s.Config.Name, errdefs.ErrInvalidArgument), "davit pod create --name NAME makes one of your own")
+	}
+	if s.Config.Implicit {
+		return cli.WithHint(fmt.Errorf("pod %q belongs to container %q alone: %w",
+			s.Config.Name, s.Config.Name, errdefs.ErrInvalidArgument), "davit pod create --name NAME, then --pod NAME for both")
+	}
+	return nil
+}
+
+func podNameHint(err error, name string) error {
+	var taken *record.NameTakenError
+	if errors.As(err, &taken) {
+		return cli.WithHint(fmt.Errorf("there is a pod %q already: %w", name, errdefs.ErrAlreadyExists), "--pod %s runs in it", name)
+	}
+	return err
+}
+
+// findPod is the pod that the user means.
+func findPod(ctx context.Context, e *cli.Engine, ref string) (pod.Sandbox, error) {
+	id, err := e.Pods.Resolve(ref)
+	if errdefs.IsNotFound(err) {
+		err = fmt.Errorf("no pod %q: %w", ref, errdefs.ErrNotFound)
+		return pod.Sandbox{}, cli.WithHint(err, "davit pod create --name %s makes it, as does --pod new:%s", ref, ref)
+	}
+	if err != nil {
+		return pod.Sandbox{}, err
+	}
+	return e.Pods.Get(ctx, id)
+}
+
+// writeCIDFile writes a new file with a container's ID.
+func writeCIDFile(path, id string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return cli.Usagef("--cidfile: %q is there already", path).Hintf("remove it first: another container may go by it")
+	}
+	if err != nil {
+		return fmt.Errorf("--cidfile: %w", err)
+	}
+	_, err = f.WriteString(id)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("--cidfile: %w", err), os.Remove(path))
+	}
+	return nil
+}
+
+// writePIDFile writes the process ID of a container that was started.
+func writePIDFile(ctx context.Context, e *cli.Engine, path, id string) error {
+	if path == "" {
+		return nil
+	}
+	c, err := e.Containers.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	data := fmt.Appendf(nil, "%d", c.Status.Pid)
+	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o644}); err != nil {
+		return fmt.Errorf("--pidfile: %w", err)
+	}
+	return nil
+}
+
+// launchHint puts the words and the hint on an error that making or starting a
+// container gave.
+func launchHint(ctx context.Context, env *cli.Env, e *cli.Engine, l pod.Launch, err error) error {
+	var taken *record.NameTakenError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &taken) && taken.Key == l.Container.Name:
+		return nameTaken(ctx, e, taken)
+	case errdefs.IsNotFound(err) && l.Pod != nil && strings.Contains(err.Error(), "network"):
+		return cli.WithHint(err, "davit network ls lists the networks, davit network create makes one")
+	}
+	return portHint(ctx, env, err)
+}
+
+// nameTaken says by what a name is in use.
+func nameTaken(ctx context.Context, e *cli.Engine, taken *record.NameTakenError) error {
+	what := "container " + cli.ShortID(taken.ID, false)
+	if c, err := e.Containers.Get(ctx, taken.ID); err == nil {
+		what += fmt.Sprintf(" (%s, %s)", show.ImageName(c.Config.Image), show.State(c.Status))
+	}
+	err := fmt.Errorf("the name %q is in use by %s: %w", taken.Key, what, errdefs.ErrAlreadyExists)
+	return cli.WithHint(&plainExists{err}, "choose another name, or --replace removes that one first")
+}
+
+type plainExists struct{ error }
+
+func (p *plainExists) Error() string {
+	return strings.TrimSuffix(p.error.Error(), ": "+errdefs.ErrAlreadyExists.Error())
+}
+
+func (p *plainExists) Unwrap() error { return p.error }
