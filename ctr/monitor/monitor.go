@@ -73,7 +73,8 @@ type Streams struct {
 type Placement struct {
 	// Dir, an open cgroup v2 folder, is where it is cloned into.
 	Dir *os.File
-	// Place is called with its pid while it is held; nil does nothing.
+	// Place is called with its pid while it is held, beside what the caller
+	// does until Create; nil does nothing.
 	Place func(pid int) error
 }
 
@@ -105,6 +106,9 @@ type Starting struct {
 	begin  *os.File
 	stderr *os.File
 	done   bool
+	// placed closes when the monitor is in its cgroup, or placeErr is set.
+	placed   chan struct{}
+	placeErr error
 }
 
 // Started is a container whose process exists and waits to be started.
@@ -142,11 +146,13 @@ func Fork(ctx context.Context, cfg Config) (*Starting, error) {
 	if err := s.spawn(path); err != nil {
 		return nil, fmt.Errorf("starting monitor of %q: %w", cfg.ID, err)
 	}
-	if cfg.Placement.Place != nil {
-		if err := cfg.Placement.Place(s.pid); err != nil {
-			return nil, errors.Join(fmt.Errorf("placing monitor of %q: %w", cfg.ID, err), s.Abort())
+	s.placed = make(chan struct{})
+	go func() {
+		defer close(s.placed)
+		if cfg.Placement.Place != nil {
+			s.placeErr = cfg.Placement.Place(s.pid)
 		}
-	}
+	}()
 	return s, nil
 }
 
@@ -286,6 +292,9 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 		ctx, cancel = context.WithTimeout(ctx, createTimeout)
 		defer cancel()
 	}
+	if <-s.placed; s.placeErr != nil {
+		return Started{}, errors.Join(fmt.Errorf("placing monitor of %q: %w", s.cfg.ID, s.placeErr), s.Abort())
+	}
 	ans, err := s.release(ctx)
 	if err != nil {
 		return Started{}, errors.Join(err, s.Abort())
@@ -362,6 +371,9 @@ func (s *Starting) Abort() error {
 		return nil
 	}
 	s.done = true
+	if s.placed != nil {
+		<-s.placed
+	}
 	closeAll(s.sync, s.begin, s.stderr)
 	// It is our child and not reaped: the pid, and the group that it leads,
 	// are still its own.

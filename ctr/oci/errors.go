@@ -71,7 +71,7 @@ func (r Runtime) ParseError(action, raw string) *Error {
 	msg := lastMessage(raw)
 	e := &Error{Runtime: r.name(), Action: action, Message: msg, Raw: raw, class: classify(msg)}
 	if e.Message == "" {
-		e.Message = "gave no reason"
+		e.Message = fmt.Sprintf("%q gave no reason", r.Path)
 	}
 	var ee *ExecutableError
 	if errors.As(e.class, &ee) {
@@ -93,7 +93,7 @@ func (r Runtime) failure(action, raw string, err error) error {
 	}
 	e := r.ParseError(action, raw)
 	if strings.TrimSpace(raw) == "" {
-		e.Message = fmt.Sprintf("%s gave no reason (%s)", r.Path, exit.ProcessState)
+		e.Message = fmt.Sprintf("%q gave no reason (%s)", r.Path, exit.ProcessState)
 	}
 	return e
 }
@@ -288,3 +288,6 @@ func executableError(name, reason string) error {
 	}
 	return nil
 }
+
+// ExitCode is Code: what the command line exits with for this error.
+func (e *ExecutableError) ExitCode() int { return e.Code }

@@ -90,6 +90,10 @@ func (r Runtime) Exec(ctx context.Context, cfg ExecConfig) (int, error) {
 		return -1, err
 	}
 	if cfg.Detach {
+		// Where this process is a subreaper nobody else will, and a dead process
+		// that is not reaped keeps the container's init, and so its PID
+		// namespace, from ending (pid_namespaces(7)).
+		reaper(e.pid)
 		return 0, nil
 	}
 	return e.finish(ctx)
@@ -203,9 +207,7 @@ func (e *execution) start(ctx context.Context) error {
 	}
 	// A killed runtime may have left the process behind.
 	if pid, perr := e.readPid(); perr == nil {
-		e.pid = pid
-		_ = killTree(pid)
-		e.reap()
+		_ = killAndReap(pid)
 	}
 	e.abandonCopies()
 	raw := e.words()
@@ -229,8 +231,7 @@ func (e *execution) running(ctx context.Context) error {
 	}
 	master, err := e.console.accept(ctx)
 	if err != nil {
-		_ = killTree(e.pid)
-		e.reap()
+		_ = killAndReap(e.pid)
 		e.abandonCopies()
 		return &Error{Runtime: e.name(), Action: "exec", Message: "sent no terminal: " + err.Error(), class: err}
 	}
@@ -292,8 +293,7 @@ func (e *execution) finish(ctx context.Context) (int, error) {
 
 // wait reaps the process. When ctx ends first it is killed.
 func (e *execution) wait(ctx context.Context) (int, error) {
-	done := make(chan waited, 1)
-	go func() { done <- reap(e.pid) }()
+	done := reaper(e.pid)
 	signals := e.cfg.Signals
 	for {
 		select {
@@ -307,7 +307,7 @@ func (e *execution) wait(ctx context.Context) (int, error) {
 			_ = unix.Kill(e.pid, sig)
 		case <-ctx.Done():
 			kerr := killTree(e.pid)
-			<-done
+			awaitReaped(done)
 			return -1, errors.Join(fmt.Errorf("exec in %q was killed: %w", e.cfg.ID, context.Cause(ctx)), kerr)
 		}
 	}
@@ -338,7 +338,31 @@ func reap(pid int) waited {
 	}
 }
 
-func (e *execution) reap() { reap(e.pid) }
+// reaper reaps a child in the background.
+func reaper(pid int) <-chan waited {
+	done := make(chan waited, 1)
+	go func() { done <- reap(pid) }()
+	return done
+}
+
+// reapTimeout bounds the wait for a killed process: one in a frozen cgroup dies
+// only when that is thawed, and is reaped then.
+const reapTimeout = 5 * time.Second
+
+func awaitReaped(done <-chan waited) {
+	timer := time.NewTimer(reapTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+func killAndReap(pid int) error {
+	err := killTree(pid)
+	awaitReaped(reaper(pid))
+	return err
+}
 
 func (e *execution) readPid() (int, error) {
 	data, err := os.ReadFile(e.file("pid"))

@@ -73,7 +73,7 @@ func (r Runtime) Binary() (string, error) {
 		return path, nil
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("runtime %q: no executable %q: %w", r.name(), r.Path, errdefs.ErrNotFound)
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
 		return "", fmt.Errorf("runtime %q: %q is not executable: %w", r.name(), r.Path, errdefs.ErrPermissionDenied)
 	default:
 		return "", fmt.Errorf("runtime %q: %w", r.name(), err)

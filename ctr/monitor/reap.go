@@ -1,0 +1,71 @@
+package monitor
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// ReapStrays reaps, until ctx ends, children of this process that nobody else
+// waits for. A long-lived process that is a subreaper inherits such ones:
+// monitors of containers that it did not start, and what killed runtimes leave
+// behind. A child counts as a stray when it has been dead for a whole period,
+// so that those who wait for their own children are not robbed.
+func ReapStrays(ctx context.Context, period time.Duration) {
+	dead := map[int]uint64{}
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			dead = reapOnce(dead)
+		}
+	}
+}
+
+// reapOnce reaps the children that were dead before, and returns those that are
+// dead now, by pid with their start.
+func reapOnce(before map[int]uint64) map[int]uint64 {
+	now := map[int]uint64{}
+	for _, pid := range children() {
+		start, err := record.ProcessStart(pid)
+		if err != nil || record.Alive(pid, start) {
+			continue
+		}
+		if was, ok := before[pid]; ok && was == start {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			continue
+		}
+		now[pid] = start
+	}
+	return now
+}
+
+// children lists the children of every thread, see proc(5).
+func children() []int {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, t := range tasks {
+		data, err := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
+		if err != nil {
+			continue
+		}
+		for _, f := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
