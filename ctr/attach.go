@@ -26,7 +26,7 @@ type Session struct {
 // Attach connects to a running or prepared container's streams. What it writes
 // from now on reaches the client, or holds the container up until Wait is
 // called. ErrFailedPrecondition if it does not run.
-func (c *Controller) Attach(ctx context.Context, id string, s Streams) (*Session, error) {
+func (c *sessions) Attach(ctx context.Context, id string, s Streams) (*Session, error) {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (s *Session) resize(ctx context.Context) {
 }
 
 // monitorConfig is the monitor of start n of a container.
-func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.Config, error) {
+func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.Config, error) {
 	path, err := rt.Binary()
 	if err != nil {
 		return monitor.Config{}, err
@@ -128,7 +128,7 @@ func (c *Controller) monitorConfig(ctr Container, rt oci.Runtime, n int) (monito
 
 // placement is where the monitor lives: in no container's cgroup and no pod's.
 // The caller closes its folder.
-func (c *Controller) placement(cfg Config) (monitor.Placement, error) {
+func (c *starter) placement(cfg Config) (monitor.Placement, error) {
 	if cfg.CgroupsOff {
 		return monitor.Placement{}, nil
 	}
@@ -142,7 +142,7 @@ func (c *Controller) placement(cfg Config) (monitor.Placement, error) {
 
 // openLog makes the log file if it is not there, readable by root alone, before
 // the monitor opens it by its path.
-func (c *Controller) openLog(ctr Container) (string, error) {
+func (c *starter) openLog(ctr Container) (string, error) {
 	path := c.LogPath(ctr)
 	if path == "" {
 		return "", nil

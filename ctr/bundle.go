@@ -25,7 +25,7 @@ func cgroupPath(ctr Container, sb Sandbox) string {
 }
 
 // writeBundle writes the runtime spec of a container into its bundle.
-func (c *Controller) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) error {
+func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) error {
 	built, err := c.specConfig(ctx, ctr, sb, root)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *Controller) writeBundle(ctx context.Context, ctr Container, sb Sandbox,
 
 // specConfig gathers what a spec is built from: what was asked for, what the
 // sandbox gives, and what only the host and the image's files tell.
-func (c *Controller) specConfig(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.Config, error) {
+func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.Config, error) {
 	cfg := ctr.Config
 	out := spec.Config{
 		Rootfs: root, Resources: cfg.Resources, Security: cfg.Security, Sysctls: cfg.Sysctls,
@@ -73,7 +73,7 @@ func (c *Controller) specConfig(ctx context.Context, ctr Container, sb Sandbox, 
 
 // specProcess resolves the user inside the image and clamps what the caller may
 // not raise.
-func (c *Controller) specProcess(cfg Config, sb Sandbox, root string) (spec.Process, error) {
+func (c *bundler) specProcess(cfg Config, sb Sandbox, root string) (spec.Process, error) {
 	user, err := rootfs.ResolveUser(root, cfg.Process.User, cfg.Process.Groups)
 	if err != nil {
 		return spec.Process{}, fmt.Errorf("user of container %q: %w", cfg.Name, err)
@@ -121,7 +121,7 @@ func joinNamespaces(sb, own spec.Namespaces) spec.Namespaces {
 
 // mountSources replaces volumes by their folders, filling new ones from the
 // image, and checks that what is bound exists.
-func (c *Controller) mountSources(ctx context.Context, cfg Config, root string) ([]spec.Mount, error) {
+func (c *bundler) mountSources(ctx context.Context, cfg Config, root string) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(cfg.Mounts))
 	for _, m := range cfg.Mounts {
 		switch m.Type {
@@ -152,7 +152,7 @@ func (c *Controller) mountSources(ctx context.Context, cfg Config, root string) 
 }
 
 // specHost is what the spec takes from this host and from the sandbox.
-func (c *Controller) specHost(sb Sandbox) (spec.Host, error) {
+func (c *bundler) specHost(sb Sandbox) (spec.Host, error) {
 	host := spec.Host{Init: c.o.InitPath, Capabilities: boundingSet()}
 	if cg, err := c.o.Cgroups(); err == nil {
 		host.CgroupVersion = cg.Version

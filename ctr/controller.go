@@ -55,11 +55,36 @@ type Options struct {
 }
 
 // Controller drives containers. It is safe for concurrent use, by any number of
-// processes on the same roots.
+// processes on the same roots. It is composed of a part for each concern, each
+// of which needs those before it.
 type Controller struct {
+	*records
+	*settler
+	*creator
+	*starter
+	*stopper
+	*sessions
+}
+
+// records reads containers' records and checks them against the evidence.
+type records struct {
 	o   Options
 	dir *record.Dir[Config, Status]
 }
+
+// settler runs operations, and undoes or finishes them; it holds all ways out.
+type settler struct{ *records }
+
+// bundler turns a record into what the runtime is started from.
+type bundler struct{ *settler }
+
+// creator, starter, stopper and sessions do what their names say.
+type (
+	creator  struct{ *bundler }
+	starter  struct{ *bundler }
+	stopper  struct{ *settler }
+	sessions struct{ *settler }
+)
 
 // New returns a Controller on the records below o.Paths.
 func New(o Options) (*Controller, error) {
@@ -70,13 +95,19 @@ func New(o Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening container records: %w", err)
 	}
-	return &Controller{o: o, dir: dir}, nil
+	r := &records{o: o, dir: dir}
+	s := &settler{r}
+	b := &bundler{s}
+	return &Controller{
+		records: r, settler: s,
+		creator: &creator{b}, starter: &starter{b}, stopper: &stopper{s}, sessions: &sessions{s},
+	}, nil
 }
 
 // Get returns the container with a full ID as it is now: the recorded status
 // checked against the exit file and the processes. It takes no lock and runs
 // nothing. ErrNotFound if there is none.
-func (c *Controller) Get(_ context.Context, id string) (Container, error) {
+func (c *records) Get(_ context.Context, id string) (Container, error) {
 	e, err := c.dir.Get(id)
 	if err != nil {
 		return Container{}, fmt.Errorf("container %q: %w", id, err)
@@ -85,14 +116,14 @@ func (c *Controller) Get(_ context.Context, id string) (Container, error) {
 }
 
 // Exists tells whether there is a record of that full ID, whole or not.
-func (c *Controller) Exists(id string) bool {
+func (c *records) Exists(id string) bool {
 	_, err := os.Lstat(c.dir.RootDir(id))
 	return err == nil
 }
 
 // List returns all containers, oldest first, as Get does. Records that cannot be
 // read are left out and named in the error, which comes beside the others.
-func (c *Controller) List(context.Context) ([]Container, error) {
+func (c *records) List(context.Context) ([]Container, error) {
 	entries, err := c.dir.List()
 	out := make([]Container, 0, len(entries))
 	for _, e := range entries {
@@ -103,7 +134,7 @@ func (c *Controller) List(context.Context) ([]Container, error) {
 
 // Resolve finds a container's full ID by name, full ID or unique prefix.
 // ErrNotFound if there is none, *record.AmbiguousError if there are several.
-func (c *Controller) Resolve(ref string) (string, error) {
+func (c *records) Resolve(ref string) (string, error) {
 	id, err := c.dir.Resolve(nil, ref)
 	if err != nil {
 		return "", fmt.Errorf("container %q: %w", ref, err)
@@ -112,11 +143,11 @@ func (c *Controller) Resolve(ref string) (string, error) {
 }
 
 // RunDir is the folder of a container's run files.
-func (c *Controller) RunDir(id string) string { return c.dir.RunDir(id) }
+func (c *records) RunDir(id string) string { return c.dir.RunDir(id) }
 
 // LogPath is the file that a container's output is written to; empty if it has
 // none.
-func (c *Controller) LogPath(ctr Container) string {
+func (c *records) LogPath(ctr Container) string {
 	switch {
 	case ctr.Config.Log.Driver == LogNone:
 		return ""
@@ -127,23 +158,23 @@ func (c *Controller) LogPath(ctr Container) string {
 }
 
 // ownLog is the log of a container that was given no other path.
-func (c *Controller) ownLog(id string) string {
+func (c *records) ownLog(id string) string {
 	return filepath.Join(c.dir.RootDir(id), "container.log")
 }
 
 // Watch tells of containers whose status changed, until ctx ends.
-func (c *Controller) Watch(ctx context.Context) (<-chan record.Event, error) { return c.dir.Watch(ctx) }
+func (c *records) Watch(ctx context.Context) (<-chan record.Event, error) { return c.dir.Watch(ctx) }
 
-func (c *Controller) bundle(id string) string { return filepath.Join(c.dir.RunDir(id), "bundle") }
+func (c *records) bundle(id string) string { return filepath.Join(c.dir.RunDir(id), "bundle") }
 
 // persist is the folder in which the monitor of start number n leaves the exit
 // code: each start has its own, so that none reads the last one's.
-func (c *Controller) persist(id string, n int) string {
+func (c *records) persist(id string, n int) string {
 	return filepath.Join(c.dir.RunDir(id), fmt.Sprintf("start.%d", n))
 }
 
 // runtime finds the OCI runtime of a container.
-func (c *Controller) runtime(cfg Config) (oci.Runtime, error) {
+func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 	rt, err := c.o.Runtime(cfg.Runtime)
 	if err != nil {
 		return oci.Runtime{}, fmt.Errorf("finding runtime %q: %w", cfg.Runtime, err)

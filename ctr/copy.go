@@ -13,7 +13,7 @@ import (
 
 // StatPath tells what a path inside a container is; links are followed inside
 // it. ErrNotFound if there is nothing.
-func (c *Controller) StatPath(ctx context.Context, id, path string) (info archive.Info, err error) {
+func (c *sessions) StatPath(ctx context.Context, id, path string) (info archive.Info, err error) {
 	err = c.withRoot(ctx, id, func(r *archive.Root) error {
 		info, err = r.Stat(path)
 		return err
@@ -22,18 +22,18 @@ func (c *Controller) StatPath(ctx context.Context, id, path string) (info archiv
 }
 
 // CopyFrom writes a file or a folder of a container as a tar stream.
-func (c *Controller) CopyFrom(ctx context.Context, id, path string, w io.Writer, o archive.PackOptions) error {
+func (c *sessions) CopyFrom(ctx context.Context, id, path string, w io.Writer, o archive.PackOptions) error {
 	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Pack(ctx, path, w, o) })
 }
 
 // CopyTo unpacks a tar stream below a folder of a container.
-func (c *Controller) CopyTo(ctx context.Context, id, folder string, in io.Reader, o archive.UnpackOptions) error {
+func (c *sessions) CopyTo(ctx context.Context, id, folder string, in io.Reader, o archive.UnpackOptions) error {
 	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Unpack(ctx, folder, in, o) })
 }
 
 // withRoot calls f with the root of a container: with its mounts as it sees
 // them while it runs, and its root file system alone otherwise.
-func (c *Controller) withRoot(ctx context.Context, id string, f func(*archive.Root) error) error {
+func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root) error) error {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (c *Controller) withRoot(ctx context.Context, id string, f func(*archive.Ro
 // inRoot opens the root of a running container through its first process. One
 // that sees the host's processes is taken by its root file system: in its /proc
 // the links of other processes lead to the host.
-func (c *Controller) inRoot(ctr Container, f func(*archive.Root) error) error {
+func (c *sessions) inRoot(ctr Container, f func(*archive.Root) error) error {
 	path := ctr.Status.Mounted
 	live := ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost
 	if live {

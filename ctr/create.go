@@ -47,7 +47,7 @@ func NewID() string {
 // it never pulls. The container is then Created and holds its image, but
 // nothing runs. A name that is taken is *record.NameTakenError; an image that is
 // absent is ErrNotFound. On an error nothing is left.
-func (c *Controller) Create(ctx context.Context, cfg Config) (Container, error) {
+func (c *creator) Create(ctx context.Context, cfg Config) (Container, error) {
 	id := cfg.ID
 	if id == "" {
 		id = NewID()
@@ -74,7 +74,7 @@ func (c *Controller) Create(ctx context.Context, cfg Config) (Container, error) 
 }
 
 // create makes what a record stands for.
-func (c *Controller) create(ctx context.Context, op *record.Op, cfg Config, image img.Image) error {
+func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image img.Image) error {
 	if err := op.Advance(stageRootfs); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (c *Controller) create(ctx context.Context, op *record.Op, cfg Config, imag
 }
 
 // complete fills a Config in from its image and names what has no name.
-func (c *Controller) complete(ctx context.Context, id string, cfg Config) (Config, img.Image, error) {
+func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, img.Image, error) {
 	var image img.Image
 	if cfg.Owner == "" {
 		cfg.Owner = record.OwnerCLI

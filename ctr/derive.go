@@ -27,7 +27,7 @@ const exitRecord = "exit.json"
 // derive checks a recorded status against the evidence, in this order: the
 // process (by start time, so that a reused pid is no evidence), the monitor, and
 // only when that is gone the exit file. It writes nothing.
-func (c *Controller) derive(e record.Entry[Config, Status]) Container {
+func (c *records) derive(e record.Entry[Config, Status]) Container {
 	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
 	switch {
 	case e.Lost:
@@ -42,7 +42,7 @@ func (c *Controller) derive(e record.Entry[Config, Status]) Container {
 
 // update changes a container's status; one that a reboot took is what derive
 // made of it before f sees it.
-func (c *Controller) update(ctx context.Context, ctr Container, f func(*Status)) (Status, error) {
+func (c *records) update(ctx context.Context, ctr Container, f func(*Status)) (Status, error) {
 	s, err := c.dir.Update(ctx, ctr.ID, func(s Status) (Status, error) {
 		if s.State == "" {
 			s = ctr.Status
@@ -57,7 +57,7 @@ func (c *Controller) update(ctx context.Context, ctr Container, f func(*Status))
 }
 
 // afterReboot is the status of a container whose run files are gone.
-func (c *Controller) afterReboot(id string) Status {
+func (c *records) afterReboot(id string) Status {
 	var last lastExit
 	err := c.dir.GetFile(id, exitRecord, &last)
 	if errdefs.IsNotFound(err) || (err == nil && last.Start == 0) {
@@ -76,7 +76,7 @@ func (c *Controller) afterReboot(id string) Status {
 }
 
 // evidence is the status of a container that is recorded as alive.
-func (c *Controller) evidence(id string, s Status) Status {
+func (c *records) evidence(id string, s Status) Status {
 	if record.Alive(s.Pid, s.PidStart) {
 		return s
 	}
@@ -133,7 +133,7 @@ type Exit struct {
 // Wait returns when the container is stopped. It waits for one that was not
 // started yet, too. A container that is removed meanwhile ends it with
 // ErrNotFound.
-func (c *Controller) Wait(ctx context.Context, id string) (Exit, error) {
+func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, err := c.dir.Watch(ctx)

@@ -43,7 +43,7 @@ type Exec struct {
 // for signal n. A command that does not exist is an *oci.ExecutableError; a
 // container that does not run is ErrFailedPrecondition. When ctx ends or the
 // time is up, the process and its children are killed.
-func (c *Controller) Exec(ctx context.Context, id string, e Exec) (code int, err error) {
+func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err error) {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return 0, err
@@ -102,7 +102,7 @@ func sizes(ctx context.Context, in <-chan Size) <-chan oci.Size {
 
 // execProcess is the container's own process as the bundle has it, with what the
 // caller wants instead.
-func (c *Controller) execProcess(ctr Container, e Exec) (*specs.Process, error) {
+func (c *sessions) execProcess(ctr Container, e Exec) (*specs.Process, error) {
 	if len(e.Args) == 0 {
 		return nil, fmt.Errorf("no command to run in container %q: %w", ctr.Config.Name, errdefs.ErrInvalidArgument)
 	}

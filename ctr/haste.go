@@ -20,7 +20,7 @@ import (
 const hasteFile = "deadline"
 
 // hasten leaves a deadline for a stop that is under way, if there is one.
-func (c *Controller) hasten(id string, deadline time.Time) error {
+func (c *stopper) hasten(id string, deadline time.Time) error {
 	e, err := c.dir.Get(id)
 	if err != nil {
 		return fmt.Errorf("container %q: %w", id, err)
@@ -41,7 +41,7 @@ func (c *Controller) hasten(id string, deadline time.Time) error {
 
 // watchHaste delivers the deadlines that later stops leave, until ctx ends; a
 // file from before since is an older stop's.
-func (c *Controller) watchHaste(ctx context.Context, id string, since time.Time) (<-chan time.Time, error) {
+func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) (<-chan time.Time, error) {
 	path := filepath.Join(c.dir.RunDir(id), hasteFile)
 	w, err := fsnotify.NewWatcher()
 	if err != nil {

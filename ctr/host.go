@@ -31,7 +31,7 @@ func rlimitNumbers() map[string]int {
 
 // clamp lowers the limits that this process may not raise (CAP_SYS_RESOURCE)
 // to what it may set, and says so in the log.
-func (c *Controller) clamp(p spec.Process, want Process) (spec.Process, error) {
+func (c *bundler) clamp(p spec.Process, want Process) (spec.Process, error) {
 	capable := hasCapability("CAP_SYS_RESOURCE")
 	p.Rlimits = want.Rlimits
 	if !capable && len(want.Rlimits) > 0 {

@@ -35,14 +35,14 @@ type Launch struct {
 
 // Prepare has the runtime make the container's process, ready to start: CRI's
 // CreateContainer. ErrFailedPrecondition if it is running or prepared already.
-func (c *Controller) Prepare(ctx context.Context, id string, sandbox func(context.Context) (Sandbox, error)) error {
+func (c *starter) Prepare(ctx context.Context, id string, sandbox func(context.Context) (Sandbox, error)) error {
 	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
 		return c.prepare(ctx, op, ctr, sandbox)
 	})
 }
 
 // Start starts a prepared container.
-func (c *Controller) Start(ctx context.Context, id string) error {
+func (c *starter) Start(ctx context.Context, id string) error {
 	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
 		if ctr.Status.State != Created || !ctr.Status.Prepared {
 			return fmt.Errorf("container %q is %s, not created: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
@@ -53,7 +53,7 @@ func (c *Controller) Start(ctx context.Context, id string) error {
 
 // Launch prepares a container unless it is prepared already, and starts it, as
 // one operation. On an error the container is what it was before.
-func (c *Controller) Launch(ctx context.Context, id string, l Launch) error {
+func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
 		if ctr.Status.State != Created || !ctr.Status.Prepared {
 			if err := c.prepare(ctx, op, ctr, l.Sandbox); err != nil {
@@ -72,7 +72,7 @@ func (c *Controller) Launch(ctx context.Context, id string, l Launch) error {
 // change runs f as an operation on a container: a dead owner's operation is
 // settled first, an error of f is undone, and an exit that nobody could settle
 // while the operation was under way is settled after it.
-func (c *Controller) change(ctx context.Context, id, kind string, f func(*record.Op, Container) error) error {
+func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op, Container) error) error {
 	op, err := c.begin(ctx, id, kind)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (c *Controller) change(ctx context.Context, id, kind string, f func(*record
 }
 
 // begin takes the operation lock and first settles what a dead owner left.
-func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, error) {
+func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error) {
 	op, err := c.dir.Begin(ctx, id, kind)
 	if err != nil {
 		return nil, fmt.Errorf("container %q: %w", id, err)
@@ -109,7 +109,7 @@ func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, er
 
 // prepare mounts the root filesystem, has a monitor forked at the same time, and
 // lets it run the runtime once the bundle is written.
-func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, sandbox func(context.Context) (Sandbox, error)) error {
+func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, sandbox func(context.Context) (Sandbox, error)) error {
 	id, cfg := ctr.ID, ctr.Config
 	if ctr.Status.Alive() || ctr.Status.Prepared || ctr.Status.State == Removing {
 		return fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
@@ -152,7 +152,7 @@ func (c *Controller) prepare(ctx context.Context, op *record.Op, ctr Container, 
 }
 
 // runtimeCreate writes the bundle and releases the monitor.
-func (c *Controller) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
+func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
 	sandbox func(context.Context) (Sandbox, error)) (monitor.Started, error) {
 	_, err := c.update(ctx, ctr, func(s *Status) {
 		s.Start++
@@ -185,7 +185,7 @@ func (c *Controller) runtimeCreate(ctx context.Context, op *record.Op, ctr Conta
 }
 
 // mount mounts the container's root filesystem.
-func (c *Controller) mount(ctx context.Context, ctr Container) (string, error) {
+func (c *settler) mount(ctx context.Context, ctr Container) (string, error) {
 	if ctr.Config.Rootfs != "" {
 		return ctr.Config.Rootfs, nil
 	}
@@ -201,7 +201,7 @@ func (c *Controller) mount(ctx context.Context, ctr Container) (string, error) {
 }
 
 // start lets a prepared process run.
-func (c *Controller) start(ctx context.Context, op *record.Op, ctr Container) error {
+func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error {
 	rt, err := c.runtime(ctr.Config)
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (c *Controller) start(ctx context.Context, op *record.Op, ctr Container) er
 }
 
 // makeRunFolders makes the bundle and the exit folder of start n anew.
-func (c *Controller) makeRunFolders(id string, n int) error {
+func (c *starter) makeRunFolders(id string, n int) error {
 	bundle := c.bundle(id)
 	if err := os.RemoveAll(bundle); err != nil {
 		return fmt.Errorf("clearing bundle of container %q: %w", id, err)
@@ -247,9 +247,9 @@ func (c *Controller) makeRunFolders(id string, n int) error {
 
 // exitDir holds a file for each container that has exited, for those who watch
 // all of them; the code itself is read from the start's own folder.
-func (c *Controller) exitDir() string { return filepath.Join(c.o.Paths.RunRoot, "exits") }
+func (c *records) exitDir() string { return filepath.Join(c.o.Paths.RunRoot, "exits") }
 
-func (c *Controller) exitCommand(id string, n int) []string {
+func (c *starter) exitCommand(id string, n int) []string {
 	if len(c.o.ExitCommand) == 0 {
 		return nil
 	}

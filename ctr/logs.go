@@ -25,7 +25,7 @@ type LogOptions struct {
 
 // Logs copies a container's log to the sinks, rotated files first.
 // ErrFailedPrecondition if the container keeps none.
-func (c *Controller) Logs(ctx context.Context, id string, o LogOptions, to logs.Sinks) error {
+func (c *sessions) Logs(ctx context.Context, id string, o LogOptions, to logs.Sinks) error {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func rotated(path string) []string {
 // RotateLogs rotates the logs that have outgrown their limit: nothing is lost
 // but what the oldest file held. It is cheap where nothing is to be done, and
 // done whenever davit changes something, as no process of davit's stays.
-func (c *Controller) RotateLogs(ctx context.Context) error {
+func (c *sessions) RotateLogs(ctx context.Context) error {
 	ids, err := c.dir.IDs()
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (c *Controller) RotateLogs(ctx context.Context) error {
 }
 
 // outgrown tells whether a running container's log is over its limit.
-func (c *Controller) outgrown(ctr Container) bool {
+func (c *sessions) outgrown(ctr Container) bool {
 	if !ctr.Status.Alive() || ctr.Config.Log.MaxSize == 0 {
 		return false
 	}
@@ -112,7 +112,7 @@ func (c *Controller) outgrown(ctr Container) bool {
 const minLogSize = 4 << 10
 
 // rotate moves a log aside and has the monitor open a new one.
-func (c *Controller) rotate(ctx context.Context, ctr Container, path string) error {
+func (c *sessions) rotate(ctx context.Context, ctr Container, path string) error {
 	for n := defaultLogFiles; n > 1; n-- {
 		older := path + "." + strconv.Itoa(n)
 		if err := os.Rename(path+"."+strconv.Itoa(n-1), older); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -11,17 +11,17 @@ import (
 
 // Pause freezes all processes of a running container. ErrFailedPrecondition if
 // it is not running.
-func (c *Controller) Pause(ctx context.Context, id string) error {
+func (c *stopper) Pause(ctx context.Context, id string) error {
 	return c.freeze(ctx, id, Running, Paused)
 }
 
 // Unpause lets a paused container go on. ErrFailedPrecondition if it is not
 // paused.
-func (c *Controller) Unpause(ctx context.Context, id string) error {
+func (c *stopper) Unpause(ctx context.Context, id string) error {
 	return c.freeze(ctx, id, Paused, Running)
 }
 
-func (c *Controller) freeze(ctx context.Context, id string, from, to State) error {
+func (c *stopper) freeze(ctx context.Context, id string, from, to State) error {
 	return c.change(ctx, id, opPause, func(op *record.Op, ctr Container) error {
 		if ctr.Status.State != from {
 			return fmt.Errorf("container %q is %s, not %s: %w", ctr.Config.Name, ctr.Status.State, from, errdefs.ErrFailedPrecondition)
@@ -47,7 +47,7 @@ func (c *Controller) freeze(ctx context.Context, id string, from, to State) erro
 }
 
 // thaw lets a frozen container's processes see what they were sent.
-func (c *Controller) thaw(ctx context.Context, ctr Container) error {
+func (c *stopper) thaw(ctx context.Context, ctr Container) error {
 	if ctr.Status.State != Paused {
 		return nil
 	}

@@ -24,7 +24,7 @@ type RemoveOptions struct {
 // and its anonymous volumes. ErrFailedPrecondition if it runs and Force is not
 // set, ErrNotFound if there is none. Repeating a removal that was cut short
 // finishes it.
-func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
+func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) err
 // remove is the way out, for a removal and for undoing a creation: idempotent
 // steps from the record, all of them run. The record goes last, so that what
 // failed can be repeated.
-func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) error {
+func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	_, err := c.update(ctx, ctr, func(s *Status) { s.State = Removing })
@@ -73,7 +73,7 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, ctr Container) e
 
 // killUnsettled kills what is left of a container that was not settled. A
 // monitor of one that was may be running the exit command that got us here.
-func (c *Controller) killUnsettled(ctx context.Context, ctr Container) error {
+func (c *settler) killUnsettled(ctx context.Context, ctr Container) error {
 	if ctr.Status.State == Stopped {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (c *Controller) killUnsettled(ctx context.Context, ctr Container) error {
 	)
 }
 
-func (c *Controller) deleteRootfs(ctx context.Context, ctr Container) error {
+func (c *settler) deleteRootfs(ctx context.Context, ctr Container) error {
 	if ctr.Config.Rootfs != "" {
 		return nil
 	}

@@ -24,7 +24,7 @@ const undoTimeout = 2 * time.Minute
 // has done it before, when the process lives, and when start (0 is any) is not
 // the current start. *record.BusyError when somebody is at work on the
 // container, who then settles it.
-func (c *Controller) Exited(ctx context.Context, id string, start int) (ctr Container, done bool, err error) {
+func (c *settler) Exited(ctx context.Context, id string, start int) (ctr Container, done bool, err error) {
 	op, err := c.dir.TryBegin(id, opExit)
 	if err != nil {
 		return ctr, false, fmt.Errorf("container %q: %w", id, err)
@@ -50,7 +50,7 @@ func (c *Controller) Exited(ctx context.Context, id string, start int) (ctr Cont
 // settleExit settles a container that has exited while an operation was under
 // way on it, when the exit command found the lock taken. To be called after the
 // operation's end: an exit command that starts later finds the lock free.
-func (c *Controller) settleExit(ctx context.Context, id string) error {
+func (c *settler) settleExit(ctx context.Context, id string) error {
 	e, err := c.dir.Get(id)
 	if err != nil {
 		return absentOK(err)
@@ -72,7 +72,7 @@ func (c *Controller) settleExit(ctx context.Context, id string) error {
 // finish writes down how a stopped container ended and gives back what it held:
 // the runtime's state, the mount, the cgroup, the bundle. Every step is
 // idempotent, and a container that is still alive is left alone.
-func (c *Controller) finish(ctx context.Context, ctr Container) error {
+func (c *settler) finish(ctx context.Context, ctr Container) error {
 	if ctr.Status.Alive() {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (c *Controller) finish(ctx context.Context, ctr Container) error {
 }
 
 // recordExit copies the exit to the durable root, unsynced.
-func (c *Controller) recordExit(ctr Container) error {
+func (c *settler) recordExit(ctr Container) error {
 	s := ctr.Status
 	if ctr.Config.Remove || s.State != Stopped {
 		return nil
@@ -105,7 +105,7 @@ func (c *Controller) recordExit(ctr Container) error {
 
 // release gives back what a container without a process still holds. The
 // runtime's delete and the unmounting go side by side.
-func (c *Controller) release(ctx context.Context, ctr Container) error {
+func (c *settler) release(ctx context.Context, ctr Container) error {
 	unmounted := make(chan error, 1)
 	go func() { unmounted <- c.unmount(ctx, ctr) }()
 	err := each(
@@ -123,7 +123,7 @@ func (c *Controller) release(ctx context.Context, ctr Container) error {
 
 // runtimeDelete removes the runtime's state and the cgroup, if there is a bundle
 // to say that there may be any.
-func (c *Controller) runtimeDelete(ctx context.Context, ctr Container) error {
+func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	if _, err := os.Stat(filepath.Join(c.bundle(ctr.ID), "config.json")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (c *Controller) runtimeDelete(ctx context.Context, ctr Container) error {
 	return absentOK(rt.Delete(ctx, ctr.ID, true))
 }
 
-func (c *Controller) unmount(ctx context.Context, ctr Container) error {
+func (c *settler) unmount(ctx context.Context, ctr Container) error {
 	if ctr.Status.Mounted == "" || ctr.Config.Rootfs != "" {
 		return nil
 	}
@@ -152,7 +152,7 @@ func (c *Controller) unmount(ctx context.Context, ctr Container) error {
 // left: creating and starting are undone, stopping and removing are finished. It
 // runs every step, joins their errors, and ends the operation only when all
 // went well, so that what failed stays on record.
-func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error {
+func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	ctr, err := c.Get(ctx, op.ID())
@@ -187,7 +187,7 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 
 // undoStart takes back what prepare and start did. The monitor goes first: one
 // whose start pipe has lost its other end goes on and runs the runtime.
-func (c *Controller) undoStart(ctx context.Context, ctr Container) error {
+func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 	err := each(
 		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
@@ -205,7 +205,7 @@ func (c *Controller) undoStart(ctx context.Context, ctr Container) error {
 
 // killAll kills the container's process and what else is in its cgroup, and
 // waits for the process to be gone.
-func (c *Controller) killAll(ctx context.Context, ctr Container) error {
+func (c *settler) killAll(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if s.Pid != 0 {
 		if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
@@ -223,7 +223,7 @@ func (c *Controller) killAll(ctx context.Context, ctr Container) error {
 	return absentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart))
 }
 
-func (c *Controller) killCgroup(ctx context.Context, path string) error {
+func (c *settler) killCgroup(ctx context.Context, path string) error {
 	host, err := c.o.Cgroups()
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func (c *Controller) killCgroup(ctx context.Context, path string) error {
 }
 
 // killMonitor ends a monitor that is not to go on, and waits for it to be gone.
-func (c *Controller) killMonitor(ctx context.Context, ctr Container) error {
+func (c *settler) killMonitor(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if s.MonitorPid == 0 {
 		return nil
@@ -244,11 +244,11 @@ func (c *Controller) killMonitor(ctx context.Context, ctr Container) error {
 }
 
 // Dead lists the containers on which a dead owner left an operation.
-func (c *Controller) Dead() ([]string, error) { return c.dir.Dead() }
+func (c *records) Dead() ([]string, error) { return c.dir.Dead() }
 
 // Settle finishes or undoes the operation that a dead owner left on a container,
 // if it did.
-func (c *Controller) Settle(ctx context.Context, id string) error {
+func (c *settler) Settle(ctx context.Context, id string) error {
 	op, err := c.dir.TryBegin(id, opExit)
 	var busy *record.BusyError
 	if errors.As(err, &busy) {

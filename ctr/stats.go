@@ -23,7 +23,7 @@ type Stats struct {
 
 // Stats reads a container's counters. ErrFailedPrecondition if it does not run
 // or has no cgroup of its own.
-func (c *Controller) Stats(ctx context.Context, id string) (Stats, error) {
+func (c *sessions) Stats(ctx context.Context, id string) (Stats, error) {
 	path, err := c.liveCgroup(ctx, id)
 	if err != nil {
 		return Stats{}, err
@@ -40,7 +40,7 @@ func (c *Controller) Stats(ctx context.Context, id string) (Stats, error) {
 }
 
 // liveCgroup is the cgroup of a container that runs.
-func (c *Controller) liveCgroup(ctx context.Context, id string) (string, error) {
+func (c *sessions) liveCgroup(ctx context.Context, id string) (string, error) {
 	ctr, err := c.Get(ctx, id)
 	switch {
 	case err != nil:
@@ -56,7 +56,7 @@ func (c *Controller) liveCgroup(ctx context.Context, id string) (string, error) 
 // Top lists what runs in a container, headings first; see package ctr/top for
 // the columns. Names of users are the container's own. ErrFailedPrecondition if
 // it does not run.
-func (c *Controller) Top(ctx context.Context, id string, columns []string) ([][]string, error) {
+func (c *sessions) Top(ctx context.Context, id string, columns []string) ([][]string, error) {
 	path, err := c.liveCgroup(ctx, id)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ type StopOptions struct {
 // Stop ends the container's process with its stop signal, and with SIGKILL when
 // the time is up, and settles it. One that does not run is no error. A stop with
 // a shorter timeout overtakes one that is under way.
-func (c *Controller) Stop(ctx context.Context, id string, o StopOptions) error {
+func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 	deadline := c.deadline(id, o)
 	if err := c.hasten(id, deadline); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (c *Controller) Stop(ctx context.Context, id string, o StopOptions) error {
 }
 
 // deadline is when a stop that begins now kills; zero is never.
-func (c *Controller) deadline(id string, o StopOptions) time.Time {
+func (c *stopper) deadline(id string, o StopOptions) time.Time {
 	timeout := defaultTimeout
 	if e, err := c.dir.Get(id); err == nil && e.Config.Stop.Timeout != nil {
 		timeout = *e.Config.Stop.Timeout
@@ -74,7 +74,7 @@ func (c *Controller) deadline(id string, o StopOptions) time.Time {
 }
 
 // terminate signals, waits and kills.
-func (c *Controller) terminate(ctx context.Context, op *record.Op, ctr Container, o StopOptions) error {
+func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o StopOptions) error {
 	name := ctr.Config.Name
 	warn := o.Warn
 	if warn == nil {
@@ -115,7 +115,7 @@ func (c *Controller) terminate(ctx context.Context, op *record.Op, ctr Container
 
 // kill ends a container by SIGKILL, thawing it where it is frozen, and waits for
 // its process to be gone.
-func (c *Controller) kill(ctx context.Context, ctr Container) error {
+func (c *stopper) kill(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
 		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
@@ -128,7 +128,7 @@ func (c *Controller) kill(ctx context.Context, ctr Container) error {
 
 // awaitExit waits until the process is gone or the deadline has passed; the
 // deadline may be moved forward by another stop meanwhile.
-func (c *Controller) awaitExit(ctx context.Context, ctr Container, deadline, since time.Time) (gone bool, err error) {
+func (c *stopper) awaitExit(ctx context.Context, ctr Container, deadline, since time.Time) (gone bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	exited := make(chan error, 1)
@@ -157,7 +157,7 @@ func (c *Controller) awaitExit(ctx context.Context, ctr Container, deadline, sin
 
 // drained waits until the monitor has written the exit down: it empties the
 // streams first.
-func (c *Controller) drained(ctx context.Context, ctr Container) error {
+func (c *stopper) drained(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
@@ -177,7 +177,7 @@ const drainTimeout = 5 * time.Second
 
 // Kill sends a signal (name or number) to the container's first process.
 // ErrFailedPrecondition if it does not run.
-func (c *Controller) Kill(ctx context.Context, id, signal string) error {
+func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 	sig, err := spec.ParseSignal(signal)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func nameVolumes(cfg Config, image img.ImageConfig) Config {
 }
 
 // ensureVolumes makes the volumes that a container names and are not there.
-func (c *Controller) ensureVolumes(ctx context.Context, cfg Config) error {
+func (c *bundler) ensureVolumes(ctx context.Context, cfg Config) error {
 	for _, m := range cfg.Mounts {
 		if m.Type != spec.MountVolume {
 			continue
@@ -41,7 +41,7 @@ func (c *Controller) ensureVolumes(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-func (c *Controller) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.Volume, error) {
+func (c *bundler) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.Volume, error) {
 	v, err := c.o.Volumes.Ensure(ctx, volume.Config{
 		Name: m.Source, Anonymous: slices.Contains(cfg.Anonymous, m.Source),
 	})
@@ -52,7 +52,7 @@ func (c *Controller) volume(ctx context.Context, cfg Config, m spec.Mount) (volu
 }
 
 // removeAnonymous deletes the anonymous volumes of a container.
-func (c *Controller) removeAnonymous(ctx context.Context, cfg Config) error {
+func (c *settler) removeAnonymous(ctx context.Context, cfg Config) error {
 	var steps []func() error
 	for _, name := range cfg.Anonymous {
 		steps = append(steps, func() error { return absentOK(c.o.Volumes.Remove(ctx, name)) })

@@ -104,7 +104,7 @@ func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr
 
 // createReady makes the implicit sandbox of a launch and begins to make it
 // ready, as one operation.
-func (c *Controller) createReady(ctx context.Context, l Launch) (*rising, error) {
+func (c *riser) createReady(ctx context.Context, l Launch) (*rising, error) {
 	s, op, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.Remov
 	return c.removeContainer(ctx, id, o)
 }
 
-func (c *Controller) removeContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
+func (c *exits) removeContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return err
@@ -299,7 +299,7 @@ func (c *Controller) removeContainer(ctx context.Context, id string, o ctr.Remov
 // ContainerExited settles a container whose process has ended; the monitor's
 // exit command calls it. It does nothing when somebody else is at work on the
 // container, who then settles it.
-func (c *Controller) ContainerExited(ctx context.Context, id string, start int) error {
+func (c *exits) ContainerExited(ctx context.Context, id string, start int) error {
 	k, done, err := c.ctrs.Exited(ctx, id, start)
 	var busy *record.BusyError
 	if errors.As(err, &busy) || errdefs.IsNotFound(err) {
@@ -315,7 +315,7 @@ func (c *Controller) ContainerExited(ctx context.Context, id string, start int) 
 }
 
 // infraExited marks a pod whose PID namespace has ended.
-func (c *Controller) infraExited(ctx context.Context, k ctr.Container) error {
+func (c *exits) infraExited(ctx context.Context, k ctr.Container) error {
 	s, err := c.Get(ctx, k.Config.Sandbox)
 	if err != nil {
 		return absentOK(err)
@@ -331,7 +331,7 @@ func (c *Controller) infraExited(ctx context.Context, k ctr.Container) error {
 // afterExit does what is due when a container may have ended: it is settled,
 // and one that removes itself is removed, with its sandbox where that is its
 // alone; else that sandbox gives back what it holds.
-func (c *Controller) afterExit(ctx context.Context, id string) error {
+func (c *exits) afterExit(ctx context.Context, id string) error {
 	k, err := c.ctrs.Get(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return c.dropOrphan(ctx, id)
@@ -356,7 +356,7 @@ func (c *Controller) afterExit(ctx context.Context, id string) error {
 
 // lower takes an implicit sandbox down unless its container has been started
 // again meanwhile.
-func (c *Controller) lower(ctx context.Context, k ctr.Container) error {
+func (c *exits) lower(ctx context.Context, k ctr.Container) error {
 	op, err := c.begin(ctx, k.Config.Sandbox, opStop)
 	if err != nil {
 		return absentOK(err)

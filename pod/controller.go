@@ -46,12 +46,28 @@ type Options struct {
 }
 
 // Controller drives sandboxes. It is safe for concurrent use, by any number of
-// processes on the same roots.
-type Controller struct {
+// processes on the same roots. It is composed of a part for each concern, each
+// of which needs those before it.
+type Controller struct{ *riser }
+
+// records reads pods' records.
+type records struct {
 	o    Options
 	ctrs *ctr.Controller
 	dir  *record.Dir[Config, Status]
 }
+
+// files keeps what a sandbox's containers have mounted.
+type files struct{ *records }
+
+// settler undoes and finishes operations; it holds all ways out.
+type settler struct{ *files }
+
+// exits does what is due when a container has ended or an owner has died.
+type exits struct{ *settler }
+
+// riser makes sandboxes and makes them ready.
+type riser struct{ *exits }
 
 // New returns a Controller on the records below o.Paths.
 func New(o Options) (*Controller, error) {
@@ -65,12 +81,13 @@ func New(o Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening pod records: %w", err)
 	}
-	return &Controller{o: o, ctrs: o.Containers, dir: dir}, nil
+	r := &records{o: o, ctrs: o.Containers, dir: dir}
+	return &Controller{&riser{&exits{&settler{&files{r}}}}}, nil
 }
 
 // Get returns the pod with a full ID as it is now. It takes no lock and runs
 // nothing. ErrNotFound if there is none.
-func (c *Controller) Get(_ context.Context, id string) (Sandbox, error) {
+func (c *records) Get(_ context.Context, id string) (Sandbox, error) {
 	e, err := c.dir.Get(id)
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("pod %q: %w", id, err)
@@ -80,7 +97,7 @@ func (c *Controller) Get(_ context.Context, id string) (Sandbox, error) {
 
 // List returns all pods, oldest first. Records that cannot be read are left out
 // and named in the error, which comes beside the others.
-func (c *Controller) List(context.Context) ([]Sandbox, error) {
+func (c *records) List(context.Context) ([]Sandbox, error) {
 	entries, err := c.dir.List()
 	out := make([]Sandbox, 0, len(entries))
 	for _, e := range entries {
@@ -91,7 +108,7 @@ func (c *Controller) List(context.Context) ([]Sandbox, error) {
 
 // Resolve finds a pod's full ID by name, full ID or unique prefix. ErrNotFound
 // if there is none, *record.AmbiguousError if there are several.
-func (c *Controller) Resolve(ref string) (string, error) {
+func (c *records) Resolve(ref string) (string, error) {
 	id, err := c.dir.Resolve(nil, ref)
 	if err != nil {
 		return "", fmt.Errorf("pod %q: %w", ref, err)
@@ -100,7 +117,7 @@ func (c *Controller) Resolve(ref string) (string, error) {
 }
 
 // ContainersOf lists the containers of a pod, oldest first, infra included.
-func (c *Controller) ContainersOf(ctx context.Context, id string) ([]ctr.Container, error) {
+func (c *records) ContainersOf(ctx context.Context, id string) ([]ctr.Container, error) {
 	all, err := c.ctrs.List(ctx)
 	var out []ctr.Container
 	for _, k := range all {
@@ -125,7 +142,7 @@ func sandbox(e record.Entry[Config, Status]) Sandbox {
 }
 
 // update changes a pod's status, as ctr's does.
-func (c *Controller) update(ctx context.Context, s Sandbox, f func(*Status)) (Sandbox, error) {
+func (c *records) update(ctx context.Context, s Sandbox, f func(*Status)) (Sandbox, error) {
 	status, err := c.dir.Update(ctx, s.ID, func(now Status) (Status, error) {
 		if now.State == "" {
 			now = s.Status
@@ -140,9 +157,9 @@ func (c *Controller) update(ctx context.Context, s Sandbox, f func(*Status)) (Sa
 	return s, nil
 }
 
-func (c *Controller) runDir(id string) string { return c.dir.RunDir(id) }
+func (c *records) runDir(id string) string { return c.dir.RunDir(id) }
 
-func (c *Controller) nsDir(id string) string { return filepath.Join(c.dir.RunDir(id), "ns") }
+func (c *records) nsDir(id string) string { return filepath.Join(c.dir.RunDir(id), "ns") }
 
 // absentOK drops the error class that says that something is gone already.
 func absentOK(err error) error {

@@ -39,7 +39,7 @@ func (c *Controller) Create(ctx context.Context, cfg Config) (Sandbox, error) {
 
 // create records a pod and leaves its operation to the caller, who ends it when
 // what the pod is for exists.
-func (c *Controller) create(ctx context.Context, id string, cfg Config, durable bool) (Sandbox, *record.Op, error) {
+func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool) (Sandbox, *record.Op, error) {
 	if cfg.Owner == "" {
 		cfg.Owner = record.OwnerCLI
 	}

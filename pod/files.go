@@ -30,7 +30,7 @@ const defaultShmSize = 64 << 20
 // writeFiles writes what the sandbox's containers see as /etc/hosts,
 // /etc/resolv.conf and /etc/hostname, and mounts their /dev/shm. Files are
 // written in place, so that a container that has them mounted sees the change.
-func (c *Controller) writeFiles(ctx context.Context, s Sandbox) error {
+func (c *files) writeFiles(ctx context.Context, s Sandbox) error {
 	if s.Config.Namespaces.IPC == spec.ModePod {
 		if err := c.mountShm(s); err != nil {
 			return err
@@ -62,7 +62,7 @@ func (c *Controller) writeFiles(ctx context.Context, s Sandbox) error {
 }
 
 // writeFile replaces a file's content, keeping its inode.
-func (c *Controller) writeFile(s Sandbox, name, content string) error {
+func (c *files) writeFile(s Sandbox, name, content string) error {
 	path := filepath.Join(c.runDir(s.ID), name)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *Controller) writeFile(s Sandbox, name, content string) error {
 
 // resolvConf is the host's resolver configuration with what the user gave in
 // its place.
-func (c *Controller) resolvConf(s Sandbox) (string, error) {
+func (c *files) resolvConf(s Sandbox) (string, error) {
 	dns, err := c.o.HostDNS()
 	if err != nil {
 		return "", fmt.Errorf("reading the host's resolver configuration: %w", err)
@@ -118,7 +118,7 @@ func formatResolv(dns netw.DNS) (string, error) {
 
 // hosts is the sandbox's /etc/hosts: the loopback names, the user's lines, its
 // own name, and its peers on user-made networks.
-func (c *Controller) hosts(ctx context.Context, s Sandbox) (string, error) {
+func (c *files) hosts(ctx context.Context, s Sandbox) (string, error) {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, h := range s.Config.DNS.Hosts {
@@ -192,7 +192,7 @@ func gateway(a netw.Attachment) netip.Addr {
 }
 
 // mountShm mounts the shared memory of the sandbox unless it is there.
-func (c *Controller) mountShm(s Sandbox) error {
+func (c *files) mountShm(s Sandbox) error {
 	path := filepath.Join(c.runDir(s.ID), shmDir)
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("making /dev/shm of pod %q: %w", s.Config.Name, err)
@@ -224,7 +224,7 @@ func mountPoint(path string) bool {
 	return own.Mnt_id != parent.Mnt_id
 }
 
-func (c *Controller) unmountShm(id string) error {
+func (c *files) unmountShm(id string) error {
 	path := filepath.Join(c.runDir(id), shmDir)
 	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
@@ -239,7 +239,7 @@ func (c *Controller) unmountShm(id string) error {
 // refreshPeers rewrites the hosts files of those that share a user-made network
 // with a sandbox that came or went. They are written in place; one that is gone
 // meanwhile is nobody's loss.
-func (c *Controller) refreshPeers(ctx context.Context, s Sandbox) error {
+func (c *files) refreshPeers(ctx context.Context, s Sandbox) error {
 	var errs []error
 	for _, ref := range s.Config.Network.Networks {
 		peers, err := c.o.Networks.Peers(ctx, ref.Name)

@@ -20,7 +20,7 @@ const infraRootfs = "infra"
 
 // startInfra starts the container that holds the shared PID namespace open. Its
 // ID is recorded before it is made.
-func (c *Controller) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
+func (c *riser) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
 	command := s.Config.InfraCommand
 	if command == nil {
 		command = c.o.InfraCommand
@@ -75,7 +75,7 @@ func infraConfig(s Sandbox, id, root string, command []string) ctr.Config {
 
 // pinPID pins the infra container's PID namespace beside the others, so that no
 // path through a pid, which may be reused, is ever used.
-func (c *Controller) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, error) {
+func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, error) {
 	k, err := c.ctrs.Get(ctx, infra)
 	if err != nil {
 		return s, err
@@ -95,7 +95,7 @@ func (c *Controller) pinPID(ctx context.Context, s Sandbox, infra string) (Sandb
 }
 
 // removeInfra ends and deletes the infra container, if there is one.
-func (c *Controller) removeInfra(ctx context.Context, s Sandbox) error {
+func (c *settler) removeInfra(ctx context.Context, s Sandbox) error {
 	if s.Status.Infra != "" {
 		if err := absentOK(c.ctrs.Remove(ctx, s.Status.Infra, ctr.RemoveOptions{Force: true})); err != nil {
 			return fmt.Errorf("removing infra container of pod %q: %w", s.Config.Name, err)

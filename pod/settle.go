@@ -12,7 +12,7 @@ import (
 )
 
 // begin takes a pod's operation lock and first settles what a dead owner left.
-func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, error) {
+func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error) {
 	op, err := c.dir.Begin(ctx, id, kind)
 	if err != nil {
 		return nil, fmt.Errorf("pod %q: %w", id, err)
@@ -29,7 +29,7 @@ func (c *Controller) begin(ctx context.Context, id, kind string) (*record.Op, er
 
 // undo settles an operation of a kind that failed here or that a dead owner
 // left, and ends it.
-func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error {
+func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	switch kind {
@@ -53,7 +53,7 @@ func (c *Controller) undo(ctx context.Context, op *record.Op, kind string) error
 
 // sweep is Sweep before a change: what cannot be settled is not this change's
 // concern, and stays on record.
-func (c *Controller) sweep(ctx context.Context) {
+func (c *exits) sweep(ctx context.Context) {
 	if err := c.Sweep(ctx); err != nil {
 		c.o.Log.Warn("what a process that died has left cannot be cleared yet", "error", err)
 	}
@@ -65,7 +65,7 @@ func (c *Controller) sweep(ctx context.Context) {
 // AfterReboot settles what a restart of the machine has ended: containers that
 // were to remove themselves are removed, with their sandboxes, and what is left
 // of networks outside the run root is given back.
-func (c *Controller) AfterReboot(ctx context.Context) error {
+func (c *exits) AfterReboot(ctx context.Context) error {
 	ctrs, err := c.ctrs.List(ctx)
 	errs := []error{err}
 	for _, k := range ctrs {
@@ -82,7 +82,7 @@ func (c *Controller) AfterReboot(ctx context.Context) error {
 
 // Sweep settles the operations that dead owners left, on containers and on
 // pods. Every change and the server's start begin with it.
-func (c *Controller) Sweep(ctx context.Context) error {
+func (c *exits) Sweep(ctx context.Context) error {
 	var errs []error
 	ctrs, err := c.ctrs.Dead()
 	errs = append(errs, err)
@@ -101,7 +101,7 @@ func (c *Controller) Sweep(ctx context.Context) error {
 
 // dropOrphans removes implicit sandboxes whose containers are gone: an implicit
 // sandbox has its container's ID.
-func (c *Controller) dropOrphans(ctx context.Context) error {
+func (c *exits) dropOrphans(ctx context.Context) error {
 	pods, err := c.dir.IDs()
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (c *Controller) dropOrphans(ctx context.Context) error {
 
 // dropOrphan removes an implicit sandbox whose container is gone, unless
 // somebody is at work on it.
-func (c *Controller) dropOrphan(ctx context.Context, id string) error {
+func (c *exits) dropOrphan(ctx context.Context, id string) error {
 	s, err := c.Get(ctx, id)
 	if err != nil || !s.Config.Implicit {
 		return absentOK(err)
@@ -136,7 +136,7 @@ func (c *Controller) dropOrphan(ctx context.Context, id string) error {
 	return c.remove(ctx, op, 0)
 }
 
-func (c *Controller) settle(ctx context.Context, id string) error {
+func (c *exits) settle(ctx context.Context, id string) error {
 	op, err := c.dir.TryBegin(id, opStop)
 	var busy *record.BusyError
 	if errors.As(err, &busy) {

@@ -45,7 +45,7 @@ func (c *Controller) Start(ctx context.Context, id string) error {
 
 // ready makes a sandbox ready if it is not, and returns when its network is
 // attached.
-func (c *Controller) ready(ctx context.Context, id string) error {
+func (c *riser) ready(ctx context.Context, id string) error {
 	up, err := c.bringUp(ctx, id)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (r *rising) close(ctx context.Context) error {
 
 // bringUp makes the cgroup, the namespaces and the files of a sandbox, and has
 // its network attached meanwhile. It ends the sandbox's operation in wait.
-func (c *Controller) bringUp(ctx context.Context, id string) (*rising, error) {
+func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 	op, err := c.begin(ctx, id, opStart)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (c *Controller) bringUp(ctx context.Context, id string) (*rising, error) {
 }
 
 // rise makes what a sandbox consists of.
-func (c *Controller) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, error) {
+func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, error) {
 	if err := op.Advance(stageCgroup); err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (c *Controller) rise(ctx context.Context, op *record.Op, s Sandbox) (*risin
 
 // arrived records the network and writes what it decides into the files that
 // the containers have mounted, in place.
-func (c *Controller) arrived(ctx context.Context, s Sandbox, a netw.Attachment) error {
+func (c *riser) arrived(ctx context.Context, s Sandbox, a netw.Attachment) error {
 	s, err := c.update(ctx, s, func(n *Status) {
 		n.State, n.Attachment, n.StartedAt, n.Message = Ready, a, c.o.Now(), ""
 	})
@@ -184,7 +184,7 @@ func ownNet(cfg Config) bool {
 	return cfg.Network.Mode == NetworkCNI || cfg.Network.Mode == NetworkNone
 }
 
-func (c *Controller) request(s Sandbox) netw.Request {
+func (c *files) request(s Sandbox) netw.Request {
 	return netw.Request{
 		ID: s.ID, Name: s.Config.Name, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID), PinDir: c.nsDir(s.ID),
 		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports,
@@ -192,7 +192,7 @@ func (c *Controller) request(s Sandbox) netw.Request {
 }
 
 // pin makes the namespaces that the containers share.
-func (c *Controller) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
+func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 	cfg := netns.Config{
 		Dir: c.nsDir(s.ID), Net: ownNet(s.Config),
 		IPC: s.Config.Namespaces.IPC == spec.ModePod, UTS: s.Config.Namespaces.UTS == spec.ModePod,
@@ -215,7 +215,7 @@ func (c *Controller) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 
 // makeCgroup makes the parent of the containers' cgroups. Its path is recorded
 // first.
-func (c *Controller) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
+func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if s.Config.CgroupsOff {
 		return s, nil
 	}
@@ -238,7 +238,7 @@ func (c *Controller) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error)
 }
 
 // give is what a container is told of its pod.
-func (c *Controller) give(s Sandbox) ctr.Sandbox {
+func (c *riser) give(s Sandbox) ctr.Sandbox {
 	out := ctr.Sandbox{ID: s.ID, Hostname: s.Config.Hostname, CgroupParent: s.Status.Cgroup}
 	file := func(name string) string {
 		path := filepath.Join(c.runDir(s.ID), name)

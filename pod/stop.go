@@ -55,7 +55,7 @@ func (c *Controller) stopContainers(ctx context.Context, id string, timeout *tim
 
 // down gives back what a sandbox holds, and ends the operation. It does not
 // touch its containers.
-func (c *Controller) down(ctx context.Context, op *record.Op) error {
+func (c *settler) down(ctx context.Context, op *record.Op) error {
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {
 		return errors.Join(err, op.End())
@@ -77,7 +77,7 @@ func (c *Controller) down(ctx context.Context, op *record.Op) error {
 // giveBack undoes what making a sandbox ready did: idempotent steps from the
 // record, all of them run. The containers are taken away meanwhile; nothing of
 // theirs may be alive.
-func (c *Controller) giveBack(ctx context.Context, s Sandbox, containers func() error) error {
+func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	gone := make(chan error, 1)
@@ -94,7 +94,7 @@ func (c *Controller) giveBack(ctx context.Context, s Sandbox, containers func() 
 }
 
 // detach gives back the network. What fails stays recorded as attached.
-func (c *Controller) detach(ctx context.Context, s Sandbox) error {
+func (c *settler) detach(ctx context.Context, s Sandbox) error {
 	if !s.Status.Attached {
 		return nil
 	}
@@ -105,7 +105,7 @@ func (c *Controller) detach(ctx context.Context, s Sandbox) error {
 	return errors.Join(absentOK(err), c.refreshPeers(ctx, s))
 }
 
-func (c *Controller) removeCgroup(ctx context.Context, s Sandbox) error {
+func (c *settler) removeCgroup(ctx context.Context, s Sandbox) error {
 	if s.Status.Cgroup == "" {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (c *Controller) removeCgroup(ctx context.Context, s Sandbox) error {
 	return host.Prune(filepath.Dir(s.Status.Cgroup))
 }
 
-func (c *Controller) removeFiles(id string) error {
+func (c *files) removeFiles(id string) error {
 	var errs []error
 	for _, name := range []string{hostsFile, resolvFile, hostnameFile} {
 		if err := os.Remove(filepath.Join(c.runDir(id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -145,7 +145,7 @@ func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) err
 	return c.removePod(ctx, id, o)
 }
 
-func (c *Controller) removePod(ctx context.Context, id string, o RemoveOptions) error {
+func (c *settler) removePod(ctx context.Context, id string, o RemoveOptions) error {
 	s, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (c *Controller) removePod(ctx context.Context, id string, o RemoveOptions) 
 }
 
 // remove is the way out, for a removal and for undoing a creation.
-func (c *Controller) remove(ctx context.Context, op *record.Op, timeout time.Duration) error {
+func (c *settler) remove(ctx context.Context, op *record.Op, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout+timeout)
 	defer cancel()
 	s, err := c.Get(ctx, op.ID())
@@ -202,7 +202,7 @@ func (c *Controller) remove(ctx context.Context, op *record.Op, timeout time.Dur
 
 // containersToRemove are those of a pod; an implicit one has only its own, which
 // is found without reading all records.
-func (c *Controller) containersToRemove(ctx context.Context, s Sandbox) ([]ctr.Container, error) {
+func (c *settler) containersToRemove(ctx context.Context, s Sandbox) ([]ctr.Container, error) {
 	if !s.Config.Implicit {
 		return c.ContainersOf(ctx, s.ID)
 	}
