@@ -34,7 +34,8 @@ const (
 // Scope says what a snapshot looks at beyond the machine as a whole.
 type Scope struct {
 	// Roots are the davit roots whose records, run files and layers are
-	// listed too.
+	// listed too. Where there are any, what another davit on roots of its own
+	// makes meanwhile, and names so, is left out.
 	Roots []Roots
 	// IgnoreNetwork leaves out the fixed parts of the built-in networks of
 	// Roots: the bridge itself and davit's own firewall table with what is
@@ -78,6 +79,7 @@ func Take(ctx context.Context, s Scope) (Snapshot, error) {
 			snap.dropNetwork(r)
 		}
 	}
+	snap.dropOthers(s.Roots)
 	for k := range snap.lines {
 		sort.Strings(snap.lines[k])
 	}

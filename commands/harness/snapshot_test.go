@@ -64,6 +64,16 @@ func TestRunFilesLeaveOutWhatStays(t *testing.T) {
 	}
 }
 
+func TestWhatAnotherDavitMakesIsLeftOut(t *testing.T) {
+	roots := newRoots(t)
+	own := "/sys/fs/cgroup/pids/davit-" + roots.NetworkTag() + "/x"
+	s := Snapshot{lines: map[Kind][]string{Cgroups: {own, "/sys/fs/cgroup/pids/davit-000000/x", "/sys/fs/cgroup/pids/davit/x"}}}
+	s.dropOthers([]Roots{roots})
+	if diff := cmp.Diff([]string{own, "/sys/fs/cgroup/pids/davit/x"}, s.lines[Cgroups]); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEngineName(t *testing.T) {
 	for name, want := range map[string]bool{"conmon": true, "runc:[2:INIT]": true, "runc": true, "davit": true, "sh": false, "davit-demo": false} {
 		if engineName(name) != want {
