@@ -20,7 +20,7 @@ func WriteHelp(w io.Writer, cmd *cobra.Command, width int) error {
 	if text == "" {
 		text = cmd.Short + "."
 	}
-	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", strings.TrimSpace(text), useLine(cmd))
+	fmt.Fprintf(&b, "%s\n\nUsage:\n  %s\n", reflow(strings.TrimSpace(text), width), useLine(cmd))
 	if len(cmd.Aliases) > 0 {
 		fmt.Fprintf(&b, "\nAliases:\n  %s, %s\n", cmd.Name(), strings.Join(cmd.Aliases, ", "))
 	}
@@ -49,6 +49,18 @@ func useLine(cmd *cobra.Command) string {
 		return cmd.CommandPath() + " COMMAND"
 	}
 	return cmd.UseLine()
+}
+
+// reflow breaks the paragraphs of a text at width, 100 columns at most. What is
+// indented stays as it is.
+func reflow(text string, width int) string {
+	parts := strings.Split(text, "\n\n")
+	for i, part := range parts {
+		if !strings.HasPrefix(part, " ") {
+			parts[i] = strings.Join(fold(part, min(max(width, 40), 100)), "\n")
+		}
+	}
+	return strings.Join(parts, "\n\n")
 }
 
 // writeCommands lists the subcommands, by group where there are groups.

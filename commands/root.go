@@ -12,8 +12,7 @@ func NewRoot(env *cli.Env) *cobra.Command {
 	root := cli.Parent(&cobra.Command{
 		Use:   "davit",
 		Short: "Run pods and containers",
-		Long: "davit runs pods and containers on this machine, without a daemon.\n" +
-			"The same engine serves Kubernetes: see davit serve-cri.",
+		Long:  "davit runs pods and containers on this machine, without a daemon.",
 		Example: "  davit run --rm -it docker.io/library/alpine sh\n" +
 			"  davit pod create --name web -p 8080:80",
 		Version:           env.Version,
