@@ -4,11 +4,46 @@ package netw
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 )
 
 func cleanupContext(t testing.TB) context.Context { return context.WithoutCancel(t.Context()) }
+
+// Another configuration counts as soon as nobody is attached.
+func TestBuiltinChanges(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Subnet = "10.97.0.0/24" })
+	other := must(New(with(w.config, func(c *Config) { c.Subnet = "10.96.0.0/24" })))
+	one, two := w.sandbox("one"), w.sandbox("two")
+	attach := func(a *Attacher, s *sandbox, want string) {
+		t.Helper()
+		got, err := a.Attach(t.Context(), s.request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := got.Interfaces[0].IPs[0].Masked().String(); p != want {
+			t.Errorf("got %s, want %s", p, want)
+		}
+	}
+	attach(w.Attacher, one, "10.97.0.0/24")
+	attach(other, two, "10.97.0.0/24")
+	one.detach()
+	two.detach()
+	three := w.sandbox("three")
+	attach(other, three, "10.96.0.0/24")
+	if out := run(t, "ip", "-o", "-4", "addr", "show", w.config.bridgeName()); !strings.Contains(out, "10.96.0.1/24") || strings.Contains(out, "10.97.") {
+		t.Error(out)
+	}
+	three.detach()
+	// the run folder is lost, the bridge is not
+	if err := os.RemoveAll(w.dir()); err != nil {
+		t.Fatal(err)
+	}
+	four := w.sandbox("four")
+	attach(other, four, "10.96.0.0/24")
+	four.detach()
+}
 
 func TestBuiltin(t *testing.T) {
 	w := newWorld(t)

@@ -38,14 +38,37 @@ func (c *catalog) builtin() (Network, error) {
 }
 
 // chooseBuiltin returns the built-in network, choosing its subnets if that was
-// not done yet. The choice holds until Teardown or a reboot.
+// not done yet. The choice holds until Teardown, a reboot, or another
+// configuration when no sandbox is attached.
 func (c *catalog) chooseBuiltin() (Network, error) {
 	n, err := c.builtin()
-	if !errors.Is(err, errdefs.ErrNotFound) {
+	if err == nil && c.config.allows(n) {
+		return n, nil
+	}
+	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 		return n, err
 	}
 	err = c.locked(func() error {
-		if n, err = c.builtin(); !errors.Is(err, errdefs.ErrNotFound) {
+		n, err = c.builtin()
+		switch {
+		case err == nil && c.config.allows(n):
+			return nil
+		case err == nil && c.attached():
+			c.log.Warn("network keeps its addresses while sandboxes are attached, whatever the configuration says now", "network", Builtin)
+			return nil
+		case err == nil || errors.Is(err, errdefs.ErrNotFound):
+		default:
+			return err
+		}
+		// a bridge of our name is left from another choice
+		for _, name := range []string{n.Interface, c.config.bridgeName()} {
+			if name != "" && !c.attached() {
+				if err := bridge.Remove(name); err != nil {
+					return err
+				}
+			}
+		}
+		if err := os.Remove(c.dir(builtinFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if n, err = c.planBuiltin(); err != nil {
@@ -61,6 +84,27 @@ func (c *catalog) chooseBuiltin() (Network, error) {
 		return Network{}, fmt.Errorf("choosing network %q: %w", Builtin, err)
 	}
 	return n, nil
+}
+
+// attached reports whether any attachment is known.
+func (p place) attached() bool {
+	entries, err := os.ReadDir(p.dir("attached"))
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || len(entries) > 0
+}
+
+// allows reports whether the built-in network, as it was chosen, is what the
+// configuration asks for.
+func (c Config) allows(n Network) bool {
+	if n.Interface != c.bridgeName() {
+		return false
+	}
+	for _, want := range []string{c.Subnet, c.Subnet6} {
+		p, err := netip.ParsePrefix(want)
+		if err == nil && !slices.Contains(n.prefixes(), p.Masked()) {
+			return false
+		}
+	}
+	return c.Subnet6 != "none" || !n.has6()
 }
 
 // planBuiltin decides on bridge and subnets of the built-in network. A subnet
@@ -215,6 +259,7 @@ func (f *firewall) replaceTable() error {
 func (n Network) bridgeConfig() bridge.Config {
 	c := bridge.Config{Name: n.Interface, Isolated: n.Internal}
 	c.MTU, _ = n.option("mtu", 0xffff)
+	c.VLAN, _ = n.option("vlan", 4094)
 	for _, s := range n.Subnets {
 		if s.Gateway.IsValid() {
 			c.Addresses = append(c.Addresses, netip.PrefixFrom(s.Gateway, s.Subnet.Bits()))

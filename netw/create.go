@@ -346,19 +346,22 @@ func (f *firewall) retire(path string, check func() error) error {
 	return f.clearRetired(retired)
 }
 
-// stillThere is ErrUnavailable if the network was removed since it was looked up.
+// stillThere is ErrUnavailable if the network was removed, or chosen anew, since
+// it was looked up.
 func (c *catalog) stillThere(n Network) error {
-	var path string
+	var err error
 	switch n.Origin {
 	case OriginBuiltin:
-		path = c.dir(builtinFile)
+		var now Network
+		now, err = c.builtin()
+		if err == nil && (now.Interface != n.Interface || !slices.Equal(now.prefixes(), n.prefixes())) {
+			err = errdefs.ErrAborted
+		}
 	case OriginUser:
-		path = c.userFile(n.Name)
-	default:
-		return nil
+		_, err = os.Stat(c.userFile(n.Name))
 	}
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("network %q was removed meanwhile: %w", n.Name, errdefs.ErrUnavailable)
+	if err != nil {
+		return fmt.Errorf("network %q was removed or changed meanwhile: %w", n.Name, errdefs.ErrUnavailable)
 	}
 	return nil
 }

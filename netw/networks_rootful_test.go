@@ -289,3 +289,23 @@ func TestTwoDavits(t *testing.T) {
 	}
 	expect(t, "one", "after the other's end", func() (string, error) { return ask("tcp", "127.0.0.1:8080") })
 }
+
+func TestVLAN(t *testing.T) {
+	w := newWorld(t)
+	out := w.outside()
+	out.serve(":90")
+	w.create(Network{Name: "tagged", Options: map[string]string{"vlan": "7"}})
+	one, two := w.sandbox("one"), w.sandbox("two")
+	r := one.request("8080:80")
+	r.Networks = []Ref{{Name: "tagged"}}
+	_, err := w.Attach(t.Context(), r)
+	if errors.Is(err, errdefs.ErrNotImplemented) {
+		t.Skip(err)
+	}
+	a := one.attach(r)
+	two.attach(two.on(Ref{Name: "tagged"}))
+	one.serve(":80")
+	expect(t, "one", "neighbour", func() (string, error) { return two.ask("tcp", a.IPs()[0].String()+":80") })
+	expect(t, "one", "published", func() (string, error) { return ask("tcp", "127.0.0.1:8080") })
+	expect(t, "outside", "the way out", func() (string, error) { return one.ask("tcp", "10.255.0.2:90") })
+}

@@ -21,6 +21,8 @@ type Config struct {
 	Addresses []netip.Prefix
 	// MTU is the interface's; 0 is the kernel's default.
 	MTU int
+	// VLAN tags the network inside the bridge; 0 is none.
+	VLAN int
 	// Isolated leaves forwarding alone: the network has no way out.
 	Isolated bool
 }
@@ -65,10 +67,35 @@ func ensureLink(c Config) (netlink.Link, error) {
 	if link.Type() != "bridge" {
 		return nil, fmt.Errorf("interface %s is a %s, not a bridge: %w", c.Name, link.Type(), errdefs.ErrAlreadyExists)
 	}
+	if err := ensureVLAN(link, c.VLAN); err != nil {
+		return nil, err
+	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		return link, netlink.LinkSetUp(link)
 	}
 	return link, nil
+}
+
+// ensureVLAN makes the bridge itself a member of the VLAN, untagged, so that its
+// addresses are those of the VLAN's gateway. ErrNotImplemented where the kernel
+// has no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING).
+func ensureVLAN(link netlink.Link, vlan int) error {
+	br, ok := link.(*netlink.Bridge)
+	if vlan == 0 || !ok || br.VlanFiltering != nil && *br.VlanFiltering {
+		return nil
+	}
+	// the membership first: filtering is what shows that both were done
+	err := netlink.BridgeVlanAdd(link, uint16(vlan), true, true, true, false)
+	if err == nil {
+		err = netlink.BridgeSetVlanFiltering(link, true)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("VLAN %d: the kernel has no VLAN filtering for bridges: %w: %w", vlan, err, errdefs.ErrNotImplemented)
+	}
+	if err != nil {
+		return fmt.Errorf("VLAN %d: %w", vlan, err)
+	}
+	return nil
 }
 
 // hardwareAddr gives a bridge a fixed, locally administered address: with one

@@ -15,9 +15,10 @@ import (
 
 // Names of the pins in a sandbox's folder.
 const (
-	netName = "net"
-	ipcName = "ipc"
-	utsName = "uts"
+	netName  = "net"
+	ipcName  = "ipc"
+	utsName  = "uts"
+	userName = "user"
 )
 
 // Config says which namespaces to make and what they start with.
@@ -27,6 +28,9 @@ type Config struct {
 	Dir string
 	// Net, IPC and UTS ask for a namespace of that kind.
 	Net, IPC, UTS bool
+	// UIDs and GIDs ask for a user namespace with these mappings, which owns the
+	// other namespaces. Both or none.
+	UIDs, GIDs []IDMapping
 	// Hostname is set in the new UTS namespace; empty leaves the host's.
 	// Without UTS it must be empty.
 	Hostname string
@@ -38,7 +42,12 @@ type Config struct {
 // Pinned holds the paths of pinned namespaces; an empty path means that the
 // kind was not asked for.
 type Pinned struct {
-	Net, IPC, UTS string
+	Net, IPC, UTS, User string
+}
+
+// IDMapping maps Size IDs from ContainerID on, inside, to those from HostID on.
+type IDMapping struct {
+	ContainerID, HostID, Size uint32
 }
 
 // kind ties a namespace's pin to its clone flag.
@@ -50,6 +59,9 @@ type kind struct {
 // kinds are the namespaces that c asks for.
 func (c Config) kinds() []kind {
 	var ks []kind
+	if c.ownUser() {
+		ks = append(ks, kind{userName, unix.CLONE_NEWUSER})
+	}
 	if c.Net {
 		ks = append(ks, kind{netName, unix.CLONE_NEWNET})
 	}
@@ -81,8 +93,11 @@ func Create(ctx context.Context, c Config) (Pinned, error) {
 	if err := makeTargets(c.Dir, ks); err != nil {
 		return Pinned{}, fmt.Errorf("preparing pins in %s: %w", c.Dir, err)
 	}
-	err := onThread(func() error { return c.createHere(ks) })
-	if err != nil {
+	create := c.createHere
+	if c.ownUser() {
+		create = c.createOwned
+	}
+	if err := onThread(func() error { return create(ks) }); err != nil {
 		return Pinned{}, errors.Join(fmt.Errorf("creating namespaces in %s: %w", c.Dir, err), Remove(c.Dir))
 	}
 	return c.pinned(), nil
@@ -98,6 +113,9 @@ func (c Config) check() error {
 	}
 	if hasControl(c.Hostname) {
 		return fmt.Errorf("hostname %q has control characters: %w", c.Hostname, errdefs.ErrInvalidArgument)
+	}
+	if (len(c.UIDs) == 0) != (len(c.GIDs) == 0) {
+		return fmt.Errorf("a user namespace needs mappings of users and of groups: %w", errdefs.ErrInvalidArgument)
 	}
 	if !filepath.IsAbs(c.Dir) {
 		return fmt.Errorf("folder of pins %q is not absolute: %w", c.Dir, errdefs.ErrInvalidArgument)
@@ -117,6 +135,9 @@ func (c Config) pinned() Pinned {
 	if c.UTS {
 		p.UTS = filepath.Join(c.Dir, utsName)
 	}
+	if c.ownUser() {
+		p.User = filepath.Join(c.Dir, userName)
+	}
 	return p
 }
 
@@ -130,6 +151,14 @@ func (c Config) createHere(ks []kind) error {
 	if err := unix.Unshare(flags); err != nil {
 		return os.NewSyscallError("unshare", err)
 	}
+	if err := c.furnish(); err != nil {
+		return err
+	}
+	return c.pin(ks, "/proc/thread-self/ns")
+}
+
+// furnish sets the calling thread's new namespaces up.
+func (c Config) furnish() error {
 	if c.Net {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bringing lo up: %w", err)
@@ -143,12 +172,14 @@ func (c Config) createHere(ks []kind) error {
 			return os.NewSyscallError("sethostname", err)
 		}
 	}
-	if err := writeSysctls(c.Sysctls); err != nil {
-		return err
-	}
+	return c.writeSysctls()
+}
+
+// pin bind mounts the namespaces found in from.
+func (c Config) pin(ks []kind, from string) error {
 	for _, k := range ks {
 		target := filepath.Join(c.Dir, k.name)
-		if err := unix.Mount("/proc/thread-self/ns/"+k.name, target, "", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(filepath.Join(from, k.name), target, "", unix.MS_BIND, ""); err != nil {
 			return &os.PathError{Op: "bind mounting namespace on", Path: target, Err: err}
 		}
 	}
@@ -199,7 +230,7 @@ func Pin(path string) (bool, error) {
 // while a process is in them.
 func Remove(dir string) error {
 	var errs []error
-	for _, name := range []string{netName, ipcName, utsName} {
+	for _, name := range []string{netName, ipcName, utsName, userName} {
 		if err := unpin(filepath.Join(dir, name)); err != nil {
 			errs = append(errs, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -101,6 +102,54 @@ func TestCreate(t *testing.T) {
 	}
 	if err := Do(p.Net, func() error { return nil }); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("entering what is gone: %v", err)
+	}
+}
+
+func TestCreateOwned(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ns")
+	maps := []IDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	p, err := Create(t.Context(), Config{Dir: dir, Net: true, IPC: true, UTS: true, UIDs: maps, GIDs: maps, Hostname: "owned",
+		Sysctls: map[string]string{"net.ipv4.ip_default_ttl": "33", "kernel.shmmni": "77"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for path, want := range map[string]string{"net/ipv4/ip_default_ttl": "33", "kernel/shmmni": "77", "kernel/hostname": "owned"} {
+		if got := in(t, p, "/proc/sys/"+path); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+	want, err := os.Stat(p.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{p.Net, p.IPC, p.UTS} {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner, err := unix.IoctlRetInt(fd, unix.NS_GET_USERNS)
+		unix.Close(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(owner), "owner")
+		got, err := f.Stat()
+		if err != nil || !os.SameFile(got, want) {
+			t.Errorf("%s belongs to another user namespace, %v", path, err)
+		}
+		f.Close()
+	}
+	out, err := exec.Command("nsenter", "--user="+p.User, "--net="+p.Net, "cat", "/proc/self/uid_map").CombinedOutput()
+	if err != nil || strings.Join(strings.Fields(string(out)), " ") != "0 100000 65536" {
+		t.Errorf("mappings %q, %v", out, err)
+	}
+	if _, err := Create(t.Context(), Config{Dir: dir + "2", Net: true, UIDs: maps}); !errors.Is(err, errdefs.ErrInvalidArgument) {
+		t.Errorf("without groups: %v", err)
 	}
 }
 

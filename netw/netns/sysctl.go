@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,22 +145,35 @@ func plainName(s string) bool {
 	return len(s) <= 256
 }
 
-// writeSysctls writes checked sysctls, seen from the calling thread's
-// namespaces, in the order of their names.
-func writeSysctls(sysctls map[string]string) error {
-	for _, name := range sortedKeys(sysctls) {
-		path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("sysctl %s: the kernel has none: %w", name, errdefs.ErrInvalidArgument)
+// writeSysctls writes the checked sysctls, seen from the calling thread's
+// namespaces, in the order of their names. In a user namespace's IPC namespace
+// only its root may write them (ipc_permissions, whatever our capabilities), so
+// what is denied is tried again as that user.
+func (c Config) writeSysctls() error {
+	for _, name := range sortedKeys(c.Sysctls) {
+		err := writeSysctl(name, c.Sysctls[name])
+		if errors.Is(err, fs.ErrPermission) && c.ownUser() {
+			err = asUser(c.UIDs, func() error { return writeSysctl(name, c.Sysctls[name]) })
 		}
 		if err != nil {
-			return fmt.Errorf("opening sysctl %s: %w", name, err)
+			return err
 		}
-		_, err = f.WriteString(sysctls[name])
-		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("writing sysctl %s: %w", name, err)
-		}
+	}
+	return nil
+}
+
+func writeSysctl(name, value string) error {
+	path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("sysctl %s: the kernel has none: %w", name, errdefs.ErrInvalidArgument)
+	}
+	if err != nil {
+		return fmt.Errorf("opening sysctl %s: %w", name, err)
+	}
+	_, err = f.WriteString(value)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing sysctl %s: %w", name, err)
 	}
 	return nil
 }
