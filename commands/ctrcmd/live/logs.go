@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"strconv"
@@ -115,23 +116,26 @@ const maxLine = 1 << 20
 
 // Write implements io.Writer.
 func (l *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	end := bytes.LastIndexByte(p, '\n') + 1
 	var out []byte
-	for _, b := range p {
-		l.rest = append(l.rest, b)
-		if b == '\n' || len(l.rest) >= maxLine {
-			out = append(append(out, l.prefix...), l.rest...)
-			l.rest = l.rest[:0]
-		}
+	for line := range bytes.Lines(p[:end]) {
+		out = append(append(append(out, l.prefix...), l.rest...), line...)
+		l.rest = l.rest[:0]
+	}
+	if l.rest = append(l.rest, p[end:]...); len(l.rest) >= maxLine {
+		out = append(append(append(out, l.prefix...), l.rest...), '\n')
+		l.rest = l.rest[:0]
 	}
 	if len(out) == 0 {
-		return len(p), nil
+		return n, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := l.w.Write(out); err != nil {
 		return 0, err
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // flush writes a last line without an end.

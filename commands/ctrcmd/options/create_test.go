@@ -331,11 +331,16 @@ func TestPlanNetwork(t *testing.T) {
 				{HostIP: addr("127.0.0.1"), ContainerPort: 53, Protocol: "udp"},
 			}
 		}},
+		{name: "port of two protocols", args: []string{"-p", "53:53/tcp,udp"}, want: func(p *Plan) {
+			p.Pod.Network.Ports = []netw.Port{
+				{HostPort: 53, ContainerPort: 53, Protocol: "tcp"}, {HostPort: 53, ContainerPort: 53, Protocol: "udp"},
+			}
+		}},
 		{name: "bad port", args: []string{"-p", "x"}, err: "--publish: "},
 		{name: "port twice", args: []string{"-p", "80:80", "-p", "80:81"}, err: "--publish: "},
 		{name: "port of the host", args: []string{"--network", "host", "-p", "80"}, err: "--publish cannot be used with --network host"},
 		{name: "port of nothing", args: []string{"--network", "none", "-P"}, err: "--publish-all cannot be used with --network none"},
-		{name: "expose", args: []string{"--expose", "80,90/udp", "-P"}, want: func(p *Plan) {
+		{name: "expose", args: []string{"--expose", "80", "--expose", "90/udp", "-P"}, want: func(p *Plan) {
 			p.PublishAll = true
 			p.Exposed = []netw.Port{{ContainerPort: 80, Protocol: "tcp"}, {ContainerPort: 90, Protocol: "udp"}}
 		}},

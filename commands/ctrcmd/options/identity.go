@@ -23,14 +23,14 @@ type Identity struct {
 
 // Flags adds the flags of the group.
 func (o *Identity) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Name, "name", "", "`name` of the container")
+	fs.StringVar(&o.Name, "name", "", "`NAME` of the container")
 	fs.BoolVar(&o.Replace, "replace", false, "remove a container of the same name first")
-	fs.StringVar(&o.Pod, "pod", "", "run in the `pod` of this name, or new:NAME in one that is made for it")
-	fs.StringArrayVarP(&o.Labels, "label", "l", nil, "label, as `KEY=VALUE` (repeatable)")
-	fs.StringArrayVar(&o.LabelFiles, "label-file", nil, "read labels from a `file`, one a line (repeatable)")
-	fs.StringArrayVar(&o.Annotations, "annotation", nil, "annotation of the OCI spec, as `KEY=VALUE` (repeatable)")
-	fs.StringVar(&o.CIDFile, "cidfile", "", "write the container's ID to a new `file`")
-	fs.StringVar(&o.PIDFile, "pidfile", "", "write the process ID of the container's first process to a `file`")
+	fs.StringVar(&o.Pod, "pod", "", "run in the `POD` of this name, or new:NAME in one that is made for it")
+	fs.StringArrayVarP(&o.Labels, "label", "l", nil, "label, as `KEY=VALUE` (may be repeated)")
+	fs.StringArrayVar(&o.LabelFiles, "label-file", nil, "read labels from a `FILE`, one a line (may be repeated)")
+	fs.StringArrayVar(&o.Annotations, "annotation", nil, "annotation of the OCI spec, as `KEY=VALUE` (may be repeated)")
+	fs.StringVar(&o.CIDFile, "cidfile", "", "write the container's ID to a new `FILE`")
+	fs.StringVar(&o.PIDFile, "pidfile", "", "write the process ID of the container's first process to a `FILE`")
 }
 
 // Fill fills in what a container is called.

@@ -25,10 +25,10 @@ type Lifecycle struct {
 // Flags adds the flags of the group.
 func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Remove, "rm", false, "remove the container when it has exited")
-	fs.StringVar(&o.StopSignal, "stop-signal", "", "`signal` that stops the container (default: the image's, else TERM)")
-	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`seconds` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
+	fs.StringVar(&o.StopSignal, "stop-signal", "", "`SIGNAL` that stops the container (default: the image's, else TERM)")
+	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`SECONDS` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
 	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "k8s-file, or none")
-	fs.StringArrayVar(&o.LogOptions, "log-opt", nil, "log option: path=FILE, max-size=SIZE (repeatable)")
+	fs.StringArrayVar(&o.LogOptions, "log-opt", nil, "log option: path=FILE, max-size=SIZE (may be repeated)")
 }
 
 // Fill fills in how a container ends and what is kept of it.
@@ -109,12 +109,12 @@ func (o *Session) Flags(fs *pflag.FlagSet) {
 
 // AttachFlag adds --attach.
 func (o *Session) AttachFlag(fs *pflag.FlagSet) {
-	fs.StringSliceVarP(&o.Attach, "attach", "a", nil, "attach to stdin, stdout or stderr only (repeatable)")
+	fs.StringSliceVarP(&o.Attach, "attach", "a", nil, "attach to stdin, stdout or stderr only (may be repeated)")
 }
 
 // KeyFlags adds --detach-keys alone.
 func (o *Session) KeyFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`keys` that detach from the container; \"\" for none")
+	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`KEYS` that detach from the container; \"\" for none")
 	flag := fs.Lookup("detach-keys")
 	o.keysSet = func() bool { return flag.Changed }
 }

@@ -22,11 +22,11 @@ type Names struct {
 
 // Flags adds the flags of the group.
 func (o *Names) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Hostname, "hostname", "", "host `name`")
-	fs.StringSliceVar(&o.DNS, "dns", nil, "DNS server `address` (repeatable)")
-	fs.StringSliceVar(&o.DNSSearch, "dns-search", nil, "DNS search `domain` (repeatable)")
-	fs.StringSliceVar(&o.DNSOptions, "dns-option", nil, "`option` of resolv.conf(5) (repeatable)")
-	fs.StringArrayVar(&o.Hosts, "add-host", nil, "line of /etc/hosts, as `name:address`, or name:host-gateway (repeatable)")
+	fs.StringVar(&o.Hostname, "hostname", "", "host `NAME`")
+	fs.StringSliceVar(&o.DNS, "dns", nil, "DNS server `ADDRESS` (may be repeated)")
+	fs.StringSliceVar(&o.DNSSearch, "dns-search", nil, "DNS search `DOMAIN` (may be repeated)")
+	fs.StringSliceVar(&o.DNSOptions, "dns-option", nil, "`OPTION` of resolv.conf(5) (may be repeated)")
+	fs.StringArrayVar(&o.Hosts, "add-host", nil, "line of /etc/hosts, as `NAME:ADDRESS`, or name:host-gateway (may be repeated)")
 	fs.BoolVar(&o.NoHosts, "no-hosts", false, "leave /etc/hosts as the image has it")
 }
 

@@ -20,10 +20,10 @@ type Namespaces struct {
 
 // Flags adds the flags of the group.
 func (o *Namespaces) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.PID, "pid", "", "PID `namespace`: private, host, pod or ns:PATH")
-	fs.StringVar(&o.IPC, "ipc", "", "IPC `namespace`: private, host, pod or ns:PATH")
-	fs.StringVar(&o.UTS, "uts", "", "UTS `namespace`: private, host, pod or ns:PATH")
-	fs.StringVar(&o.Cgroup, "cgroupns", "", "cgroup `namespace`: private, host or ns:PATH")
+	fs.StringVar(&o.PID, "pid", "", "PID `NAMESPACE`: private, host, pod or ns:PATH")
+	fs.StringVar(&o.IPC, "ipc", "", "IPC `NAMESPACE`: private, host, pod or ns:PATH")
+	fs.StringVar(&o.UTS, "uts", "", "UTS `NAMESPACE`: private, host, pod or ns:PATH")
+	fs.StringVar(&o.Cgroup, "cgroupns", "", "cgroup `NAMESPACE`: private, host or ns:PATH")
 }
 
 // parseNamespace reads the value of a namespace's flag; the zero value is none.

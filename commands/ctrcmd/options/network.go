@@ -22,23 +22,25 @@ type Network struct {
 	Publish   []string
 	Expose    []string
 	ExposeAll bool
+
+	net []string // of --net
 }
 
 // Flags adds the flags of the group.
 func (o *Network) Flags(fs *pflag.FlagSet) {
-	fs.StringArrayVar(&o.Networks, "network", nil, "`network` to join, as NAME[:ip=ADDR,mac=ADDR,alias=NAME,interface_name=IF]; host, or none (repeatable)")
-	fs.StringArrayVar(&o.Networks, "net", nil, "the same as --network")
-	_ = fs.MarkHidden("net") // the flag is there
-	fs.StringSliceVar(&o.Aliases, "network-alias", nil, "further `name` on the network (repeatable)")
-	fs.StringVar(&o.IP, "ip", "", "static IPv4 `address`")
-	fs.StringVar(&o.IP6, "ip6", "", "static IPv6 `address`")
-	fs.StringVar(&o.MAC, "mac-address", "", "hardware `address` of the interface")
-	fs.StringSliceVarP(&o.Publish, "publish", "p", nil, "publish a `port`, as [[ip:]hostPort:]port[-range][/tcp,udp,sctp] (repeatable)")
+	fs.StringArrayVar(&o.Networks, "network", nil, "`NETWORK` to join, as NAME[:ip=ADDR,mac=ADDR,alias=NAME,interface_name=IF]; host, or none (may be repeated)")
+	fs.StringArrayVar(&o.net, "net", nil, "the same as --network")
+	_ = fs.MarkHidden("net") // there is such a flag
+	fs.StringSliceVar(&o.Aliases, "network-alias", nil, "further `NAME` on the network (may be repeated)")
+	fs.StringVar(&o.IP, "ip", "", "static IPv4 `ADDRESS`")
+	fs.StringVar(&o.IP6, "ip6", "", "static IPv6 `ADDRESS`")
+	fs.StringVar(&o.MAC, "mac-address", "", "hardware `ADDRESS` of the interface")
+	fs.StringArrayVarP(&o.Publish, "publish", "p", nil, "publish a `PORT`, as [[ip:]hostPort:]port[-range][/tcp,udp,sctp] (may be repeated)")
 }
 
 // ExposeFlags adds the flags for ports that an image exposes.
 func (o *Network) ExposeFlags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.Expose, "expose", nil, "`port` that the container listens on, as port[-range][/protocol] (repeatable)")
+	fs.StringArrayVar(&o.Expose, "expose", nil, "`PORT` that the container listens on, as port[-range][/protocol] (may be repeated)")
 	fs.BoolVarP(&o.ExposeAll, "publish-all", "P", false, "publish all exposed ports on random ports of the host")
 }
 
@@ -49,7 +51,7 @@ func (o *Network) given() string {
 		return "publish"
 	case o.ExposeAll:
 		return "publish-all"
-	case len(o.Networks) > 0:
+	case len(o.Networks) > 0 || len(o.net) > 0:
 		return "network"
 	case len(o.Aliases) > 0:
 		return "network-alias"
@@ -95,7 +97,7 @@ func (o *Network) Fill(h Host, c *pod.Config) error {
 // networks reads --network.
 func (o *Network) networks(h Host, n *pod.Network) error {
 	var args []string
-	for _, arg := range o.Networks {
+	for _, arg := range slices.Concat(o.Networks, o.net) {
 		if strings.Contains(arg, ":") {
 			args = append(args, arg)
 		} else {

@@ -29,17 +29,17 @@ type Process struct {
 
 // Flags adds the flags of the group.
 func (o *Process) Flags(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value (repeatable)")
-	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `file`, one a line (repeatable)")
-	fs.StringVarP(&o.WorkDir, "workdir", "w", "", "working `directory` in the container")
-	fs.StringVarP(&o.User, "user", "u", "", "`user[:group]` to run as, names or numbers")
-	fs.StringSliceVar(&o.Groups, "group-add", nil, "further `group` (repeatable)")
-	fs.StringVar(&o.Entrypoint, "entrypoint", "", "`command` in place of the image's entrypoint: a string, or a JSON array; \"\" for none")
-	fs.StringVar(&o.Umask, "umask", "", "octal file mode creation `mask` (default 0022)")
+	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value (may be repeated)")
+	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `FILE`, one a line (may be repeated)")
+	fs.StringVarP(&o.WorkDir, "workdir", "w", "", "working `FOLDER` in the container")
+	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
+	fs.StringSliceVar(&o.Groups, "group-add", nil, "further `GROUP` (may be repeated)")
+	fs.StringVar(&o.Entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint: a string, or a JSON array; \"\" for none")
+	fs.StringVar(&o.Umask, "umask", "", "octal file mode creation `MASK` (default 0022)")
 	fs.BoolVar(&o.Init, "init", false, "run an init process as PID 1, which reaps and forwards signals")
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the process a terminal")
 	fs.BoolVarP(&o.Interactive, "interactive", "i", false, "keep standard input open")
-	fs.StringVar(&o.Timezone, "timezone", "", "time `zone`, such as Europe/Berlin, or local for the host's")
+	fs.StringVar(&o.Timezone, "timezone", "", "time `ZONE`, such as Europe/Berlin, or local for the host's")
 	flag := fs.Lookup("entrypoint")
 	o.entrypointSet = func() bool { return flag.Changed }
 }

@@ -22,16 +22,16 @@ type Resources struct {
 
 // Flags adds the flags of the group.
 func (o *Resources) Flags(fs *pflag.FlagSet) {
-	fs.StringVarP(&o.Memory, "memory", "m", "", "memory limit, as a `size` such as 512m")
-	fs.StringVar(&o.Reservation, "memory-reservation", "", "memory that is kept under pressure, as a `size`")
-	fs.StringVar(&o.Swap, "memory-swap", "", "limit of memory and swap together, as a `size`; -1 is unlimited")
-	fs.StringVar(&o.CPUs, "cpus", "", "`number` of CPUs, such as 1.5")
+	fs.StringVarP(&o.Memory, "memory", "m", "", "memory limit, as a `SIZE` such as 512m")
+	fs.StringVar(&o.Reservation, "memory-reservation", "", "memory that is kept under pressure, as a `SIZE`")
+	fs.StringVar(&o.Swap, "memory-swap", "", "limit of memory and swap together, as a `SIZE`; -1 is unlimited")
+	fs.StringVar(&o.CPUs, "cpus", "", "`NUMBER` of CPUs, such as 1.5")
 	fs.Uint64Var(&o.CPUShares, "cpu-shares", 0, "weight of CPU time against other containers (default 1024)")
-	fs.Uint64Var(&o.CPUPeriod, "cpu-period", 0, "CFS period in `µs`")
-	fs.Int64Var(&o.CPUQuota, "cpu-quota", 0, "CFS quota in `µs` a period; -1 is unlimited")
-	fs.StringVar(&o.CPUSet, "cpuset-cpus", "", "CPUs to run on, as a `list` such as 0-3,7")
-	fs.StringVar(&o.MemSet, "cpuset-mems", "", "memory nodes to use, as a `list`")
-	fs.StringVar(&o.Pids, "pids-limit", "", "limit of processes, as a `number`; -1 is unlimited (default: the configuration's, 2048)")
+	fs.Uint64Var(&o.CPUPeriod, "cpu-period", 0, "CFS period in `MICROSECONDS`")
+	fs.Int64Var(&o.CPUQuota, "cpu-quota", 0, "CFS quota in `MICROSECONDS` a period; -1 is unlimited")
+	fs.StringVar(&o.CPUSet, "cpuset-cpus", "", "CPUs to run on, as a `LIST` such as 0-3,7")
+	fs.StringVar(&o.MemSet, "cpuset-mems", "", "memory nodes to use, as a `LIST`")
+	fs.StringVar(&o.Pids, "pids-limit", "", "limit of processes, as a `NUMBER`; -1 is unlimited (default: the configuration's, 2048)")
 	fs.Uint16Var(&o.BlkioWeight, "blkio-weight", 0, "block I/O weight, 10 to 1000")
 }
 
@@ -80,9 +80,9 @@ type Limits struct {
 
 // Flags adds the flags of the group.
 func (o *Limits) Flags(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.Ulimits, "ulimit", nil, "limit of a process, as `name=soft[:hard]` (repeatable)")
-	fs.StringVar(&o.OOMScoreAdj, "oom-score-adj", "", "how soon the kernel kills for want of memory, a `number` of -1000 to 1000")
-	fs.StringVar(&o.CgroupParent, "cgroup-parent", "", "`path` of the cgroup above")
+	fs.StringSliceVar(&o.Ulimits, "ulimit", nil, "limit of a process, as `NAME=SOFT[:HARD]` (may be repeated)")
+	fs.StringVar(&o.OOMScoreAdj, "oom-score-adj", "", "how soon the kernel kills for want of memory, a `NUMBER` of -1000 to 1000")
+	fs.StringVar(&o.CgroupParent, "cgroup-parent", "", "`PATH` of the cgroup above")
 	fs.StringVar(&o.Cgroups, "cgroups", "enabled", "enabled, or disabled for hosts where cgroups cannot be written")
 }
 

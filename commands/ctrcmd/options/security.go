@@ -27,11 +27,11 @@ type Security struct {
 // Flags adds the flags of the group.
 func (o *Security) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Privileged, "privileged", false, "all capabilities and devices, nothing masked or filtered")
-	fs.StringSliceVar(&o.CapAdd, "cap-add", nil, "add a `capability`, or ALL (repeatable)")
-	fs.StringSliceVar(&o.CapDrop, "cap-drop", nil, "drop a `capability`, or ALL (repeatable)")
-	fs.StringArrayVar(&o.Options, "security-opt", nil, "`option`: seccomp=FILE|unconfined, no-new-privileges, label=, apparmor=, mask=, unmask= (repeatable)")
-	fs.StringSliceVar(&o.Devices, "device", nil, "`device` of the host, as host[:container][:rwm] (repeatable)")
-	fs.StringArrayVar(&o.Sysctls, "sysctl", nil, "kernel parameter of the container's namespaces, as `key=value` (repeatable)")
+	fs.StringSliceVar(&o.CapAdd, "cap-add", nil, "add a `CAPABILITY`, or ALL (may be repeated)")
+	fs.StringSliceVar(&o.CapDrop, "cap-drop", nil, "drop a `CAPABILITY`, or ALL (may be repeated)")
+	fs.StringArrayVar(&o.Options, "security-opt", nil, "`OPTION`: seccomp=FILE|unconfined, no-new-privileges, label=, apparmor=, mask=, unmask= (may be repeated)")
+	fs.StringSliceVar(&o.Devices, "device", nil, "`DEVICE` of the host, as host[:container][:rwm] (may be repeated)")
+	fs.StringArrayVar(&o.Sysctls, "sysctl", nil, "kernel parameter of the container's namespaces, as `KEY=VALUE` (may be repeated)")
 	fs.BoolVar(&o.ReadOnly, "read-only", false, "mount the root filesystem read-only")
 	fs.BoolVar(&o.ReadOnlyTmpfs, "read-only-tmpfs", true, "with --read-only: /tmp, /run and /var/tmp stay writable")
 }
