@@ -218,3 +218,13 @@ func (c *container) clean(cgroup string) {
 		_ = os.Remove(m)
 	}
 }
+
+// newNamed is the rig of one runtime, for what does not depend on which.
+func newNamed(t *testing.T, name string) *rig {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skip("not installed")
+	}
+	return newRig(t, name, path)
+}
