@@ -28,6 +28,7 @@ type demo struct {
 type step struct {
 	args []string
 	want string // regular expression over standard output, (?s) and trimmed
+	errs string // and over standard error
 	code int
 }
 
@@ -62,8 +63,8 @@ func (d *demo) play(ctx context.Context) error {
 		{"The host reaches the published port", func(ctx context.Context) error { return d.fetch(ctx, port) }},
 		{"Execute a command in a container", d.steps(
 			step{args: words("exec", "web", "hostname"), want: `^shop$`},
-			step{args: words("exec", "web", "sh", "-c", "echo to stdout; echo to stderr >&2; exit 7"), want: `^to stdout$`, code: 7},
-			step{args: words("logs", "web"), want: `(?m)^\[.*127\.0\.0\.1.*response:200|^.*response:200`},
+			step{args: words("exec", "web", "sh", "-c", "echo to stdout; echo to stderr >&2; exit 7"), want: `^to stdout$`, errs: `^to stderr$`, code: 7},
+			step{args: words("logs", "--tail", "1", "web"), want: `^$`, errs: `^\[.*: response:200$`},
 		)},
 		{"Attach to a shell, on a terminal", d.attach},
 		{"See what runs", d.steps(
@@ -108,8 +109,7 @@ func (d *demo) step(ctx context.Context, s step) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	d.show(s.args)
-	r, err := d.davit.Run(ctx, s.args...)
-	d.print(r.Stdout, r.Stderr)
+	r, err := harness.Capture(d.davit.Command(ctx, s.args...), d.out)
 	if err != nil {
 		return fmt.Errorf("running %s: %w", typed(s.args), err)
 	}
@@ -123,9 +123,14 @@ func judge(s step, r harness.Result) error {
 	if r.Code != s.code {
 		diff = append(diff, fmt.Sprintf("  exit code: want %d, got %d", s.code, r.Code))
 	}
-	if !regexp.MustCompile(`(?s)` + s.want).MatchString(r.Line()) {
-		diff = append(diff, fmt.Sprintf("  standard output: want a match of\n    %s\n  got\n    %s",
-			s.want, strings.ReplaceAll(r.Line(), "\n", "\n    ")))
+	for _, stream := range []struct{ name, want, got string }{
+		{"standard output", s.want, r.Line()},
+		{"standard error", s.errs, strings.TrimSpace(r.Stderr)},
+	} {
+		if !regexp.MustCompile(`(?s)` + stream.want).MatchString(stream.got) {
+			diff = append(diff, fmt.Sprintf("  %s: want a match of\n    %s\n  got\n    %s",
+				stream.name, stream.want, strings.ReplaceAll(stream.got, "\n", "\n    ")))
+		}
 	}
 	if len(diff) == 0 {
 		return nil
@@ -153,7 +158,7 @@ func (d *demo) fetch(ctx context.Context, port int) error {
 	if err != nil {
 		return fmt.Errorf("asking the published port: %w", err)
 	}
-	d.print(string(body), "")
+	d.print(string(body))
 	if want := "hello from busybox\n"; string(body) != want {
 		return fmt.Errorf("the published port answers %q, want %q", body, want)
 	}
@@ -214,11 +219,9 @@ func (d *demo) say(format string, args ...any) {
 
 func (d *demo) show(args []string) { fmt.Fprintf(d.out, "\n$ %s\n", typed(args)) }
 
-func (d *demo) print(texts ...string) {
-	for _, t := range texts {
-		if t != "" {
-			fmt.Fprint(d.out, strings.TrimSuffix(t, "\n")+"\n")
-		}
+func (d *demo) print(text string) {
+	if text != "" {
+		fmt.Fprintln(d.out, strings.TrimSuffix(text, "\n"))
 	}
 }
 

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -60,10 +62,15 @@ func (d Davit) Run(ctx context.Context, args ...string) (Result, error) {
 	return Capture(d.Command(ctx, args...))
 }
 
-// Capture runs cmd to its end and collects what it prints.
-func Capture(cmd *exec.Cmd) (Result, error) {
+// Capture runs cmd to its end and collects what it prints. Each of the screens
+// is given both streams as they come.
+func Capture(cmd *exec.Cmd, screens ...io.Writer) (Result, error) {
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	screen := &lockedWriter{to: io.MultiWriter(screens...)}
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, screen), io.MultiWriter(&errs, screen)
+	if len(screens) == 0 {
+		cmd.Stdout, cmd.Stderr = &out, &errs
+	}
 	began := time.Now()
 	err := cmd.Run()
 	r := Result{Stdout: out.String(), Stderr: errs.String(), Took: time.Since(began)}
@@ -73,6 +80,19 @@ func Capture(cmd *exec.Cmd) (Result, error) {
 		return r, nil
 	}
 	return r, err
+}
+
+// lockedWriter is a writer for several goroutines.
+type lockedWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+// Write writes whole slices, one after the other.
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(p)
 }
 
 // ExitCode says how a process ended as a shell would: 128+n for signal n.
