@@ -76,7 +76,7 @@ func scenarios() []scenario {
 	}, {
 		name: "remove",
 		setup: func(ctx context.Context, d *dir) error {
-			err := errors.Join(create1(ctx, d), d.PutFile("a", "settings.json", 1, false))
+			err := errors.Join(create1(ctx, d), d.Rename(ctx, "a", "db"), d.PutFile("a", "settings.json", 1, false))
 			return errors.Join(err, os.Mkdir(d.RunDir("a")+"/bundle", 0o700))
 		},
 		run: func(ctx context.Context, d *dir) error {
@@ -225,6 +225,9 @@ func checkSurvivors(t *testing.T, p Paths, sc scenario, done, rebooted bool) {
 		if e.ID != "a" || e.Config.Text != "a" || e.Key != "web" && e.Key != "db" || e.Damaged != nil || !e.Lost && e.Status.N < 1 {
 			t.Errorf("not whole: %+v", e)
 		}
+		if err := d.GetFile("a", "settings.json", new(int)); sc.name == "remove" && (err != nil || e.Key != "db") {
+			t.Errorf("half removed: %+v, %v", e, err)
+		}
 	}
 	want := 1
 	if sc.name == "remove" {
@@ -248,6 +251,9 @@ func checkSurvivors(t *testing.T, p Paths, sc scenario, done, rebooted bool) {
 		op, err := d.TryBegin(e.ID, "remove")
 		must(t, err)
 		must(t, op.Remove(t.Context()))
+	}
+	if sc.name != "create over a dead claim" {
+		checkClean(t, p)
 	}
 	for i, key := range []string{"web", "db"} {
 		create(t, d, "b"+strconv.Itoa(i), key)

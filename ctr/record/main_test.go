@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		"step":   stepRole,
 		"worker": workerRole,
 		"hold":   holdRole,
+		"ns":     nsRole,
 	}
 	if role == "" {
 		os.Exit(m.Run())
@@ -42,6 +43,24 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// nsRole says whether an object is of this process's mount namespace.
+func nsRole(args []string) error {
+	d, err := Open[conf, state](Options{Paths: Paths{Root: args[0], RunRoot: args[1]}, Kind: "pods"})
+	if err != nil {
+		return err
+	}
+	e, err := d.Get(args[2])
+	if err != nil {
+		return err
+	}
+	if err := CheckMountNS(e.Meta); err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	fmt.Println("here")
+	return nil
 }
 
 func testPaths(t *testing.T) Paths {

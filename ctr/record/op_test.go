@@ -362,6 +362,98 @@ func TestEndOfHalf(t *testing.T) {
 	checkClean(t, p)
 }
 
+// TestEndOfHalfCreated: who finds a creation cut short and ends without having
+// undone it does not make it an object.
+func TestEndOfHalfCreated(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	op, err := d.Create(t.Context(), Meta{ID: "a", Key: "web"}, conf{}, state{}, CreateOptions{})
+	must(t, err)
+	must(t, os.Remove(d.l.statusPath("a"))) // killed before it was written
+	op.Abandon()
+	for range 2 {
+		op, err = d.TryBegin("a", "sweep")
+		must(t, err)
+		if prior, _ := op.Prior(); prior.Kind != KindCreate {
+			t.Errorf("%+v", prior)
+		}
+		must(t, op.End())
+		_, err = d.Get("a")
+		wantErr(t, err, errdefs.ErrNotFound)
+	}
+	sweep(t, d)
+	checkClean(t, p)
+}
+
+// TestBeginWhileCreated: somebody who knows the ID cannot get in between.
+func TestBeginWhileCreated(t *testing.T) {
+	p := memoryPaths(t)
+	d := testDir(t, p)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				op, err := d.TryBegin("a", "x")
+				if err == nil {
+					t.Errorf("began %q on an object that is in hand", op.Kind())
+					op.Abandon()
+					return
+				}
+			}
+		})
+	}
+	for range 500 {
+		op, err := d.Create(t.Context(), Meta{ID: "a"}, conf{}, state{}, CreateOptions{})
+		must(t, err)
+		must(t, op.Remove(t.Context()))
+	}
+	stop()
+	wg.Wait()
+	checkClean(t, p)
+}
+
+// TestLockOfAReplacedFolder: the folder goes and comes while somebody waits.
+func TestLockOfAReplacedFolder(t *testing.T) {
+	dir := t.TempDir() + "/x"
+	must(t, os.Mkdir(dir, 0o700))
+	first, err := lockDir(t.Context(), dir)
+	must(t, err)
+	got := make(chan dirLock)
+	go func() {
+		lock, err := lockDir(t.Context(), dir)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- lock
+	}()
+	time.Sleep(5 * time.Millisecond)
+	must(t, os.Remove(dir))
+	must(t, os.Mkdir(dir, 0o700))
+	first.release()
+	lock := <-got
+	if _, err := lockDir(soon(t, time.Millisecond), dir); !errors.Is(err, errLocked) {
+		t.Errorf("two have the lock: %v", err)
+	}
+	lock.release()
+}
+
+// TestTwoLook: who looks for dead operations is not in the way of another.
+func TestTwoLook(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "")
+	op, err := d.TryBegin("a", "x")
+	must(t, err)
+	op.Abandon()
+	fd, err := open(d.l.opPath("a"), unix.O_RDONLY)
+	must(t, err)
+	must(t, tryLock(fd, unix.LOCK_SH))
+	defer unlock(fd)
+	if dead, err := d.Dead(); err != nil || !slices.Equal(dead, []string{"a"}) {
+		t.Errorf("%q, %v", dead, err)
+	}
+}
+
 // TestOrphans: what a Create or a Remove leaves that was killed outside the
 // life of its op file.
 func TestOrphans(t *testing.T) {

@@ -131,10 +131,7 @@ func (d *Dir[C, S]) load(id string, buf []byte) (Entry[C, S], error) {
 //   - Remove takes config.json away before the status.
 //   - a record that was not whole at a power loss may have lost its key.
 func (l *layout) lost(id string, op *opFile) bool {
-	if op != nil && op.Fresh || !exists(l.configPath(id)) {
-		return false
-	}
-	return !l.loser(id)
+	return (op == nil || !op.Fresh) && !l.loser(id)
 }
 
 // loser says whether the record is not whole: it has no configuration, or

@@ -3,11 +3,11 @@
 package record
 
 import (
-	"context"
 	"errors"
 	"os"
-	"runtime"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -190,23 +190,17 @@ func TestReadOnlyRoot(t *testing.T) {
 }
 
 func TestMountNamespace(t *testing.T) {
-	d := newDir(t)
+	p := testPaths(t)
+	d := testDir(t, p)
 	create(t, d, "a", "")
-	e, err := d.Get("a")
-	must(t, err)
-	errs := make(chan error)
-	go func() {
-		runtime.LockOSThread() // the thread ends with its goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			errs <- err
-			return
+	cmd := exec.Command("/proc/self/exe", p.Root, p.RunRoot, "a")
+	cmd.Env = append(os.Environ(), roleEnv+"=ns")
+	for flags, want := range map[uintptr]string{0: "here", unix.CLONE_NEWNS: "belongs to mount namespace"} {
+		cmd := *cmd
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: flags}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%q, %v, want %q", out, err, want)
 		}
-		link, err := os.Readlink("/proc/thread-self/ns/mnt")
-		if err == nil && link == "mnt:["+e.MountNS+"]" {
-			err = context.Canceled
-		}
-		errs <- err
-	}()
-	must(t, <-errs)
-	must(t, CheckMountNS(e.Meta))
+	}
 }
