@@ -128,29 +128,8 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 	if err := a.write(in); err != nil {
 		return err
 	}
-	var tabled []Network
-	for i, n := range p.nets {
-		if err := a.stillThere(n.Network); err != nil {
-			return err
-		}
-		if err := ensureBridge(n.Network); err != nil {
-			return err
-		}
-		if n.managed() || i == 0 && in.TablePorts {
-			tabled = append(tabled, n.Network)
-		}
-	}
-	// plugins need the bridge, but not the table
-	table := make(chan error, 1)
-	go func() {
-		if len(tabled) == 0 {
-			table <- nil
-			return
-		}
-		table <- errors.Join(a.ensureTable(tabled), a.openForwarding(ctx, tabled))
-	}()
-	result, err := a.join(ctx, p)
-	if err := errors.Join(err, <-table); err != nil {
+	result, err := a.joinAll(ctx, p, in.TablePorts)
+	if err != nil {
 		return err
 	}
 	result.Ports = in.Ports
@@ -158,15 +137,43 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 	return a.publish(in)
 }
 
+// joinAll sets the networks of the plan up, or mends them, and joins them.
+// table says that the firewall table is needed whatever the networks are.
+func (a *Attacher) joinAll(ctx context.Context, p *plan, table bool) (Attachment, error) {
+	var tabled []Network
+	for i, n := range p.nets {
+		if err := a.stillThere(n.Network); err != nil {
+			return Attachment{}, err
+		}
+		if err := ensureBridge(n.Network); err != nil {
+			return Attachment{}, err
+		}
+		if n.managed() || i == 0 && table {
+			tabled = append(tabled, n.Network)
+		}
+	}
+	// plugins need the bridge, but not the table
+	mended := make(chan error, 1)
+	go func() {
+		if len(tabled) == 0 {
+			mended <- nil
+			return
+		}
+		mended <- errors.Join(a.ensureTable(tabled), a.openForwarding(ctx, tabled))
+	}()
+	result, err := a.join(ctx, p)
+	return result, errors.Join(err, <-mended)
+}
+
 // join calls ADD for every network.
-func (a *Attacher) join(ctx context.Context, p *plan) (Attachment, error) {
+func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 	var result Attachment
 	for i, j := range p.intent.Joins {
 		list, err := libcni.NetworkConfFromBytes(j.Conflist)
 		if err != nil {
 			return result, fmt.Errorf("network %q: %w", j.Network, err)
 		}
-		got, err := a.cni.AddNetworkList(ctx, list, p.intent.runtimeConf(j, p.intent.Netns))
+		got, err := x.cni.AddNetworkList(ctx, list, p.intent.runtimeConf(j, p.intent.Netns))
 		if err != nil {
 			return result, fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
 		}

@@ -50,8 +50,8 @@ type Attacher struct {
 	*catalog
 	*ledger
 	*firewall
+	*plugins
 	config Config
-	cni    *libcni.CNIConfig
 	log    *slog.Logger
 }
 
@@ -71,6 +71,12 @@ type catalog struct {
 type ledger struct {
 	place
 	log *slog.Logger
+}
+
+// plugins joins and leaves networks.
+type plugins struct {
+	cni   *libcni.CNIConfig
+	known *ledger
 }
 
 // firewall keeps the nft table, iptables' forwarding rules and the bridges in
@@ -113,6 +119,7 @@ func New(c Config) (*Attacher, error) {
 	a.catalog = &catalog{place: p, config: c, log: c.Log}
 	a.ledger = &ledger{place: p, log: c.Log}
 	a.firewall = &firewall{place: p, table: nft.New(c.tableName()), nets: a.catalog, known: a.ledger, log: c.Log}
+	a.plugins = &plugins{known: a.ledger}
 	a.cni = libcni.NewCNIConfigWithCacheDir(c.PluginDirs, a.dir("cache"), &plugin.Exec{Timeout: c.PluginTimeout})
 	return a, nil
 }

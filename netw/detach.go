@@ -81,7 +81,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 }
 
 // leave calls DEL, in reverse order, for the networks that are selected.
-func (a *Attacher) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
+func (x *plugins) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
 	var errs []error
 	for i := len(in.Joins) - 1; i >= 0; i-- {
 		j := in.Joins[i]
@@ -90,7 +90,7 @@ func (a *Attacher) leave(ctx context.Context, in *intent, path string, selected 
 		}
 		list, err := libcni.NetworkConfFromBytes(j.Conflist)
 		if err == nil {
-			err = a.cni.DelNetworkList(ctx, list, in.runtimeConf(j, path))
+			err = x.cni.DelNetworkList(ctx, list, in.runtimeConf(j, path))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("leaving network %q: %w", j.Network, err))

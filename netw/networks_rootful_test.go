@@ -309,3 +309,77 @@ func TestVLAN(t *testing.T) {
 	expect(t, "one", "published", func() (string, error) { return ask("tcp", "127.0.0.1:8080") })
 	expect(t, "outside", "the way out", func() (string, error) { return one.ask("tcp", "10.255.0.2:90") })
 }
+
+func TestConnect(t *testing.T) {
+	w := newWorld(t)
+	w.create(Network{Name: "back"})
+	w.create(Network{Name: "more"})
+	one, two := w.sandbox("one"), w.sandbox("two")
+	r := Request{ID: one.id, Dir: one.dir, Networks: []Ref{{Name: "back", Aliases: []string{"db"}}}}
+	if _, err := w.Connect(t.Context(), r); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("not attached: %v", err)
+	}
+	one.attach(one.request("8080:80"))
+	two.attach(two.on(Ref{Name: "back"}))
+	one.serve(":80")
+	got, err := w.Connect(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Interfaces) != 2 || got.Interfaces[1].Name != "eth1" || len(got.Ports) != 1 {
+		t.Errorf("%+v", got)
+	}
+	expect(t, "one", "on the new network", func() (string, error) { return two.ask("tcp", got.Interfaces[1].IPs[0].Addr().String()+":80") })
+	if peers, err := w.Peers(t.Context(), "back"); err != nil || len(peers) != 2 || !slices.Contains(peers[0].Names, "db") {
+		t.Errorf("%v, %v", peers, err)
+	}
+	if _, err := w.Connect(t.Context(), r); !errors.Is(err, errdefs.ErrAlreadyExists) {
+		t.Errorf("twice: %v", err)
+	}
+	// fails half-way: nothing of it stays
+	r.Networks = []Ref{{Name: "more"}, {Name: "back2"}}
+	if _, err := w.Connect(t.Context(), r); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+	r.Networks = []Ref{{Name: "more", IPs: []netip.Addr{must(w.Network(t.Context(), "more")).Subnets[0].Gateway}}}
+	if _, err := w.Connect(t.Context(), r); err == nil {
+		t.Error("the gateway's address was given out")
+	}
+	if again, err := Attached(one.dir); err != nil {
+		t.Error(err)
+	} else if d := cmp.Diff(got, again, addrs); d != "" {
+		t.Error(d)
+	}
+	if _, err := w.Disconnect(t.Context(), r, Builtin); !errors.Is(err, errdefs.ErrFailedPrecondition) {
+		t.Errorf("the network of the ports: %v", err)
+	}
+	if _, err := w.Disconnect(t.Context(), r, "more"); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("not on it: %v", err)
+	}
+	left, err := w.Disconnect(t.Context(), r, "back")
+	if err != nil || len(left.Interfaces) != 1 {
+		t.Errorf("%+v, %v", left, err)
+	}
+	if out := one.run("ip", "-o", "link"); strings.Contains(out, "eth1") {
+		t.Error(out)
+	}
+	expect(t, "one", "published all along", func() (string, error) { return ask("tcp", "127.0.0.1:8080") })
+	// a connect that was killed before its end
+	r.Networks = []Ref{{Name: "back"}}
+	if _, err := w.Connect(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	in, err := readIntent(one.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Result.Interfaces = in.Result.Interfaces[:1]
+	if err := w.write(in); err != nil {
+		t.Fatal(err)
+	}
+	r.Networks = []Ref{{Name: "more"}}
+	got, err = w.Connect(t.Context(), r)
+	if err != nil || len(got.Interfaces) != 2 || got.Interfaces[1].Network != "more" || got.Interfaces[1].Name != "eth1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
