@@ -37,7 +37,7 @@ func (h *Host) Create(ctx context.Context, path string, res *specs.LinuxResource
 		}
 	}
 	if h.Version == 2 {
-		if err := h.delegate(path); err != nil {
+		if err := delegate(h.mounts[""], path); err != nil {
 			return fmt.Errorf("making cgroup %q: %w", path, err)
 		}
 	} else if root := h.mounts["cpuset"]; root != "" {
@@ -91,8 +91,7 @@ func inheritCpuset(root, dir string) error {
 // to path, for its children. A controller that the parent cannot give, because
 // it holds processes of its own or was not given it, is left out: a limit that
 // needs it is then refused by name.
-func (h *Host) delegate(path string) error {
-	root := h.mounts[""]
+func delegate(root, path string) error {
 	data, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {
 		return access("", root, err)

@@ -22,7 +22,7 @@ const (
 // ctx ends before, it thaws again. A cgroup that is not there is ErrNotFound, a
 // host that cannot freeze ErrNotImplemented.
 func (h *Host) Freeze(ctx context.Context, path string) error {
-	err := h.setFrozen(ctx, path, true)
+	err := setFrozen(ctx, h, path, true)
 	if err != nil && ctx.Err() != nil {
 		return errors.Join(err, h.Thaw(context.WithoutCancel(ctx), path))
 	}
@@ -30,7 +30,7 @@ func (h *Host) Freeze(ctx context.Context, path string) error {
 }
 
 // Thaw lets the processes of a cgroup go on. See Freeze for the errors.
-func (h *Host) Thaw(ctx context.Context, path string) error { return h.setFrozen(ctx, path, false) }
+func (h *Host) Thaw(ctx context.Context, path string) error { return setFrozen(ctx, h, path, false) }
 
 // Frozen tells whether a cgroup is frozen, by itself or by an ancestor.
 func (h *Host) Frozen(path string) (bool, error) {
@@ -40,22 +40,22 @@ func (h *Host) Frozen(path string) (bool, error) {
 	if h.Version == 2 {
 		v, err := keyed(filepath.Join(h.dir("", path), "cgroup.events"), "frozen")
 		if err != nil {
-			return false, h.freezeError(path, err)
+			return false, freezeError(path, err)
 		}
 		return v == 1, nil
 	}
 	dir := h.dir("freezer", path)
 	if dir == "" {
-		return false, h.freezeError(path, errdefs.ErrNotImplemented)
+		return false, freezeError(path, errdefs.ErrNotImplemented)
 	}
 	state, err := readString(filepath.Join(dir, "freezer.state"))
 	if err != nil {
-		return false, h.freezeError(path, err)
+		return false, freezeError(path, err)
 	}
 	return state == frozen, nil
 }
 
-func (h *Host) setFrozen(ctx context.Context, path string, want bool) error {
+func setFrozen(ctx context.Context, h *Host, path string, want bool) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}
@@ -71,12 +71,12 @@ func (h *Host) setFrozen(ctx context.Context, path string, want bool) error {
 	}
 	dir := h.dir("freezer", path)
 	if dir == "" {
-		return h.freezeError(path, errdefs.ErrNotImplemented)
+		return freezeError(path, errdefs.ErrNotImplemented)
 	}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		// Version 1 needs the write repeated while processes are being forked.
 		if err := writeFile(filepath.Join(dir, file), value); err != nil {
-			return h.freezeError(path, err)
+			return freezeError(path, err)
 		}
 		now, err := h.Frozen(path)
 		if err != nil {
@@ -87,13 +87,13 @@ func (h *Host) setFrozen(ctx context.Context, path string, want bool) error {
 		}
 		select {
 		case <-ctx.Done():
-			return h.freezeError(path, ctx.Err())
+			return freezeError(path, ctx.Err())
 		case <-time.After(pause):
 		}
 	}
 }
 
-func (h *Host) freezeError(path string, err error) error {
+func freezeError(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errdefs.ErrNotFound
 	}

@@ -107,7 +107,7 @@ func (h *Host) Kill(ctx context.Context, path string) error {
 			}
 			continue
 		}
-		if err := h.killRound(ctx, path, pids, round >= patientRounds); err != nil {
+		if err := killRound(ctx, h, path, pids, round >= patientRounds); err != nil {
 			return fmt.Errorf("killing processes of cgroup %q: %w", path, err)
 		}
 	}
@@ -116,7 +116,7 @@ func (h *Host) Kill(ctx context.Context, path string) error {
 // killRound signals the processes that are still in the cgroup, and waits for
 // them. With hold it freezes the cgroup meanwhile, so that a fork bomb stands
 // still.
-func (h *Host) killRound(ctx context.Context, path string, pids []int, hold bool) error {
+func killRound(ctx context.Context, h *Host, path string, pids []int, hold bool) error {
 	if hold {
 		_ = h.Freeze(ctx, path)
 		if again, err := treeProcs(h.processDir(path)); err == nil {

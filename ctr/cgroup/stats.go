@@ -65,11 +65,11 @@ func (h *Host) Stats(path string) (Stats, error) {
 		return Stats{}, fmt.Errorf("cgroup %q: %w", path, errdefs.ErrNotFound)
 	}
 	s := Stats{Time: time.Now()}
-	read := h.stats1
+	read := stats1
 	if h.Version == 2 {
-		read = h.stats2
+		read = stats2
 	}
-	if err := read(path, &s); err != nil {
+	if err := read(h, path, &s); err != nil {
 		return Stats{}, fmt.Errorf("reading counters of cgroup %q: %w", path, err)
 	}
 	return s, nil
@@ -81,7 +81,7 @@ const tick = uint64(time.Second / 100)
 // unlimited is where version 1's memory limits begin to mean none.
 const unlimited = math.MaxInt64 - 1<<20
 
-func (h *Host) stats1(path string, s *Stats) error {
+func stats1(h *Host, path string, s *Stats) error {
 	r := reader{h: h, path: path}
 	s.CPU.Usage = r.number("cpuacct", "cpuacct.usage")
 	acct := r.table("cpuacct", "cpuacct.stat")
@@ -110,7 +110,7 @@ func (h *Host) stats1(path string, s *Stats) error {
 	return r.err
 }
 
-func (h *Host) stats2(path string, s *Stats) error {
+func stats2(h *Host, path string, s *Stats) error {
 	r := reader{h: h, path: path}
 	cpu := r.table("", "cpu.stat")
 	const usec = uint64(time.Microsecond)
