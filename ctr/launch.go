@@ -118,6 +118,11 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if err != nil {
 		return err
 	}
+	if cfg.CgroupsOff {
+		if rt, err = rt.WithoutCgroups(); err != nil {
+			return err
+		}
+	}
 	if err := op.Advance(stageMount); err != nil {
 		return err
 	}

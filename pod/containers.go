@@ -24,7 +24,6 @@ type Launch struct {
 // CreateContainer records a container and, for an implicit one, its sandbox.
 // Nothing runs, and an implicit sandbox holds nothing yet.
 func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
-	c.sweep(ctx)
 	if l.Pod == nil {
 		return c.ctrs.Create(ctx, l.Container)
 	}
@@ -58,7 +57,6 @@ func (l Launch) implicit() Launch {
 // are made at the same time and meet before the runtime makes the process. On an
 // error the container stays, created, unless it is one that removes itself.
 func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, error) {
-	c.sweep(ctx)
 	up := make(chan risen, 1)
 	if l.Pod != nil {
 		l = l.implicit()
@@ -86,7 +84,6 @@ func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, erro
 // StartContainer starts a container that does not run, reviving its sandbox
 // where it is down.
 func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr.Streams) (*Running, error) {
-	c.sweep(ctx)
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -273,7 +270,6 @@ func (c *Controller) RestartContainer(ctx context.Context, id string, o ctr.Stop
 // RemoveContainer deletes a container, and its sandbox where that is its alone.
 // The errors are those of ctr's Remove.
 func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
-	c.sweep(ctx)
 	return c.removeContainer(ctx, id, o)
 }
 

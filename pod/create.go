@@ -29,7 +29,6 @@ const (
 // Create records a pod; it holds no resources until it is started. A name that
 // is taken is *record.NameTakenError.
 func (c *Controller) Create(ctx context.Context, cfg Config) (Sandbox, error) {
-	c.sweep(ctx)
 	s, op, err := c.create(ctx, ctr.NewID(), cfg, true)
 	if err != nil {
 		return Sandbox{}, err

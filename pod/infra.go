@@ -80,10 +80,10 @@ func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, e
 	if err != nil {
 		return s, err
 	}
-	path := filepath.Join(c.nsDir(s.ID), "pid")
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
+	if err := c.unpinPID(s.ID); err != nil {
+		return s, err
 	}
+	path := filepath.Join(c.runDir(s.ID), pidPin)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err == nil {
 		err = errors.Join(f.Close(), unix.Mount(fmt.Sprintf("/proc/%d/ns/pid", k.Status.Pid), path, "", unix.MS_BIND, ""))
@@ -92,6 +92,22 @@ func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, e
 		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
 	}
 	return c.update(ctx, s, func(n *Status) { n.Namespaces.PID = path })
+}
+
+// pidPin is where the PID namespace is pinned, below the pod's run folder.
+const pidPin = "pidns"
+
+// unpinPID undoes pinPID.
+func (c *settler) unpinPID(id string) error {
+	path := filepath.Join(c.runDir(id), pidPin)
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unpinning %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // removeInfra ends and deletes the infra container, if there is one.

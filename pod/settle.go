@@ -51,17 +51,6 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	}
 }
 
-// sweep is Sweep before a change: what cannot be settled is not this change's
-// concern, and stays on record.
-func (c *exits) sweep(ctx context.Context) {
-	if err := c.Sweep(ctx); err != nil {
-		c.o.Log.Warn("what a process that died has left cannot be cleared yet", "error", err)
-	}
-	if err := c.ctrs.RotateLogs(ctx); err != nil {
-		c.o.Log.Warn("some logs cannot be rotated", "error", err)
-	}
-}
-
 // AfterReboot settles what a restart of the machine has ended: containers that
 // were to remove themselves are removed, with their sandboxes, and what is left
 // of networks outside the run root is given back.
@@ -81,7 +70,9 @@ func (c *exits) AfterReboot(ctx context.Context) error {
 }
 
 // Sweep settles the operations that dead owners left, on containers and on
-// pods. Every change and the server's start begin with it.
+// pods, and does the housekeeping that no process stays for: logs that have
+// outgrown their limit are rotated. Every changing command and the server's start
+// begin with it. What cannot be settled stays on record and is in the error.
 func (c *exits) Sweep(ctx context.Context) error {
 	var errs []error
 	ctrs, err := c.ctrs.Dead()
@@ -95,7 +86,7 @@ func (c *exits) Sweep(ctx context.Context) error {
 	for _, id := range pods {
 		errs = append(errs, c.settle(ctx, id))
 	}
-	errs = append(errs, c.dropOrphans(ctx))
+	errs = append(errs, c.dropOrphans(ctx), c.ctrs.RotateLogs(ctx))
 	return errors.Join(errs...)
 }
 

@@ -87,6 +87,7 @@ func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() err
 		func() error { return netns.Remove(c.nsDir(s.ID)) },
 		func() error { return <-gone },
 		func() error { return c.removeInfra(ctx, s) },
+		func() error { return c.unpinPID(s.ID) },
 		func() error { return c.unmountShm(s.ID) },
 		func() error { return c.removeCgroup(ctx, s) },
 		func() error { return c.removeFiles(s.ID) },
@@ -141,7 +142,6 @@ type RemoveOptions struct {
 // runs and Force is not set, ErrNotFound if there is no such pod. Repeating a
 // removal that was cut short finishes it.
 func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
-	c.sweep(ctx)
 	return c.removePod(ctx, id, o)
 }
 

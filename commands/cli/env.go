@@ -128,6 +128,19 @@ const BriefGC = 400
 // than the speed of its start.
 func (e *Env) Stay() { debug.SetGCPercent(100) }
 
+// Change is Engine for commands that change something: what processes that died
+// have left is settled first. What cannot be settled yet is a warning.
+func (e *Env) Change(ctx context.Context, parts ...Part) (*Engine, error) {
+	engine, err := e.Engine(ctx, append(parts, Pods)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := engine.Pods.Sweep(ctx); err != nil {
+		e.Log().Warn("what an interrupted command left cannot be cleared yet", "error", err)
+	}
+	return engine, nil
+}
+
 // TakeSignals leaves SIGINT and SIGTERM to the command: they no longer cancel
 // its context. For those that pass signals on to a container.
 func (e *Env) TakeSignals() {

@@ -18,14 +18,7 @@ import (
 
 // engine opens what changing verbs need, and settles what dead processes left.
 func engine(ctx context.Context, env *cli.Env, parts ...cli.Part) (*cli.Engine, error) {
-	e, err := env.Engine(ctx, append(parts, cli.Containers, cli.Pods)...)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.Pods.Sweep(ctx); err != nil {
-		env.Log().Warn("settling what an interrupted command left", "error", err)
-	}
-	return e, nil
+	return env.Change(ctx, append(parts, cli.Containers, cli.Pods)...)
 }
 
 // find is the container that the user means.

@@ -20,14 +20,7 @@ import (
 
 // engine opens what changing verbs need, and settles what dead processes left.
 func engine(ctx context.Context, env *cli.Env) (*cli.Engine, error) {
-	e, err := env.Engine(ctx, cli.Containers, cli.Pods)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.Pods.Sweep(ctx); err != nil {
-		env.Log().Warn("settling what an interrupted command left", "error", err)
-	}
-	return e, nil
+	return env.Change(ctx, cli.Containers, cli.Pods)
 }
 
 // find is the pod that the user means.

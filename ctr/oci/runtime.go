@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -178,3 +180,13 @@ func (r Runtime) debug(ctx context.Context, action, raw string) {
 // devNull is opened per run: it costs less than keeping a descriptor that a
 // child could inherit.
 func devNull() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) }
+
+// WithoutCgroups returns the runtime told to make no cgroups. Only crun can do
+// that: ErrNotImplemented for others.
+func (r Runtime) WithoutCgroups() (Runtime, error) {
+	if !strings.HasPrefix(filepath.Base(r.Path), "crun") {
+		return r, fmt.Errorf("runtime %q always makes cgroups; crun can do without (--runtime crun): %w", r.name(), errdefs.ErrNotImplemented)
+	}
+	r.ExtraArgs = append(slices.Clone(r.ExtraArgs), "--cgroup-manager=disabled")
+	return r, nil
+}
