@@ -226,14 +226,16 @@ func TestRetries(t *testing.T) {
 	push(t, reg.host+"/ok:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	tests := []struct {
 		name     string
+		status   int
 		failures int
 		retries  int
 		wantErr  bool
 		want     int // requests for the manifest
 	}{
-		{"passes", 2, 0, false, 3},
-		{"too often", 100, 2, true, 3},
-		{"never", 100, -1, true, 1},
+		{"passes", 502, 2, 0, false, 3},
+		{"too often", 502, 100, 2, true, 3},
+		{"never", 502, 100, -1, true, 1},
+		{"in vain", 404, 100, 2, true, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,7 +248,7 @@ func TestRetries(t *testing.T) {
 					return false
 				}
 				left--
-				w.WriteHeader(http.StatusBadGateway)
+				w.WriteHeader(tt.status)
 				return true
 			}, nil)
 			o := quick()

@@ -68,18 +68,11 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 
 // deleteImage deletes an image and the layers that nothing else has.
 func (r *records) deleteImage(id, ref string) error {
-	users, err := r.users(id)
-	if err != nil {
-		return err
-	}
-	if len(users) > 0 {
-		return &InUseError{Image: ref, Containers: users}
-	}
-	_, err = r.storage.DeleteImage(id, true)
+	_, err := r.storage.DeleteImage(id, true) // looks for containers under the store's locks
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, storage.ErrImageUsedByContainer): // since a moment ago
+	case errors.Is(err, storage.ErrImageUsedByContainer):
 		if users, uerr := r.users(id); uerr == nil && len(users) > 0 {
 			return &InUseError{Image: ref, Containers: users}
 		}

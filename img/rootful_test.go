@@ -61,7 +61,11 @@ func TestChild(t *testing.T) {
 		t.Skip("run by other tests")
 	}
 	ctx := t.Context()
-	s, err := Open(ctx, Config{Root: args[0], RunRoot: args[1], Registries: Registries{Conf: args[2], Policy: args[3]}})
+	cfg := Config{Root: args[0], RunRoot: args[1], Registries: Registries{Conf: args[2], Policy: args[3]}}
+	if args[4] == "default" {
+		cfg = Config{}
+	}
+	s, err := Open(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +77,8 @@ func TestChild(t *testing.T) {
 		}
 	case "mount":
 		_, err = s.MountRootfs(ctx, args[5])
+	case "default":
+		fmt.Printf("store %s %s %s\n", s.storage.GraphRoot(), s.storage.RunRoot(), s.storage.GraphDriverName())
 	case "unmount":
 		err = s.UnmountRootfs(ctx, args[5])
 	}
@@ -472,6 +478,18 @@ func TestStoreOptions(t *testing.T) {
 				t.Errorf("driver options = %v", got.GraphDriverOptions)
 			}
 		})
+	}
+}
+
+// The library reads storage.conf once in a process.
+func TestDefaultStoreIsTheHosts(t *testing.T) {
+	dir := t.TempDir()
+	conf := writeFile(t, dir, "storage.conf", fmt.Sprintf("[storage]\ndriver=\"vfs\"\ngraphroot=%q\nrunroot=%q\n", dir+"/graph", dir+"/run"))
+	cmd := child(t, &Store{Roots{&core{}}}, "default", "")
+	cmd.Env = append(cmd.Env, "CONTAINERS_STORAGE_CONF="+conf)
+	out, err := cmd.CombinedOutput()
+	if want := fmt.Sprintf("store %s/graph %s/run vfs\n", dir, dir); err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v\n%s\nwant %s", err, out, want)
 	}
 }
 
