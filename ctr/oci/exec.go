@@ -93,7 +93,7 @@ func (r Runtime) Exec(ctx context.Context, cfg ExecConfig) (int, error) {
 		// Where this process is a subreaper nobody else will, and a dead process
 		// that is not reaped keeps the container's init, and so its PID
 		// namespace, from ending (pid_namespaces(7)).
-		reaper(e.pid)
+		reapLater(e.pid)
 		return 0, nil
 	}
 	return e.finish(ctx)
@@ -291,14 +291,16 @@ func (e *execution) finish(ctx context.Context) (int, error) {
 	return code, err
 }
 
-// wait reaps the process. When ctx ends first it is killed.
+// wait waits for the process and reaps it. When ctx ends first it is killed.
+// While it is not reaped its pid cannot become another's, so that it may be
+// signalled by pid.
 func (e *execution) wait(ctx context.Context) (int, error) {
-	done := reaper(e.pid)
+	dead := awaitDeath(e.pid)
 	signals := e.cfg.Signals
 	for {
 		select {
-		case w := <-done:
-			return w.code, w.err
+		case <-dead:
+			return reap(e.pid)
 		case sig, ok := <-signals:
 			if !ok {
 				signals = nil
@@ -306,22 +308,31 @@ func (e *execution) wait(ctx context.Context) (int, error) {
 			}
 			_ = unix.Kill(e.pid, sig)
 		case <-ctx.Done():
-			kerr := killTree(e.pid)
-			awaitReaped(done)
-			return -1, errors.Join(fmt.Errorf("exec in %q was killed: %w", e.cfg.ID, context.Cause(ctx)), kerr)
+			err := fmt.Errorf("exec in %q was killed: %w", e.cfg.ID, context.Cause(ctx))
+			return -1, errors.Join(err, killAndReap(e.pid))
 		}
 	}
 }
 
-// waited is how a child ended.
-type waited struct {
-	code int
-	err  error
+// awaitDeath closes the channel when a child has ended, and leaves it to be
+// reaped.
+func awaitDeath(pid int) <-chan struct{} {
+	dead := make(chan struct{})
+	go func() {
+		defer close(dead)
+		for {
+			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			if !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
+	return dead
 }
 
 // reap waits for a child, by whoever it was forked: it is ours once the
 // runtime is gone.
-func reap(pid int) waited {
+func reap(pid int) (int, error) {
 	var ws unix.WaitStatus
 	for {
 		_, err := unix.Wait4(pid, &ws, 0, nil)
@@ -329,39 +340,37 @@ func reap(pid int) waited {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return waited{-1, fmt.Errorf("reaping exec'd process %d: %w", pid, err)}
+			return -1, fmt.Errorf("reaping exec'd process %d: %w", pid, err)
 		case ws.Signaled():
-			return waited{128 + int(ws.Signal()), nil}
+			return 128 + int(ws.Signal()), nil
 		case ws.Exited():
-			return waited{ws.ExitStatus(), nil}
+			return ws.ExitStatus(), nil
 		}
 	}
-}
-
-// reaper reaps a child in the background.
-func reaper(pid int) <-chan waited {
-	done := make(chan waited, 1)
-	go func() { done <- reap(pid) }()
-	return done
 }
 
 // reapTimeout bounds the wait for a killed process: one in a frozen cgroup dies
 // only when that is thawed, and is reaped then.
 const reapTimeout = 5 * time.Second
 
-func awaitReaped(done <-chan waited) {
+// killAndReap kills a child that is not reaped, with what it started.
+func killAndReap(pid int) error {
+	err := killTree(pid)
+	dead := awaitDeath(pid)
 	timer := time.NewTimer(reapTimeout)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-dead:
+		_, _ = reap(pid)
 	case <-timer.C:
+		reapLater(pid)
 	}
+	return err
 }
 
-func killAndReap(pid int) error {
-	err := killTree(pid)
-	awaitReaped(reaper(pid))
-	return err
+// reapLater reaps a child whenever it ends.
+func reapLater(pid int) {
+	go func() { _, _ = reap(pid) }()
 }
 
 func (e *execution) readPid() (int, error) {

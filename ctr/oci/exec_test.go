@@ -423,3 +423,49 @@ func BenchmarkExec(b *testing.B) {
 		})
 	}
 }
+
+// Execs that are under way when the container dies all end, with the signal's
+// code or an error, and no process is left unreaped.
+func TestExecAtContainerDeath(t *testing.T) {
+	runtimes(t, func(t *testing.T, c *sandbox) {
+		const n = 24
+		type result struct {
+			code int
+			err  error
+		}
+		results := make(chan result, n)
+		for range n {
+			cfg := c.config("echo up; sleep 1000")
+			cfg.Streams.Stdout = io.Discard
+			go func() {
+				code, err := c.rt.Exec(c.ctx(30*time.Second), cfg)
+				results <- result{code, err}
+			}()
+		}
+		time.Sleep(300 * time.Millisecond)
+		st, err := c.rt.State(c.ctx(10*time.Second), c.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(st.Pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		killed, failed := 0, 0
+		for range n {
+			select {
+			case r := <-results:
+				switch {
+				case r.code == 137 && r.err == nil:
+					killed++
+				case r.err != nil && !errors.Is(r.err, context.DeadlineExceeded):
+					failed++
+				default:
+					t.Errorf("%d, %v", r.code, r.err)
+				}
+			case <-time.After(15 * time.Second):
+				t.Fatal("an exec does not end")
+			}
+		}
+		t.Logf("%d killed, %d failed", killed, failed)
+	})
+}
