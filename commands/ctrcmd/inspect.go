@@ -118,7 +118,13 @@ func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.Wo
 	if o.Kind == kindAll || o.Kind == kindContainer {
 		c, err := find(ctx, e, ref)
 		if err == nil {
-			object := world.Object(c, e.Containers.LogPath(c))
+			object := world.Object(c, show.Paths{Log: e.Containers.LogPath(c), Volume: func(name string) string {
+				v, err := e.Volumes.Get(name)
+				if err != nil {
+					return "" // the container has not been made whole, or lost it
+				}
+				return v.Path
+			}})
 			return subject{container: &object}, nil
 		}
 		if o.Kind == kindContainer || !errdefs.IsNotFound(err) {

@@ -82,16 +82,23 @@ type ObjectConfig struct {
 	StdinOnce   bool
 }
 
-// Object is what inspect prints of a container, whose log is at logPath.
-func (w World) Object(c ctr.Container, logPath string) Object {
+// Paths are where on the host things of a container are.
+type Paths struct {
+	Log string
+	// Volume is the path of a volume's data; empty if there is no such volume.
+	Volume func(name string) string
+}
+
+// Object is what inspect prints of a container.
+func (w World) Object(c ctr.Container, paths Paths) Object {
 	cfg, sandbox := c.Config, w.Pod(c)
 	o := Object{
 		ID: c.ID, Created: cli.Time(c.Created),
 		State: objectState(c.Status),
 		Image: cfg.Image.ID, ImageName: ImageName(cfg.Image), Name: cfg.Name,
 		Sandbox: cfg.Sandbox, IsInfra: cfg.Infra, Owner: string(cfg.Owner),
-		OCIRuntime: cfg.Runtime, LogPath: logPath,
-		Mounts:          objectMounts(cfg.Mounts),
+		OCIRuntime: cfg.Runtime, LogPath: paths.Log,
+		Mounts:          objectMounts(cfg.Mounts, paths.Volume),
 		NetworkSettings: networkSettings(sandbox),
 		Config:          objectConfig(cfg, sandbox),
 		HostConfig:      hostConfig(cfg, sandbox),
@@ -120,12 +127,12 @@ func objectState(s ctr.Status) ObjectState {
 	return o
 }
 
-func objectMounts(mounts []spec.Mount) []ObjectMount {
+func objectMounts(mounts []spec.Mount, path func(string) string) []ObjectMount {
 	out := []ObjectMount{}
 	for _, m := range mounts {
 		o := ObjectMount{Type: m.Type, Source: m.Source, Destination: m.Destination, Options: m.Options, RW: true}
 		if m.Type == spec.MountVolume {
-			o.Name, o.Source = m.Source, ""
+			o.Name, o.Source = m.Source, path(m.Source)
 		}
 		for _, opt := range m.Options {
 			if opt == "ro" || opt == "rro" {
