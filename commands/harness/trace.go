@@ -13,9 +13,15 @@ import (
 
 // Calls is what a program did, its whole tree of processes taken together.
 type Calls struct {
-	Programs []string // what was executed, in order, by the base of its path
+	// Programs are what was executed, in order, by the base of its path. A
+	// program that executes a copy of itself from memory, as the runtimes do
+	// against CVE-2019-5736, is there as Copy.
+	Programs []string
 	Syncs    []string // the files that were synced, in order
 }
+
+// Copy stands in Calls for a program's copy of itself.
+const Copy = "(copy of itself)"
 
 // Below counts the syncs of files in a folder, those in its folder except apart.
 func (c Calls) Below(dir, except string) int {
@@ -77,8 +83,8 @@ func parseTrace(text string) Calls {
 		switch {
 		case outcome != "0":
 		case strings.HasPrefix(call, "execve"):
-			name := "?"
-			if p := program.FindStringSubmatch(arguments); p != nil {
+			name := Copy
+			if p := program.FindStringSubmatch(arguments); p != nil && p[1] != "" {
 				name = filepath.Base(p[1])
 			}
 			c.Programs = append(c.Programs, name)

@@ -17,10 +17,11 @@ func TestParseTrace(t *testing.T) {
 100 <... fdatasync resumed>) = 0
 100 fsync(9</elsewhere/root/x>) = -1 EINVAL (Invalid argument)
 100 sync() = 0
+102 execveat(5</memfd:runc_cloned:/proc/self/exe (deleted)>, "", ["runc"], 0xc000 /* 3 vars */, AT_EMPTY_PATH) = 0
 102 +++ exited with 0 +++
 `
 	want := Calls{
-		Programs: []string{"davit", "conmon", "runc"},
+		Programs: []string{"davit", "conmon", "runc", Copy},
 		Syncs:    []string{"/roots/root/containers/x/config.json", "/roots/root/storage/overlay-layers/layers.json", "sync"},
 	}
 	got := parseTrace(text)
