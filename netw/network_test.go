@@ -171,3 +171,17 @@ func TestCandidates(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseConflist(f *testing.F) {
+	f.Add([]byte(`{"cniVersion":"1.0.0","name":"good","plugins":[{"type":"ptp","ipam":{"type":"host-local","subnet":"10.3.0.0/24"}}]}`))
+	f.Add([]byte(`{"cniVersion":"1.0.0","name":"a/b","plugins":[{"type":"../x","bridge":7}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := parseConflist(b)
+		if err != nil {
+			return
+		}
+		if CheckName(n.Name) != nil || strings.ContainsAny(n.Driver, "/\n") || n.Driver == "" {
+			t.Errorf("name %q, driver %q", n.Name, n.Driver)
+		}
+	})
+}

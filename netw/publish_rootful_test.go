@@ -335,12 +335,12 @@ func TestUDPFlowsAreForgotten(t *testing.T) {
 func TestManyPorts(t *testing.T) {
 	w := newWorld(t)
 	one := w.sandbox("one")
-	got := one.attach(one.request("20000-21999:20000-21999"))
-	if len(got.Ports) != 2000 {
+	got := one.attach(one.request("20000-49999:20000-49999"))
+	if len(got.Ports) != 30000 {
 		t.Fatalf("%d ports", len(got.Ports))
 	}
-	one.serve(":21999")
-	expect(t, "one", "the last one", func() (string, error) { return ask("tcp", "127.0.0.1:21999") })
+	one.serve(":49999")
+	expect(t, "one", "the last one", func() (string, error) { return ask("tcp", "127.0.0.1:49999") })
 	one.detach()
 	elements, err := w.table.Elements()
 	if err != nil || len(elements) != 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,9 +70,18 @@ func (e Element) Clashes(o Element) bool {
 	return !e.HostIP.IsValid() || !o.HostIP.IsValid() || e.HostIP == o.HostIP
 }
 
+// batchBuffer is how much of a transaction the socket takes at once: the whole of
+// it has to fit, and publishing a range of all ports makes some megabytes.
+const batchBuffer = 16 << 20
+
 // dial opens one netlink socket for several requests; close it.
 func (t Table) dial() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.AsLasting())
+	c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		// forced, where the privilege is there; the default is enough otherwise
+		_ = c.SetWriteBuffer(batchBuffer)
+		_ = c.SetReadBuffer(batchBuffer)
+		return nil
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("opening netfilter netlink socket: %w", err)
 	}
@@ -175,7 +185,11 @@ func (t Table) Replace(networks []Network, ports []Element) error {
 		return err
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replacing nft table %s: %w", t.name, classify(err))
+		err = classify(err)
+		if isAbsent(err) {
+			err = fmt.Errorf("the kernel lacks a part of nf_tables (nft_fib_inet, nft_nat, nft_masq, nft_ct): %w: %w", err, errdefs.ErrNotImplemented)
+		}
+		return fmt.Errorf("replacing nft table %s: %w", t.name, err)
 	}
 	return nil
 }
