@@ -44,6 +44,8 @@ func transferError(ref, host string, err error) error {
 		return line(ErrSignature, "%s", lastCause(err))
 	case errors.As(err, &policy):
 		return line(ErrSignature, "refused by the signature policy: %s", lastCause(err))
+	case isOvertaken(err):
+		return line(errdefs.ErrUnavailable, "its layers are being removed at the same time")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return line(errdefs.ErrResourceExhausted, "no space left for it (%s)", lastCause(err))
 	case isDigestMismatch(text):
@@ -102,7 +104,7 @@ func hasCode(err error, code errcode.ErrorCode) bool {
 // isUnknown says whether the source does not have the image. Registries answer
 // a missing repository and a missing manifest in several ways.
 func isUnknown(err error, text string) bool {
-	if errors.Is(err, storage.ErrImageUnknown) || errors.As(err, new(ocilayout.ImageNotFoundError)) || errors.As(err, new(ociarchive.ImageNotFoundError)) {
+	if errors.As(err, new(ocilayout.ImageNotFoundError)) || errors.As(err, new(ociarchive.ImageNotFoundError)) {
 		return true
 	}
 	for _, s := range []string{"manifest unknown", "name unknown", "repository name not known", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "StatusCode: 404", "status code 404"} {
@@ -211,6 +213,14 @@ func lastCause(err error) string {
 		err = next
 	}
 	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// isOvertaken says whether a removal in another process took layers away that a
+// transfer had counted on. Both go on without waiting for each other: whoever
+// transfers does it once more, with what is there now.
+func isOvertaken(err error) bool {
+	return errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrParentUnknown) || errors.Is(err, storage.ErrNotAnID) ||
+		errors.Is(err, storage.ErrImageUnknown) || strings.Contains(err.Error(), "layer for blob")
 }
 
 // isTransient says whether a transfer that failed like this may succeed a

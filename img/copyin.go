@@ -11,9 +11,22 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// copyIn copies one image into the store, once, and returns its ID. It has all
-// its names, or does not exist.
+// maxOvertaken is how often a copy begins again because a removal took its
+// layers away.
+const maxOvertaken = 10
+
+// copyIn copies one image into the store and returns its ID.
 func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
+	for n := 0; ; n++ {
+		id, err := c.copyOnce(ctx, src, a, p)
+		if err == nil || n == maxOvertaken || ctx.Err() != nil || !isOvertaken(err) {
+			return id, err
+		}
+	}
+}
+
+// copyOnce is copyIn, once. The image has all its names, or does not exist.
+func (c *core) copyOnce(ctx context.Context, src source, a access, p *progress) (string, error) {
 	sys := c.systemContext(a)
 	if err := c.checkPlatform(ctx, sys, src, a.platform); err != nil {
 		return "", err

@@ -77,7 +77,7 @@ func (r *records) deleteImage(id, ref string) error {
 			return &InUseError{Image: ref, Containers: users}
 		}
 		return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
-	case errors.Is(err, storage.ErrImageUnknown):
+	case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage): // by now
 		return notFound(ref)
 	}
 	return fmt.Errorf("removing image %q: %w", ref, err)
