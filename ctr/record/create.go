@@ -64,7 +64,7 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 // it is locked and written. That happens under a shared lock on the folder of
 // all run folders: who has it exclusively (see sweep) knows that a run folder
 // without an op file is nobody's.
-func (l *layout) createOp(ctx context.Context, id, stage string) (*Op, error) {
+func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := l.makeFolders(); err != nil {
@@ -114,7 +114,7 @@ func (l *layout) existsError(id string) error {
 	return fmt.Errorf("%s %q: %w", l.noun(), id, errdefs.ErrAlreadyExists)
 }
 
-func (l *layout) draftOp(id, stage string) (*Op, error) {
+func (l objects) draftOp(id, stage string) (*Op, error) {
 	draft := l.runDir(id) + "/" + opDraft
 	fd, err := open(draft, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)
 	if err != nil {
@@ -147,7 +147,7 @@ func (l *layout) draftOp(id, stage string) (*Op, error) {
 // (btrfs), so no folder of the record needs a sync of its own. The rename
 // comes before the sync, for the sync to cover it: a power loss in between
 // can leave an empty config.json, which is a record that is not whole.
-func (l *layout) writeRecord(ctx context.Context, m Meta, config []byte, durable bool) error {
+func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, durable bool) error {
 	path := l.configPath(m.ID)
 	fd, err := writeDraft(path+draftSuffix, config, unix.O_EXCL)
 	if err != nil {

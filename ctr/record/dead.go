@@ -14,9 +14,12 @@ import (
 // On the way it puts right what needs no decision: empty run folders of
 // records that are gone are removed, and a record that lost only its claim in
 // a power loss gets it back.
-func (d *Dir[C, S]) Dead() ([]string, error) { return d.l.dead() }
+func (d *Dir[C, S]) Dead() ([]string, error) { return sweeper{d.l}.dead() }
 
-func (l *layout) dead() ([]string, error) {
+// sweeper looks through all objects for what the dead have left.
+type sweeper struct{ objects }
+
+func (l sweeper) dead() ([]string, error) {
 	running, err := listIDs(l.run)
 	if err != nil {
 		return nil, err
@@ -57,7 +60,7 @@ func (l *layout) dead() ([]string, error) {
 
 // abandoned says whether an operation is written and its lock is free. The
 // lock is tried shared, so that two who look do not see each other.
-func (l *layout) abandoned(id string) bool {
+func (l sweeper) abandoned(id string) bool {
 	fd, err := open(l.opPath(id), unix.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return false
@@ -71,7 +74,7 @@ func (l *layout) abandoned(id string) bool {
 	return unix.Fstat(fd, &st) == nil && st.Nlink > 0 && st.Size > 0
 }
 
-func (l *layout) opWritten(id string) bool {
+func (l objects) opWritten(id string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(l.opPath(id), &st) == nil && st.Size > 0
 }
@@ -79,12 +82,12 @@ func (l *layout) opWritten(id string) bool {
 // reclaim claims the key of a record that lost its status and its claim: the
 // object was not acknowledged, or somebody lost the folder of names. It leaves
 // alone what somebody is at work on.
-func (l *layout) reclaim(id string) {
+func (l sweeper) reclaim(id string) {
 	if exists(l.statusPath(id)) {
 		return
 	}
 	m, _, err := l.readMeta(id)
-	if err != nil || m.Key == "" || l.claims(m, m.Key) {
+	if err != nil || m.Key == "" || l.owns(m, m.Key) {
 		return
 	}
 	if l.makeRunDir(id) != nil {
@@ -109,7 +112,7 @@ func (l *layout) reclaim(id string) {
 }
 
 // sweep removes run folders that have neither a record nor an operation.
-func (l *layout) sweep(ids []string) {
+func (l sweeper) sweep(ids []string) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return
@@ -124,7 +127,7 @@ func (l *layout) sweep(ids []string) {
 	}
 }
 
-func (l *layout) sweepOne(id string) {
+func (l sweeper) sweepOne(id string) {
 	fd, err := open(l.opPath(id), unix.O_RDWR|unix.O_NOFOLLOW)
 	if err == nil {
 		if tryLock(fd, unix.LOCK_EX) != nil {

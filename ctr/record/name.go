@@ -14,9 +14,11 @@ import (
 // done under the names lock only, a flock on the names folder. That is the
 // innermost lock: after the operation and the status lock.
 
+type claims struct{ *layout }
+
 // claim makes key point to id. It returns a NameTakenError when a live object
 // has the key. It may be repeated.
-func (l *layout) claim(ctx context.Context, m Meta) error {
+func (l claims) claim(ctx context.Context, m Meta) error {
 	path := l.claimPath(m.Owner, m.Key)
 	for {
 		err := os.Symlink(m.ID, path)
@@ -43,7 +45,7 @@ func (l *layout) claim(ctx context.Context, m Meta) error {
 
 // takeOver removes a dead claim. The caller then claims in competition with
 // others.
-func (l *layout) takeOver(ctx context.Context, m Meta) error {
+func (l claims) takeOver(ctx context.Context, m Meta) error {
 	lock, err := l.lockNames(ctx, m.ID)
 	if err != nil {
 		return err
@@ -66,7 +68,7 @@ func (l *layout) takeOver(ctx context.Context, m Meta) error {
 // none. A claim is made after its object's config.json and released before
 // it, so a claim without one was left by a power loss, and is dead; so is one
 // whose object was since given another key.
-func (l *layout) claimHolder(owner Owner, key string) (string, error) {
+func (l claims) claimHolder(owner Owner, key string) (string, error) {
 	id, err := os.Readlink(l.claimPath(owner, key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -92,7 +94,7 @@ func (l *layout) claimHolder(owner Owner, key string) (string, error) {
 // readMeta reads an object's Meta, with the key given last, and all keys that
 // it may have claimed. The error is fs.ErrNotExist for a config.json that is
 // absent or empty.
-func (l *layout) readMeta(id string) (Meta, []string, error) {
+func (l claims) readMeta(id string) (Meta, []string, error) {
 	path := l.configPath(id)
 	data, err := readFile(path)
 	if err == nil && len(data) == 0 {
@@ -114,7 +116,7 @@ func (l *layout) readMeta(id string) (Meta, []string, error) {
 }
 
 // readKey reads key.json; without one the key is first.
-func (l *layout) readKey(id, first string) (keyFile, error) {
+func (l claims) readKey(id, first string) (keyFile, error) {
 	path := l.keyPath(id)
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
@@ -128,7 +130,7 @@ func (l *layout) readKey(id, first string) (keyFile, error) {
 	return f, err
 }
 
-func (l *layout) lockNames(ctx context.Context, id string) (dirLock, error) {
+func (l claims) lockNames(ctx context.Context, id string) (dirLock, error) {
 	lock, err := lockDir(ctx, l.names)
 	if errors.Is(err, errLocked) {
 		return lock, &BusyError{ID: id, cause: context.Cause(ctx), Holder: Holder{Kind: "name change"}}
@@ -137,7 +139,7 @@ func (l *layout) lockNames(ctx context.Context, id string) (dirLock, error) {
 }
 
 // release gives up those of the keys that are claimed for the object.
-func (l *layout) release(ctx context.Context, m Meta, keys []string) error {
+func (l claims) release(ctx context.Context, m Meta, keys []string) error {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return k == "" })
 	if len(keys) == 0 {
 		return nil
@@ -149,7 +151,7 @@ func (l *layout) release(ctx context.Context, m Meta, keys []string) error {
 	defer lock.release()
 	var errs []error
 	for _, key := range keys {
-		if l.claims(m, key) {
+		if l.owns(m, key) {
 			errs = append(errs, removeFile(l.claimPath(m.Owner, key)))
 		}
 	}
@@ -205,8 +207,8 @@ func (d *Dir[C, S]) touchStatus(id string) error {
 
 // rename is written down in key.json before it claims and before it releases,
 // so that whoever removes the object after a crash knows all its claims.
-func (l *layout) rename(ctx context.Context, m Meta, keys []string, newKey string) error {
-	held := slices.DeleteFunc(keys, func(k string) bool { return k == m.Key || k == newKey || !l.claims(m, k) })
+func (l claims) rename(ctx context.Context, m Meta, keys []string, newKey string) error {
+	held := slices.DeleteFunc(keys, func(k string) bool { return k == m.Key || k == newKey || !l.owns(m, k) })
 	if err := l.writeKey(m.ID, keyFile{Key: m.Key, Also: append(slices.Clone(held), newKey)}); err != nil {
 		return err
 	}
@@ -225,13 +227,13 @@ func (l *layout) rename(ctx context.Context, m Meta, keys []string, newKey strin
 	return l.release(ctx, m, held)
 }
 
-// claims says whether the key's claim points to the object.
-func (l *layout) claims(m Meta, key string) bool {
+// owns says whether the key's claim points to the object.
+func (l claims) owns(m Meta, key string) bool {
 	id, err := os.Readlink(l.claimPath(m.Owner, key))
 	return err == nil && id == m.ID
 }
 
-func (l *layout) writeKey(id string, f keyFile) error {
+func (l claims) writeKey(id string, f keyFile) error {
 	f.Version = Version
 	data, err := encode(f)
 	if err != nil {

@@ -21,7 +21,7 @@ const maxText = 128
 // Remove or Abandon, or until this process is gone. Its methods may be called
 // concurrently. An Op that is dropped keeps its lock.
 type Op struct {
-	l  *layout
+	l  objects
 	id string
 
 	mu    sync.Mutex
@@ -149,7 +149,7 @@ func (o *Op) close() {
 
 // half says whether a record that somebody has locked is not whole: its
 // config.json is gone or empty, or it is fresh and has no status.
-func (l *layout) half(id string, fresh bool) bool {
+func (l objects) half(id string, fresh bool) bool {
 	var st unix.Stat_t
 	if unix.Lstat(l.configPath(id), &st) != nil || st.Size == 0 {
 		return true
@@ -186,7 +186,7 @@ func (d *Dir[C, S]) TryBegin(id, kind string) (*Op, error) {
 	})
 }
 
-func (l *layout) begin(id, kind string, lock func(fd int) error) (*Op, error) {
+func (l objects) begin(id, kind string, lock func(fd int) error) (*Op, error) {
 	if err := l.checkID(id); err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (l *layout) begin(id, kind string, lock func(fd int) error) (*Op, error) {
 
 // openOp opens the op file, and makes it for a record that was lost in a
 // reboot. It returns fs.ErrNotExist to be called again.
-func (l *layout) openOp(id string) (int, error) {
+func (l objects) openOp(id string) (int, error) {
 	fd, err := open(l.opPath(id), unix.O_RDWR|unix.O_NOFOLLOW)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fd, err
@@ -228,7 +228,7 @@ func (l *layout) openOp(id string) (int, error) {
 	return open(l.opPath(id), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW)
 }
 
-func (l *layout) lockError(id string, fd int, err error) error {
+func (l objects) lockError(id string, fd int, err error) error {
 	defer unix.Close(fd)
 	if !errors.Is(err, errLocked) {
 		return l.wrap(id, "locking", err)
@@ -241,7 +241,7 @@ func (l *layout) lockError(id string, fd int, err error) error {
 }
 
 // begun makes the Op of a lock that was just taken.
-func (l *layout) begun(id, kind string, fd int) (*Op, error) {
+func (l objects) begun(id, kind string, fd int) (*Op, error) {
 	o := &Op{l: l, id: id, fd: fd}
 	found, err := readOpFd(fd, l.opPath(id))
 	if err != nil {
@@ -280,12 +280,12 @@ func (l *layout) begun(id, kind string, fd int) (*Op, error) {
 	return o, nil
 }
 
-func (l *layout) holder(kind string) Holder {
+func (l objects) holder(kind string) Holder {
 	return Holder{Kind: kind, Pid: os.Getpid(), PidStart: l.start(), Since: l.now()}
 }
 
 // readOp reads the op file of an object; nil when no operation is written.
-func (l *layout) readOp(id string) (*opFile, error) {
+func (l objects) readOp(id string) (*opFile, error) {
 	var st unix.Stat_t
 	path := l.opPath(id)
 	if unix.Lstat(path, &st) != nil || st.Size == 0 {

@@ -130,14 +130,14 @@ func (d *Dir[C, S]) load(id string, buf []byte) (Entry[C, S], error) {
 //     ended, there would have been a status the second time.
 //   - Remove takes config.json away before the status.
 //   - a record that was not whole at a power loss may have lost its key.
-func (l *layout) lost(id string, op *opFile) bool {
+func (l objects) lost(id string, op *opFile) bool {
 	return (op == nil || !op.Fresh) && !l.loser(id)
 }
 
 // loser says whether the record is not whole: it has no configuration, or
 // another live object has its key. It is asked only when there is no status,
 // and no operation that says more.
-func (l *layout) loser(id string) bool {
+func (l objects) loser(id string) bool {
 	if exists(l.statusPath(id)) {
 		return false
 	}
@@ -156,7 +156,7 @@ func (l *layout) loser(id string) bool {
 // that says why. Somebody may be at work on it meanwhile, hence the order: with
 // no operation before, Create is over; with none after, Remove is, and the
 // durable folder goes before the op file.
-func (l *layout) stray(id string) bool {
+func (l objects) stray(id string) bool {
 	return !l.opWritten(id) && (l.half(id, false) || l.loser(id)) && !l.opWritten(id) && exists(l.rootDir(id))
 }
 

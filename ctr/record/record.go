@@ -98,7 +98,7 @@ const (
 // through JSON. All methods may be called concurrently, by any number of
 // goroutines and processes. A Dir holds no state but paths.
 type Dir[C, S any] struct {
-	l *layout
+	l objects
 }
 
 // Open makes the folders that are missing and returns the Dir. Call
@@ -112,7 +112,7 @@ func Open[C, S any](o Options) (*Dir[C, S], error) {
 	if err := l.makeFolders(); err != nil && !errors.Is(err, unix.EROFS) {
 		return nil, err
 	}
-	return &Dir[C, S]{l: l}, nil
+	return &Dir[C, S]{l: objects{claims{l}}}, nil
 }
 
 // RunDir is the object's folder in the run root: mode 0700, made by Create,

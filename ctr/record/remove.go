@@ -39,7 +39,7 @@ func (o *Op) Remove(ctx context.Context) error {
 	return nil
 }
 
-func (l *layout) remove(ctx context.Context, id string) error {
+func (l objects) remove(ctx context.Context, id string) error {
 	if err := removeContents(l.runDir(id), opName); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func (d *Dir[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 	}
 	if len(found) == 0 && validID(ref) {
 		var err error
-		if found, err = d.l.byPrefix(owners, ref); err != nil {
+		if found, err = (finder{d.l}).byPrefix(owners, ref); err != nil {
 			return "", err
 		}
 	}
@@ -43,8 +43,11 @@ func (d *Dir[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 	return "", &AmbiguousError{Ref: ref, IDs: found}
 }
 
+// finder finds objects by their ID.
+type finder struct{ objects }
+
 // byPrefix finds the records whose ID is or begins with ref.
-func (l *layout) byPrefix(owners []Owner, ref string) ([]string, error) {
+func (l finder) byPrefix(owners []Owner, ref string) ([]string, error) {
 	ids := []string{ref}
 	if !exists(l.configPath(ref)) {
 		var err error
@@ -56,7 +59,7 @@ func (l *layout) byPrefix(owners []Owner, ref string) ([]string, error) {
 	return slices.DeleteFunc(ids, func(id string) bool { return !l.resolvable(owners, id) }), nil
 }
 
-func (l *layout) resolvable(owners []Owner, id string) bool {
+func (l finder) resolvable(owners []Owner, id string) bool {
 	m, _, err := l.readMeta(id)
 	if err != nil {
 		// What cannot be read can still be named, for Get to say why.

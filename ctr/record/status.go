@@ -10,12 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// objects is what a Dir does to its files whatever their types: locks,
+// operations, and telling what is whole from what is not.
+type objects struct{ claims }
+
 // lockStatus takes the status lock of an object: a flock on its folder in the
 // run root. Remove holds it too, and the folder's removal is its last step,
 // so whoever gets the lock of a folder that is still linked, and finds a
 // config.json, has an object that stays until the lock is released. As for
 // readers, an object that is being created is ErrNotFound.
-func (l *layout) lockStatus(ctx context.Context, id string) (dirLock, error) {
+func (l objects) lockStatus(ctx context.Context, id string) (dirLock, error) {
 	if err := l.checkID(id); err != nil {
 		return dirLock{}, err
 	}
@@ -49,7 +53,7 @@ func (l *layout) lockStatus(ctx context.Context, id string) (dirLock, error) {
 
 // settled says whether the object whose status lock is held is there for its
 // readers.
-func (l *layout) settled(id string) bool {
+func (l objects) settled(id string) bool {
 	if !exists(l.configPath(id)) {
 		return false
 	}
@@ -92,7 +96,7 @@ func (l *layout) makeFolders() error {
 	return nil
 }
 
-func (l *layout) statusBusy(ctx context.Context, id string) error {
+func (l objects) statusBusy(ctx context.Context, id string) error {
 	busy := &BusyError{ID: id, cause: context.Cause(ctx), Holder: Holder{Kind: "status update"}}
 	if op, err := l.readOp(id); err == nil && op != nil {
 		busy.Holder = op.Holder
@@ -103,7 +107,7 @@ func (l *layout) statusBusy(ctx context.Context, id string) error {
 // replaceStatus writes the status file; the status lock is held, or nobody
 // else knows of the object yet. The draft's name is fixed, so that a process
 // killed here leaves at most one, which the next writer takes over.
-func (l *layout) replaceStatus(id string, data []byte) error {
+func (l objects) replaceStatus(id string, data []byte) error {
 	draft, path := l.statusDraft(id), l.statusPath(id)
 	fd, err := writeDraft(draft, data, unix.O_TRUNC)
 	if errors.Is(err, unix.ENOSPC) {

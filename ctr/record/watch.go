@@ -34,7 +34,7 @@ const watchMask = unix.IN_MOVED_TO | unix.IN_DELETE | unix.IN_ATTRIB |
 // events, and gets an Overflow for them. When the system has no inotify
 // instance to spare, an Overflow comes every two seconds instead of events.
 func (d *Dir[C, S]) Watch(ctx context.Context) (<-chan Event, error) {
-	w := watcher{l: d.l, start: watchPath, every: pollEvery, out: make(chan Event, 64)}
+	w := watcher{l: d.l.layout, start: watchPath, every: pollEvery, out: make(chan Event, 64)}
 	if err := w.open(); err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func TestWatchOutlivesItsFolder(t *testing.T) {
 	p := testPaths(t)
 	d := testDir(t, p)
 	create(t, d, "a", "")
-	w := watcher{l: d.l, start: watchPath, every: time.Millisecond, out: make(chan Event)}
+	w := watcher{l: d.l.layout, start: watchPath, every: time.Millisecond, out: make(chan Event)}
 	must(t, w.open())
 	go w.run(t.Context())
 	reboot(t, p)
@@ -131,7 +131,7 @@ func TestWatchWithoutInotify(t *testing.T) {
 	d := newDir(t)
 	ctx, stop := context.WithCancel(t.Context())
 	tries := 0
-	w := watcher{l: d.l, every: time.Millisecond, out: make(chan Event)}
+	w := watcher{l: d.l.layout, every: time.Millisecond, out: make(chan Event)}
 	w.start = func(path string, mask uint32) (*os.File, error) {
 		if tries++; tries < 4 {
 			return nil, os.NewSyscallError("inotify_init1", unix.EMFILE)
