@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/oci"
 )
 
 // Exit codes of davit's own. Every other one is the container's.
@@ -119,9 +121,9 @@ func Code(err error) int {
 	if errors.As(err, &exit) {
 		return exit.Code
 	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		return coded.ExitCode()
+	var program programError
+	if errors.As(err, &program) {
+		return program.ExitCode()
 	}
 	var sig *SignalError
 	if errors.As(err, &sig) {
@@ -183,7 +185,19 @@ func Message(err error) (text, hint string) {
 	if errors.As(err, &usage) {
 		hint = OneLine(usage.Hint)
 	}
+	// What is wrong with a container's program needs no word of who found out.
+	var program programError
+	if errors.As(err, &program) {
+		err = program
+	}
 	return stripClass(OneLine(err.Error())), hint
+}
+
+// programError tells of the program in a container: it is not there, or cannot be
+// executed.
+type programError interface {
+	error
+	ExitCode() int
 }
 
 // Report prints what went wrong, as one line and perhaps a hint. The text that a
@@ -197,9 +211,9 @@ func Report(w io.Writer, err error, verbose bool) {
 	if hint != "" {
 		fmt.Fprintln(w, "Hint:", hint)
 	}
-	var detail interface{ Detail() string }
-	if verbose && errors.As(err, &detail) && detail.Detail() != "" {
-		fmt.Fprintln(w, "Detail:", strings.TrimRight(detail.Detail(), "\n"))
+	var runtime *oci.Error
+	if verbose && errors.As(err, &runtime) && runtime.Raw != "" {
+		fmt.Fprintf(w, "%s %s said:\n%s\n", runtime.Runtime, runtime.Action, strings.TrimRight(runtime.Raw, "\n"))
 	}
 }
 

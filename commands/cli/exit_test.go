@@ -10,14 +10,15 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/oci"
 )
 
 // coded is an error that knows its exit code, as those of a container's program.
 type coded struct{ code int }
 
-func (c *coded) Error() string  { return "no such program" }
-func (c *coded) ExitCode() int  { return c.code }
-func (c *coded) Detail() string { return "runc: exec failed\n" }
+func (c *coded) Error() string { return "no such program" }
+func (c *coded) ExitCode() int { return c.code }
 
 func TestCode(t *testing.T) {
 	for _, tt := range []struct {
@@ -73,6 +74,7 @@ func TestCode(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
+	runtimeError := fmt.Errorf("starting: %w", &oci.Error{Runtime: "runc", Action: "create", Message: "no space", Raw: "time=1 msg=\"no space\"\n"})
 	for _, tt := range []struct {
 		name    string
 		err     error
@@ -93,8 +95,9 @@ func TestReport(t *testing.T) {
 		{"code with text", &ExitError{Code: 3, Err: errors.New("three")}, false, "Error: three\n"},
 		{"interrupted", errors.Join(&SignalError{syscall.SIGINT}, context.Canceled), false, ""},
 		{"broken pipe", fmt.Errorf("printing: %w", &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}), false, ""},
-		{"detail hidden", &coded{127}, false, "Error: no such program\n"},
-		{"detail", &coded{127}, true, "Error: no such program\nDetail: runc: exec failed\n"},
+		{"program", fmt.Errorf("starting %q: %w", "web", fmt.Errorf("runc create: %w", &coded{127})), false, "Error: no such program\n"},
+		{"runtime", runtimeError, false, "Error: starting: runc create: no space\n"},
+		{"runtime, verbosely", runtimeError, true, "Error: starting: runc create: no space\nrunc create said:\ntime=1 msg=\"no space\"\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b bytes.Buffer
