@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
 )
 
 // Credentials are a user's at a registry; or an identity token alone, as an
@@ -158,7 +159,7 @@ func classOf(err error) error {
 // made for several at a time. The caller destroys it.
 func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext, error) {
 	policy, err := signature.DefaultPolicy(sys)
-	if errors.Is(err, fs.ErrNotExist) && sys.SignaturePolicyPath == "" && os.Getenv("CONTAINERS_POLICY_JSON") == "" {
+	if errors.Is(err, configfile.ErrConfigFileNotFound) && sys.SignaturePolicyPath == "" && os.Getenv("CONTAINERS_POLICY_JSON") == "" {
 		// See doc.go for why.
 		policy, err = &signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}}, nil
 	}

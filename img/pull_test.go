@@ -299,6 +299,20 @@ func TestSignaturePolicy(t *testing.T) {
 			noTemp(t, s)
 		})
 	}
+	t.Run("none, or the host's own", func(t *testing.T) {
+		t.Setenv("HOME", t.TempDir())
+		s := openTest(t, func(c *Config) { c.Registries.Policy = "" })
+		if _, err := s.Pull(t.Context(), host+"/ok:1", quick()); err != nil {
+			t.Errorf("error = %v", err)
+		}
+	})
+	t.Run("named by the environment and absent", func(t *testing.T) {
+		t.Setenv("CONTAINERS_POLICY_JSON", filepath.Join(dir, "none"))
+		s := openTest(t, func(c *Config) { c.Registries.Policy = "" })
+		if _, err := s.Pull(t.Context(), host+"/ok:1", quick()); !errors.Is(err, ErrSignature) {
+			t.Errorf("error = %v", err)
+		}
+	})
 	t.Run("named and absent", func(t *testing.T) {
 		s := openTest(t, func(c *Config) { c.Registries.Policy = filepath.Join(dir, "none") })
 		if _, err := s.Pull(t.Context(), host+"/ok:1", quick()); !errors.Is(err, ErrSignature) {
