@@ -114,19 +114,39 @@ func (w fieldWalk) pipeType(p *parse.PipeNode, dot reflect.Type) reflect.Type {
 }
 
 // lookUp follows field names from a type. The result is nil where it is not
-// known before the template runs.
+// known before the template runs. A field that is called as JSON has it gets its
+// own name in idents: {{.Id}} is {{.ID}}.
 func lookUp(t reflect.Type, idents []string) (reflect.Type, error) {
-	for _, name := range idents {
+	for i, name := range idents {
 		if t == nil {
 			return nil, nil
 		}
 		next, ok := member(t, name)
 		if !ok {
-			return nil, unknownField(t, name)
+			if idents[i] = jsonField(t, name); idents[i] == "" {
+				return nil, unknownField(t, name)
+			}
+			next, _ = member(t, idents[i])
 		}
 		t = next
 	}
 	return t, nil
+}
+
+// jsonField is the field of a struct that JSON calls by a name; empty if none is.
+func jsonField(t reflect.Type, name string) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return ""
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name && tag != "" && f.IsExported() {
+			return f.Name
+		}
+	}
+	return ""
 }
 
 // member is the type of a field or method; ok is false if there is none.

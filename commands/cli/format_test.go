@@ -57,6 +57,7 @@ func TestPrint(t *testing.T) {
 		{name: "json of all", format: `{{json .Nested.Tags}}`, want: "[\"x\",\"y\"]\nnull\n"},
 		{name: "functions", format: `{{lower "A"}}{{title "ab cd"}}{{pad .ID 1 2}}|{{truncate "abcdef" 3}}{{join .Nested.Tags "-"}}{{len (split "a,b" ",")}}`,
 			want: "aAb Cd 1  |abcx-y2\naAb Cd 22  |abc2\n"},
+		{name: "names of JSON", format: `{{.id}} {{.nested.Port}}{{range .List}} {{$.created}}{{end}}`, want: "1 80\n22 0 then then\n"},
 		{name: "map", format: `{{.Labels.a}}`, want: "b\n<no value>\n"},
 		{name: "range", format: `{{range .List}}{{.Port}};{{end}}`, want: "\n1;2;\n"},
 		{name: "root in range", format: `{{range .List}}{{$.ID}}{{end}}`, want: "\n2222\n"},
