@@ -29,12 +29,11 @@
 // connection to it is refused, and 127.0.0.1 works.
 //
 // Forwarding: davit's table never drops what leaves a bridge, but it cannot
-// accept what another table drops. On hosts whose iptables (iptables-nft)
-// FORWARD policy is DROP, as Docker sets it, davit inserts rules for its
-// bridges into DOCKER-USER, or FORWARD, by way of the iptables command; every
-// attachment looks whether they are there. Rules of iptables-legacy and of
-// firewalld are their administrator's: firewall-cmd --zone=trusted
-// --add-interface=davit0.
+// accept what another table drops. On hosts whose iptables FORWARD policy is
+// DROP, as Docker sets it, davit inserts rules for its bridges into DOCKER-USER,
+// or FORWARD, by way of the iptables command; every attachment looks whether
+// they are there. The zones of firewalld are their administrator's:
+// firewall-cmd --zone=trusted --add-interface=davit0.
 //
 // A davit on roots of its own (Config.DefaultRoots false) has a bridge, an nft
 // table and subnets of its own, and touches nothing of the host's davit.

@@ -66,8 +66,14 @@ func (f *firewall) openFamily(ctx context.Context, program string, bridges []str
 		return nil
 	}
 	now, err := nft.InspectForwarding(six, bridges)
-	if err != nil || !now.Drops {
+	if err != nil {
 		return err
+	}
+	if !now.Drops {
+		program += "-legacy"
+		if now, err = inspectLegacy(ctx, program, bridges); err != nil || !now.Drops {
+			return err
+		}
 	}
 	missing := slices.DeleteFunc(slices.Clone(bridges), func(b string) bool { return now.Known[b] })
 	if len(missing) == 0 {
@@ -85,6 +91,41 @@ func (f *firewall) openFamily(ctx context.Context, program string, bridges []str
 		}
 		return nil
 	})
+}
+
+// inspectLegacy is nft.InspectForwarding for iptables-legacy, whose tables only
+// its own program can read. It is run where the kernel has such a table, that is
+// on hosts that use it.
+func inspectLegacy(ctx context.Context, program string, bridges []string) (nft.Forwarding, error) {
+	now := nft.Forwarding{Chain: nft.ForwardChain, Known: make(map[string]bool)}
+	names := "/proc/net/ip_tables_names"
+	if strings.HasPrefix(program, "ip6") {
+		names = "/proc/net/ip6_tables_names"
+	}
+	tables, err := os.ReadFile(names)
+	if err != nil || !slices.Contains(strings.Fields(string(tables)), "filter") {
+		return now, nil // the kernel has none
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return now, nil // and nobody to ask about it
+	}
+	ctx, cancel := context.WithTimeout(ctx, iptablesTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, "--wait", "-S", nft.ForwardChain).Output()
+	if err != nil {
+		return now, fmt.Errorf("running %s -S %s: %w", program, nft.ForwardChain, err)
+	}
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if line == "-P FORWARD DROP" {
+			now.Drops = true
+		}
+		for _, b := range bridges {
+			if line == "-A FORWARD -i "+b+" -j ACCEPT" {
+				now.Known[b] = true
+			}
+		}
+	}
+	return now, nil
 }
 
 // insertRules records the rules for a bridge and inserts those that are absent.

@@ -3,6 +3,7 @@
 package netw
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -99,12 +100,18 @@ func refuse(t *testing.T, what string, ask func() (string, error)) {
 }
 
 func TestOutside(t *testing.T) {
-	for _, drop := range []bool{false, true} {
-		t.Run(fmt.Sprintf("forward-drop=%t", drop), func(t *testing.T) {
+	for _, variant := range []string{"", "nft", "legacy"} {
+		drop := variant != ""
+		t.Run("dropped by "+variant, func(t *testing.T) {
 			if drop {
-				for _, program := range []string{"iptables", "ip6tables"} {
+				for _, program := range []string{"iptables-" + variant, "ip6tables-" + variant} {
 					run(t, program, "-P", "FORWARD", "DROP")
-					t.Cleanup(func() { run(t, program, "-P", "FORWARD", "ACCEPT") })
+					t.Cleanup(func() {
+						if left := run(t, program, "-S", "FORWARD"); strings.Contains(left, "davit") {
+							t.Errorf("rules left:\n%s", left)
+						}
+						run(t, program, "-P", "FORWARD", "ACCEPT")
+					})
 				}
 			}
 			w := newWorld(t)
@@ -136,15 +143,16 @@ func TestOutside(t *testing.T) {
 			refuse(t, "::1", func() (string, error) { return ask("tcp", "[::1]:8080") })
 			refuse(t, "not published", func() (string, error) { return out.ask("tcp", "10.255.0.1:80") })
 			if drop {
-				table := run(t, "iptables", "-S", "FORWARD")
+				table := run(t, "iptables-"+variant, "-S", "FORWARD")
 				if strings.Count(table, w.config.bridgeName()) != 2 {
 					t.Errorf("rules in FORWARD:\n%s", table)
 				}
 			}
-			forwarded := run(t, "iptables-save")
+			save := "iptables-" + cmp.Or(variant, "nft") + "-save"
+			forwarded := run(t, save)
 			two := w.sandbox("two")
 			two.attach(two.request())
-			if again := run(t, "iptables-save"); strings.Count(again, "davit") != strings.Count(forwarded, "davit") {
+			if again := run(t, save); strings.Count(again, "davit") != strings.Count(forwarded, "davit") {
 				t.Errorf("rules added again:\n%s", again)
 			}
 		})
