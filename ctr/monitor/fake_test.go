@@ -322,6 +322,27 @@ func TestReapOnce(t *testing.T) {
 	}
 }
 
+func TestReapStrays(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); ReapStrays(ctx, 20*time.Millisecond) }()
+	pid, _, cmd := sleeper(t)
+	time.Sleep(50 * time.Millisecond)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := record.ProcessStart(pid); errdefs.IsNotFound(err) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it was not reaped")
+		}
+	}
+	cancel()
+	<-done
+}
+
 // monitorSocket serves one attach client.
 func monitorSocket(t *testing.T, serve func(*net.UnixConn)) string {
 	t.Helper()

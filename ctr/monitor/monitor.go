@@ -385,6 +385,14 @@ func (s *Starting) Abort() error {
 			break
 		}
 	}
+	// What the monitor leaves is ours where this process is a subreaper.
+	go func(group int) {
+		for {
+			if _, err := unix.Wait4(-group, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}(s.pid)
 	if err != nil {
 		return fmt.Errorf("ending monitor of %q: %w", s.cfg.ID, err)
 	}

@@ -3,6 +3,7 @@ package monitor
 import (
 	"context"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"time"
@@ -15,18 +16,28 @@ import (
 // ReapStrays reaps, until ctx ends, children of this process that nobody else
 // waits for. A long-lived process that is a subreaper inherits such ones:
 // monitors of containers that it did not start, and what killed runtimes leave
-// behind. A child counts as a stray when it has been dead for a whole period,
-// so that those who wait for their own children are not robbed.
-func ReapStrays(ctx context.Context, period time.Duration) {
-	dead := map[int]uint64{}
-	tick := time.NewTicker(period)
-	defer tick.Stop()
+// behind. A child counts as a stray when it has been dead for a whole grace
+// time, a second or so, so that those who wait for their own children are not
+// robbed. It looks only after a child has died (SIGCHLD).
+func ReapStrays(ctx context.Context, grace time.Duration) {
+	died := make(chan os.Signal, 1)
+	signal.Notify(died, unix.SIGCHLD)
+	defer signal.Stop(died)
+	dead := reapOnce(nil)
+	var again <-chan time.Time
 	for {
+		if again == nil && len(dead) > 0 {
+			again = time.After(grace)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			dead = reapOnce(dead)
+		case <-died:
+			if again == nil {
+				again = time.After(grace)
+			}
+		case <-again:
+			again, dead = nil, reapOnce(dead)
 		}
 	}
 }

@@ -192,16 +192,20 @@ func (e *execution) start(ctx context.Context) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.child[0], e.child[1], e.child[2]
 	ownGroup(cmd)
 	began := time.Now()
+	children().begin()
 	err := cmd.Start()
 	e.closeChildEnds()
 	if err != nil {
+		children().failed()
 		return e.failure("exec", "", err)
 	}
 	e.startCopying()
 	err = cmd.Wait()
+	reapGroup(cmd.Process.Pid, err != nil)
 	if err == nil {
 		e.pid, err = e.readPid()
 		if err == nil {
+			children().started(e.pid)
 			return e.running(ctx)
 		}
 	}
@@ -209,6 +213,7 @@ func (e *execution) start(ctx context.Context) error {
 	if pid, perr := e.readPid(); perr == nil {
 		_ = killAndReap(pid)
 	}
+	children().failed()
 	e.abandonCopies()
 	raw := e.words()
 	e.debug(ctx, "exec", raw)
@@ -333,6 +338,7 @@ func awaitDeath(pid int) <-chan struct{} {
 // reap waits for a child, by whoever it was forked: it is ours once the
 // runtime is gone.
 func reap(pid int) (int, error) {
+	defer children().reaped(pid)
 	var ws unix.WaitStatus
 	for {
 		_, err := unix.Wait4(pid, &ws, 0, nil)

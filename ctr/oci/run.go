@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -45,6 +47,9 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	ownGroup(cmd)
 	began := time.Now()
 	err = cmd.Run()
+	if cmd.Process != nil {
+		reapGroup(cmd.Process.Pid, err != nil)
+	}
 	if err == nil || (errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success()) {
 		if inv.stdout != nil {
 			_, _ = inv.stdout.Write(stdout.bytes())
@@ -67,6 +72,23 @@ func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
+}
+
+// reapGroup reaps, in the background, what a runtime that is gone has left of its
+// process group, and kills it first when the runtime has failed. Only what has
+// become a child of this process is there to be reaped, see account.
+func reapGroup(group int, failed bool) {
+	if failed {
+		_ = unix.Kill(-group, unix.SIGKILL)
+	}
+	go func() {
+		for {
+			_, err := unix.Wait4(-group, nil, 0, nil)
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
 }
 
 func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFunc) {

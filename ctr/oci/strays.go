@@ -1,0 +1,117 @@
+package oci
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process that is a subreaper inherits, from a runtime whose exec failed, the
+// stages of the runtime's init that were in the container's PID namespace
+// already. Unreaped they keep that namespace's init from ending, and every
+// delete waits for it (pid_namespaces(7)). Children belong to the whole
+// process, and so does the account of those that an Exec will reap itself.
+var children = sync.OnceValue(func() *account { return &account{owned: map[int]bool{}} })
+
+// account tells strays from the processes of execs under way.
+type account struct {
+	mu sync.Mutex
+	// starting counts the runtimes whose process is not in owned yet.
+	starting int
+	owned    map[int]bool
+	// pending says that an exec failed and may have left strays.
+	pending bool
+}
+
+// begin is called before a runtime is started.
+func (a *account) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.starting++
+}
+
+// started is called when the runtime has left the process pid, which the caller
+// reaps.
+func (a *account) started(pid int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.owned[pid] = true
+	a.starting--
+	a.sweep()
+}
+
+// failed is called when the runtime has left none.
+func (a *account) failed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.starting--
+	a.pending = true
+	a.sweep()
+}
+
+// reaped is called when a process that was started has been reaped.
+func (a *account) reaped(pid int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.owned, pid)
+}
+
+// sweep reaps what nobody owns, once no runtime is about to leave a process.
+func (a *account) sweep() {
+	if !a.pending || a.starting > 0 {
+		return
+	}
+	a.pending = false
+	for _, pid := range contained(os.Getpid()) {
+		if a.owned[pid] {
+			continue
+		}
+		// It may have to die first.
+		go func() {
+			for {
+				if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// contained lists the children of a process that live in a PID namespace below
+// its own.
+func contained(parent int) []int {
+	dir := "/proc/" + strconv.Itoa(parent)
+	tasks, err := os.ReadDir(dir + "/task")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, t := range tasks {
+		data, err := os.ReadFile(dir + "/task/" + t.Name() + "/children")
+		if err != nil {
+			continue
+		}
+		for _, f := range strings.Fields(string(data)) {
+			pid, err := strconv.Atoi(f)
+			if err == nil && nested(pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// nested tells whether a process has a pid in a further namespace.
+func nested(pid int) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(data), "\nNSpid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	return ok && len(strings.Fields(line)) > 1
+}
