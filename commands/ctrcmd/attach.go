@@ -3,7 +3,6 @@ package ctrcmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -138,6 +137,6 @@ func (o *attachOptions) run(ctx context.Context, env *cli.Env, e *cli.Engine, t 
 
 // notRunning says that a container does not run.
 func notRunning(c ctr.Container, hint string) error {
-	err := fmt.Errorf("container %q is not running: it is %s: %w", c.Config.Name, show.State(c.Status), errdefs.ErrFailedPrecondition)
-	return cli.WithHint(&plain{err}, "%s", hint)
+	err := say(errdefs.ErrFailedPrecondition, "container %q is not running: it is %s", c.Config.Name, show.State(c.Status))
+	return cli.WithHint(err, "%s", hint)
 }

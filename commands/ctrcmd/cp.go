@@ -179,7 +179,7 @@ func (n end) stat(ctx context.Context) (archive.Info, error) {
 
 func (n end) pack(ctx context.Context, w io.Writer, o archive.PackOptions) error {
 	if !n.found {
-		return fmt.Errorf("%q: no such file or folder: %w", n.typed, errdefs.ErrNotFound)
+		return say(errdefs.ErrNotFound, "%q: no such file or folder", n.typed)
 	}
 	if n.ctr != nil {
 		return n.engine.Containers.CopyFrom(ctx, n.ctr.ID, n.path, w, o)
@@ -212,18 +212,18 @@ func destination(source, target end) (folder, name string, err error) {
 	clean := path.Clean(target.path)
 	switch {
 	case !source.found:
-		return "", "", fmt.Errorf("%q: no such file or folder: %w", source.typed, errdefs.ErrNotFound)
+		return "", "", say(errdefs.ErrNotFound, "%q: no such file or folder", source.typed)
 	case target.found && target.info.Mode.IsDir() && contents:
 		return target.path, ".", nil
 	case target.found && target.info.Mode.IsDir():
 		return target.path, path.Base(path.Clean(source.path)), nil
 	case target.found && source.info.Mode.IsDir():
-		return "", "", fmt.Errorf("%q is a file: a folder cannot be copied onto it: %w", target.typed, errdefs.ErrInvalidArgument)
+		return "", "", say(errdefs.ErrInvalidArgument, "%q is a file: a folder cannot be copied onto it", target.typed)
 	case target.found:
 		// The file itself, where a link leads to it.
 		return path.Dir(target.info.Path), path.Base(target.info.Path), nil
 	case strings.HasSuffix(target.path, "/") && source.info.Mode&fs.ModeDir == 0:
-		return "", "", fmt.Errorf("%q: no such folder: %w", target.typed, errdefs.ErrNotFound)
+		return "", "", say(errdefs.ErrNotFound, "%q: no such folder", target.typed)
 	}
 	return path.Dir(clean), path.Base(clean), nil
 }

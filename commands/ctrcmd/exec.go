@@ -115,7 +115,7 @@ func (o *execOptions) run(ctx context.Context, env *cli.Env, x ctr.Exec, args []
 	}
 	if x.Detach {
 		_, err := e.Containers.Exec(ctx, c.ID, x)
-		return cli.Cause(ctx, err)
+		return executableWords(cli.Cause(ctx, err))
 	}
 	s, err := openSession(env, sessionConfig{TTY: x.Terminal, Stdin: o.Interactive, Stdout: true, Stderr: true})
 	if err != nil {
@@ -154,7 +154,7 @@ func (o *execOptions) run(ctx context.Context, env *cli.Env, x ctr.Exec, args []
 		return &cli.ExitError{Code: cli.CodeSignal + int(syscall.SIGPIPE)}
 	}
 	if err = errors.Join(err, s.close()); err != nil {
-		return err
+		return executableWords(err)
 	}
 	if code < 0 {
 		return fmt.Errorf("the exit code of the command in container %q is not known", c.Config.Name)

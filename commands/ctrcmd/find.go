@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
@@ -36,7 +35,7 @@ func find(ctx context.Context, e *cli.Engine, ref string) (ctr.Container, error)
 
 // absent says that there is no such container.
 func absent(ref string) error {
-	return fmt.Errorf("no container %q: %w", ref, errdefs.ErrNotFound)
+	return say(errdefs.ErrNotFound, "no container %q", ref)
 }
 
 // findHint says which container may have been meant.
@@ -73,23 +72,24 @@ func guard(c ctr.Container, force bool) error {
 	if p := labels["io.kubernetes.pod.name"]; p != "" {
 		name = "pod " + labels["io.kubernetes.pod.namespace"] + "/" + p
 	}
-	err := fmt.Errorf("container %q is owned by the kubelet (%s), which would make it anew: %w",
-		c.Config.Name, name, errdefs.ErrPermissionDenied)
-	return cli.WithHint(&plain{err}, "change its manifest or use kubectl; --force does it all the same")
+	err := say(errdefs.ErrPermissionDenied, "container %q is owned by the kubelet (%s), which would make it anew", c.Config.Name, name)
+	return cli.WithHint(err, "change its manifest or use kubectl; --force does it all the same")
 }
 
-// plain is an error whose class is not worth a word.
-type plain struct{ error }
-
-func (p *plain) Error() string {
-	text := p.error.Error()
-	for _, class := range []error{errdefs.ErrPermissionDenied, errdefs.ErrFailedPrecondition} {
-		text = strings.TrimSuffix(text, ": "+class.Error())
-	}
-	return text
+// said is an error in words for people, which wraps its class or its cause
+// without saying so.
+type said struct {
+	cause error
+	text  string
 }
 
-func (p *plain) Unwrap() error { return p.error }
+// say makes an error of a class or a cause, in other words.
+func say(cause error, format string, args ...any) error {
+	return &said{cause, fmt.Sprintf(format, args...)}
+}
+
+func (s *said) Error() string { return s.text }
+func (s *said) Unwrap() error { return s.cause }
 
 // which is the choice of containers that several verbs offer.
 type which struct {
@@ -145,7 +145,7 @@ func (w which) refs(ctx context.Context, env *cli.Env, among func(ctr.Container)
 	}
 	if w.Latest {
 		if len(out) == 0 {
-			return nil, cli.WithHint(fmt.Errorf("no container has been made yet: %w", errdefs.ErrNotFound), "davit run IMAGE")
+			return nil, cli.WithHint(say(errdefs.ErrNotFound, "no container has been made yet"), "davit run IMAGE")
 		}
 		out = out[len(out)-1:]
 	}

@@ -152,9 +152,9 @@ func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.Wo
 		return subject{image: ref}, nil
 	}
 	if o.Kind == kindImage {
-		return subject{}, fmt.Errorf("no image %q: %w", ref, errdefs.ErrNotFound)
+		return subject{}, say(errdefs.ErrNotFound, "no image %q", ref)
 	}
-	return subject{}, fmt.Errorf("no container, pod or image %q: %w", ref, errdefs.ErrNotFound)
+	return subject{}, say(errdefs.ErrNotFound, "no container, pod or image %q", ref)
 }
 
 // print shows one thing by a template.

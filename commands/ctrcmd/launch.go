@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
+	"github.com/davit-containers/davit/netw"
 	"github.com/davit-containers/davit/pod"
 )
 
@@ -31,8 +31,14 @@ type prepared struct {
 // prepare does what comes before a container is made: the image, the container
 // that it replaces, the pod that it goes into, the file for its ID.
 func prepare(ctx context.Context, env *cli.Env, o *options.Create, plan options.Plan) (prepared, error) {
-	e, err := engine(ctx, env, cli.Images)
+	e, err := engine(ctx, env, cli.Networks)
 	if err != nil {
+		return prepared{}, err
+	}
+	if err := checkNetworks(ctx, e, plan.Pod); err != nil {
+		return prepared{}, err
+	}
+	if e, err = env.Engine(ctx, cli.Images); err != nil {
 		return prepared{}, err
 	}
 	image, err := ensureImage(ctx, env, e, o.Source, plan.Container.Image.Ref)
@@ -158,12 +164,11 @@ func place(ctx context.Context, e *cli.Engine, plan options.Plan) (pod.Launch, f
 // checkShared refuses what a container cannot have in a pod that is there.
 func checkShared(c ctr.Config, s pod.Sandbox) error {
 	if s.Config.Owner == record.OwnerCRI {
-		return cli.WithHint(fmt.Errorf("pod %q is owned by the kubelet, which removes containers that it does not know: %w",
-			s.Config.Name, errdefs.ErrInvalidArgument), "davit pod create --name NAME makes one of your own")
+		return cli.WithHint(say(errdefs.ErrInvalidArgument, "pod %q is owned by the kubelet, which removes containers that it does not know",
+			s.Config.Name), "davit pod create --name NAME makes one of your own")
 	}
 	if s.Config.Implicit {
-		return cli.WithHint(fmt.Errorf("pod %q belongs to container %q alone: %w",
-			s.Config.Name, s.Config.Name, errdefs.ErrInvalidArgument), "davit pod create --name NAME, then --pod NAME for both")
+		return cli.WithHint(say(errdefs.ErrInvalidArgument, "pod %q was made for one container alone", s.Config.Name), "davit pod create --name NAME, then --pod NAME for both")
 	}
 	return nil
 }
@@ -171,7 +176,7 @@ func checkShared(c ctr.Config, s pod.Sandbox) error {
 func podNameHint(err error, name string) error {
 	var taken *record.NameTakenError
 	if errors.As(err, &taken) {
-		return cli.WithHint(fmt.Errorf("there is a pod %q already: %w", name, errdefs.ErrAlreadyExists), "--pod %s runs in it", name)
+		return cli.WithHint(say(errdefs.ErrAlreadyExists, "there is a pod %q already", name), "--pod %s runs in it", name)
 	}
 	return err
 }
@@ -180,7 +185,7 @@ func podNameHint(err error, name string) error {
 func findPod(ctx context.Context, e *cli.Engine, ref string) (pod.Sandbox, error) {
 	id, err := e.Pods.Resolve(ref)
 	if errdefs.IsNotFound(err) {
-		err = fmt.Errorf("no pod %q: %w", ref, errdefs.ErrNotFound)
+		err = say(errdefs.ErrNotFound, "no pod %q", ref)
 		return pod.Sandbox{}, cli.WithHint(err, "davit pod create --name %s makes it, as does --pod new:%s", ref, ref)
 	}
 	if err != nil {
@@ -233,10 +238,54 @@ func launchHint(ctx context.Context, env *cli.Env, e *cli.Engine, l pod.Launch, 
 		return nil
 	case errors.As(err, &taken) && taken.Key == l.Container.Name:
 		return nameTaken(ctx, e, taken)
-	case errdefs.IsNotFound(err) && l.Pod != nil && strings.Contains(err.Error(), "network"):
-		return cli.WithHint(err, "davit network ls lists the networks, davit network create makes one")
 	}
-	return portHint(ctx, env, err)
+	return portHint(ctx, env, executableWords(err))
+}
+
+// executableWords leaves of an error about the container's command what it says
+// of the command.
+func executableWords(err error) error {
+	var coded interface {
+		error
+		ExitCode() int
+	}
+	if errors.As(err, &coded) {
+		return &said{err, coded.Error()}
+	}
+	return err
+}
+
+// checkNetworks refuses networks that are not there, before anything is made.
+func checkNetworks(ctx context.Context, e *cli.Engine, p *pod.Config) error {
+	if p == nil {
+		return nil
+	}
+	for _, ref := range p.Network.Networks {
+		if ref.Name == netw.Builtin {
+			continue // made with its first attachment
+		}
+		_, err := e.Networks.Network(ctx, ref.Name)
+		if !errdefs.IsNotFound(err) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		err = say(errdefs.ErrNotFound, "no network %q", ref.Name)
+		all, lerr := e.Networks.Networks(ctx)
+		if lerr != nil {
+			return err
+		}
+		var names []string
+		for _, n := range all {
+			names = append(names, n.Name)
+		}
+		if near := cli.Nearest(ref.Name, names); near != "" {
+			return cli.WithHint(err, "did you mean %q?", near)
+		}
+		return cli.WithHint(err, "davit network create %s makes it, davit network ls lists those that are there", ref.Name)
+	}
+	return nil
 }
 
 // nameTaken says by what a name is in use.
@@ -245,14 +294,6 @@ func nameTaken(ctx context.Context, e *cli.Engine, taken *record.NameTakenError)
 	if c, err := e.Containers.Get(ctx, taken.ID); err == nil {
 		what += fmt.Sprintf(" (%s, %s)", show.ImageName(c.Config.Image), show.State(c.Status))
 	}
-	err := fmt.Errorf("the name %q is in use by %s: %w", taken.Key, what, errdefs.ErrAlreadyExists)
-	return cli.WithHint(&plainExists{err}, "choose another name, or --replace removes that one first")
+	err := say(errdefs.ErrAlreadyExists, "the name %q is in use by %s", taken.Key, what)
+	return cli.WithHint(err, "choose another name, or --replace removes that one first")
 }
-
-type plainExists struct{ error }
-
-func (p *plainExists) Error() string {
-	return strings.TrimSuffix(p.error.Error(), ": "+errdefs.ErrAlreadyExists.Error())
-}
-
-func (p *plainExists) Unwrap() error { return p.error }

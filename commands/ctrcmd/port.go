@@ -127,16 +127,7 @@ func portHint(ctx context.Context, env *cli.Env, err error) error {
 			stop = "davit stop " + members[0].Config.Name
 		}
 		text := strings.ReplaceAll(err.Error(), strconv.Quote(holder), what)
-		return cli.WithHint(&reworded{err, text}, "%s, or publish it on another port", stop)
+		return cli.WithHint(&said{err, text}, "%s, or publish it on another port", stop)
 	}
 	return err
 }
-
-// reworded is an error in words that the user knows.
-type reworded struct {
-	error
-	text string
-}
-
-func (r *reworded) Error() string { return r.text }
-func (r *reworded) Unwrap() error { return r.error }

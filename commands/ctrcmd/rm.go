@@ -117,8 +117,8 @@ func removeContainer(ctx context.Context, _ *cli.Env, e *cli.Engine, c ctr.Conta
 	if errdefs.IsFailedPrecondition(err) && !o.Force && !c.Config.Infra {
 		now, gerr := e.Containers.Get(ctx, c.ID)
 		if gerr == nil && now.Status.Alive() {
-			err = fmt.Errorf("container %q is %s: %w", c.Config.Name, show.State(now.Status), errdefs.ErrFailedPrecondition)
-			return cli.WithHint(&plain{err}, "davit stop %s, or davit rm --force %s", c.Config.Name, c.Config.Name)
+			err = say(errdefs.ErrFailedPrecondition, "container %q is %s", c.Config.Name, show.State(now.Status))
+			return cli.WithHint(err, "davit stop %s, or davit rm --force %s", c.Config.Name, c.Config.Name)
 		}
 	}
 	return cli.Cause(ctx, err)

@@ -99,14 +99,20 @@ func (o *runOptions) background(ctx context.Context, env *cli.Env, p prepared) e
 	return writePIDFile(ctx, p.engine, o.PIDFile, running.ID)
 }
 
-// notStarted takes back what was made for a container that could not be run; one
-// that was made and did not start stays, as a container that was created.
+// notStarted takes back what was made for a container that could not be started:
+// a run that fails changes nothing.
 func (o *runOptions) notStarted(ctx context.Context, env *cli.Env, p prepared, err error) error {
 	err = launchHint(ctx, env, p.engine, p.launch, cli.Cause(ctx, err))
-	if _, gerr := p.engine.Containers.Get(ctx, p.launch.Container.ID); gerr == nil {
+	ctx = context.WithoutCancel(ctx)
+	c, gerr := p.engine.Containers.Get(ctx, p.launch.Container.ID)
+	if gerr == nil && !c.Status.StartedAt.IsZero() {
 		return err
 	}
-	return errors.Join(err, p.undo(context.WithoutCancel(ctx)))
+	if gerr == nil {
+		rerr := p.engine.Pods.RemoveContainer(ctx, c.ID, ctr.RemoveOptions{Force: true})
+		err = errors.Join(err, ignoreAbsent(rerr))
+	}
+	return errors.Join(err, p.undo(ctx))
 }
 
 func (o *runOptions) foreground(ctx context.Context, env *cli.Env, h options.Host, p prepared) (err error) {

@@ -257,12 +257,6 @@ func createHint(ctx context.Context, e *cli.Engine, err error) error {
 	if list, lerr := e.Pods.ContainersOf(ctx, taken.ID); lerr == nil {
 		what += fmt.Sprintf(" (%d containers)", len(list))
 	}
-	return cli.WithHint(&inUse{fmt.Sprintf("the name %q is in use by %s", taken.Key, what)},
+	return cli.WithHint(say(errdefs.ErrAlreadyExists, "the name %q is in use by %s", taken.Key, what),
 		"choose another name, or --replace removes that one first")
 }
-
-// inUse is the error about a name that is taken.
-type inUse struct{ text string }
-
-func (i *inUse) Error() string { return i.text }
-func (i *inUse) Unwrap() error { return errdefs.ErrAlreadyExists }

@@ -44,7 +44,7 @@ func find(ctx context.Context, e *cli.Engine, ref string) (pod.Sandbox, error) {
 
 // absent says that there is no such pod, and which may have been meant.
 func absent(ctx context.Context, e *cli.Engine, ref string) error {
-	err := fmt.Errorf("no pod %q: %w", ref, errdefs.ErrNotFound)
+	err := say(errdefs.ErrNotFound, "no pod %q", ref)
 	all, lerr := e.Pods.List(ctx)
 	if lerr != nil && len(all) == 0 {
 		return err
@@ -68,15 +68,23 @@ func guard(s pod.Sandbox, force bool) error {
 	if p := s.Config.Labels["io.kubernetes.pod.name"]; p != "" {
 		name = s.Config.Labels["io.kubernetes.pod.namespace"] + "/" + p
 	}
-	return cli.WithHint(&owned{fmt.Sprintf("pod %q is owned by the kubelet, which would make it anew", name)},
+	return cli.WithHint(say(errdefs.ErrPermissionDenied, "pod %q is owned by the kubelet, which would make it anew", name),
 		"change its manifest or use kubectl; --force does it all the same")
 }
 
-// owned is the error about what belongs to the kubelet.
-type owned struct{ text string }
+// said is an error in words for people, which wraps its class without saying so.
+type said struct {
+	class error
+	text  string
+}
 
-func (o *owned) Error() string { return o.text }
-func (o *owned) Unwrap() error { return errdefs.ErrPermissionDenied }
+// say makes an error of a class.
+func say(class error, format string, args ...any) error {
+	return &said{class, fmt.Sprintf(format, args...)}
+}
+
+func (s *said) Error() string { return s.text }
+func (s *said) Unwrap() error { return s.class }
 
 // which is the choice of pods that several verbs offer.
 type which struct {
@@ -127,7 +135,7 @@ func (w which) refs(ctx context.Context, e *cli.Engine, among func(pod.Sandbox) 
 	}
 	if w.Latest {
 		if len(out) == 0 {
-			return nil, cli.WithHint(fmt.Errorf("no pod has been made yet: %w", errdefs.ErrNotFound), "davit pod create")
+			return nil, cli.WithHint(say(errdefs.ErrNotFound, "no pod has been made yet"), "davit pod create")
 		}
 		out = out[len(out)-1:]
 	}

@@ -2,7 +2,6 @@ package podcmd
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func among(list []ctr.Container, refs []string, pod string) ([]ctr.Container, er
 			i = slices.IndexFunc(list, func(c ctr.Container) bool { return ref != "" && strings.HasPrefix(c.ID, ref) })
 		}
 		if i < 0 {
-			return nil, fmt.Errorf("no container %q in pod %q: %w", ref, pod, errdefs.ErrNotFound)
+			return nil, say(errdefs.ErrNotFound, "no container %q in pod %q", ref, pod)
 		}
 		out = append(out, list[i])
 	}

@@ -111,12 +111,6 @@ func removeHint(ctx context.Context, e *cli.Engine, s pod.Sandbox, err error) er
 	if lerr != nil || who == "" {
 		return err
 	}
-	return cli.WithHint(&busy{fmt.Sprintf("pod %q has containers that run: %s", s.Config.Name, who)},
+	return cli.WithHint(say(errdefs.ErrFailedPrecondition, "pod %q has containers that run: %s", s.Config.Name, who),
 		"davit pod stop %s, or davit pod rm --force %s", s.Config.Name, s.Config.Name)
 }
-
-// busy is the error about a pod whose containers run.
-type busy struct{ text string }
-
-func (b *busy) Error() string { return b.text }
-func (b *busy) Unwrap() error { return errdefs.ErrFailedPrecondition }

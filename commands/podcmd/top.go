@@ -2,7 +2,6 @@ package podcmd
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func top(ctx context.Context, env *cli.Env, w *which, columns []string) error {
 		}
 	}
 	if headings == nil {
-		return cli.WithHint(&busy{fmt.Sprintf("no container of pod %q runs", s.Config.Name)}, "davit pod start %s", s.Config.Name)
+		return cli.WithHint(say(errdefs.ErrFailedPrecondition, "no container of pod %q runs", s.Config.Name), "davit pod start %s", s.Config.Name)
 	}
 	return cli.WriteTable(env.Out, headings, rows)
 }
