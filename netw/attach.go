@@ -190,38 +190,43 @@ func (f *firewall) publish(in *intent) error {
 	if !in.TablePorts {
 		return f.known.write(in)
 	}
-	return f.locked(func() error {
+	for _, p := range in.Ports {
+		if p.HostIP.IsValid() && !slices.ContainsFunc(in.Result.IPs(), func(ip netip.Addr) bool { return p.wants(ip) }) {
+			return fmt.Errorf("publishing %s: the sandbox has no address of that family: %w", p, errdefs.ErrInvalidArgument)
+		}
+	}
+	elements := in.elements()
+	err := f.locked(func() error {
 		if err := f.known.write(in); err != nil {
 			return err
-		}
-		elements := in.elements()
-		for _, p := range in.Ports {
-			if p.HostIP.IsValid() && !slices.ContainsFunc(in.Result.IPs(), func(ip netip.Addr) bool { return p.wants(ip) }) {
-				return fmt.Errorf("publishing %s: the sandbox has no address of that family: %w", p, errdefs.ErrInvalidArgument)
-			}
 		}
 		err := f.table.Add(elements)
 		if errors.Is(err, unix.ENOENT) {
 			// the firewall was flushed since it was looked at
-			err = f.replaceTable()
+			return f.replaceTable()
 		}
-		if err != nil {
-			return err
-		}
-		return forgetFlows(elements)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return forgetFlows(elements)
 }
 
 // forgetFlows ends what the kernel remembers of UDP traffic to ports that have
 // just been published or withdrawn.
 func forgetFlows(elements []nft.Element) error {
-	var errs []error
+	var four, six []uint16
 	for _, e := range elements {
-		if e.Protocol == "udp" {
-			errs = append(errs, bridge.ForgetUDP(e.To.Addr().Is6(), e.HostPort))
+		switch {
+		case e.Protocol != "udp":
+		case e.To.Addr().Is6():
+			six = append(six, e.HostPort)
+		default:
+			four = append(four, e.HostPort)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(bridge.ForgetUDP(false, four), bridge.ForgetUDP(true, six))
 }
 
 // runtimeConf is what libcni needs to run j's plugins.

@@ -347,6 +347,69 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestAttachOrDetach is what TestKilledAnywhere kills.
+func TestAttachOrDetach(t *testing.T) {
+	dir := os.Getenv("NETW_TEST_ANYWHERE")
+	if dir == "" {
+		t.Skip("run by TestKilledAnywhere")
+	}
+	a := must(New(Config{Root: dir + "/root", RunRoot: dir + "/run", PluginDirs: []string{pluginDir}}))
+	pod := filepath.Join(dir, "pods", "one")
+	r := Request{ID: "one", Dir: pod, Netns: pod + "/ns/net", Ports: []Port{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}}
+	if _, err := a.Attach(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	fmt.Println("attached")
+	if err := a.Detach(t.Context(), Request{ID: "one", Dir: pod, PinDir: pod + "/ns"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Killed at any moment of an attachment's life, by SIGKILL, what is left is
+// undone by Detach, or by Collect, and the next attachment works.
+func TestKilledAnywhere(t *testing.T) {
+	w := newWorld(t)
+	first := w.sandbox("first")
+	first.attach(first.request())
+	for i := range 40 {
+		s := w.sandbox("one")
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestAttachOrDetach$")
+		cmd.Env = append(os.Environ(), "NETW_TEST_ANYWHERE="+filepath.Dir(w.runs))
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 { // while it detaches
+			_, _ = out.Read(make([]byte, 1))
+			time.Sleep(time.Duration(i) * time.Millisecond / 2)
+		} else {
+			time.Sleep(time.Duration(i) * 2 * time.Millisecond)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if i%4 < 2 {
+			s.detach()
+		} else if err := w.Collect(t.Context(), func(id string) bool { return id == "first" }); err != nil {
+			t.Fatal(err)
+		}
+		if err := netns.Remove(s.pinDir()); err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := w.attachedIDs(); err != nil || len(ids) != 1 {
+			t.Fatalf("round %d: attachments %v, %v", i, ids, err)
+		}
+		if files, _ := filepath.Glob(w.dir("ipam", Builtin, "[0-9]*")); len(files) != 1 {
+			t.Fatalf("round %d: reservations %v", i, files)
+		}
+		if elements, err := w.table.Elements(); err != nil || len(elements) != 0 {
+			t.Fatalf("round %d: elements %v, %v", i, elements, err)
+		}
+	}
+}
+
 func TestCollect(t *testing.T) {
 	w := newWorld(t)
 	keep, gone, lost := w.sandbox("keep"), w.sandbox("gone"), w.sandbox("lost")

@@ -183,6 +183,9 @@ func CheckPorts(ports []Port) error {
 		if p.ContainerPort == 0 {
 			return fmt.Errorf("published port %s: no container port: %w", p, errdefs.ErrInvalidArgument)
 		}
+		if p.HostIP.Is4In6() || p.HostIP.Zone() != "" {
+			return fmt.Errorf("published port %s: host address %s: %w", p, p.HostIP, errdefs.ErrInvalidArgument)
+		}
 		if p.Protocol != "tcp" && p.Protocol != "udp" && p.Protocol != "sctp" {
 			return fmt.Errorf("published port %s: protocol %q: %w", p, p.Protocol, errdefs.ErrInvalidArgument)
 		}
