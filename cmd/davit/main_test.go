@@ -23,13 +23,19 @@ func build(t *testing.T) string {
 	return bin
 }
 
-// TestStart holds what happens before main to 1 ms a package and 8 ms in all. A
-// slow machine is not a slow program: the quickest of many starts counts.
-func TestStart(t *testing.T) {
+// TestBinary looks at what only the linked program shows.
+func TestBinary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds davit")
 	}
 	bin := build(t)
+	t.Run("start", func(t *testing.T) { testStart(t, bin) })
+	t.Run("closed pipe", func(t *testing.T) { testClosedPipe(t, bin) })
+}
+
+// testStart holds what happens before main to 1 ms a package and 8 ms in all. A
+// slow machine is not a slow program: the quickest of many starts counts.
+func testStart(t *testing.T, bin string) {
 	line := regexp.MustCompile(`(?m)^init (\S+) @.* ms, ([0-9.]+) ms clock`)
 	best := map[string]float64{}
 	total := 1e9
@@ -68,12 +74,8 @@ func TestStart(t *testing.T) {
 	t.Logf("%d packages, %.2f ms", len(best), total)
 }
 
-// TestClosedPipe holds davit to silence when nobody reads what it prints.
-func TestClosedPipe(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds davit")
-	}
-	bin := build(t)
+// testClosedPipe holds davit to silence when nobody reads what it prints.
+func testClosedPipe(t *testing.T, bin string) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
