@@ -432,6 +432,11 @@ func (e *execution) closeChildEnds() {
 
 func (e *execution) clean() {
 	e.closeChildEnds()
+	for _, f := range e.ours {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
 	if e.console != nil {
 		e.console.close()
 	}
