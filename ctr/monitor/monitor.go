@@ -119,8 +119,9 @@ type Started struct {
 	MonitorStart uint64
 }
 
-// Fork executes the monitor, held. The files of cfg.Paths need not exist yet
-// but for the folder of the log, which it opens at once.
+// Fork executes the monitor, held, in the bundle's folder. The files of
+// cfg.Paths need not exist yet but for that folder, and that of the log, which
+// it opens at once.
 //
 // The monitor leads a session of its own and is this process's child: whoever
 // outlives it reaps it by [Wait] or [WaitPid].
@@ -186,6 +187,8 @@ func (s *Starting) spawn(path string) error {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
 	}
 	proc, err := os.StartProcess(path, append([]string{path}, s.cfg.args()...), &os.ProcAttr{
+		// It writes its marker "oom" where it is.
+		Dir:   s.cfg.Paths.Bundle,
 		Env:   s.cfg.env(),
 		Files: []*os.File{null, null, errW, syncW, beginR},
 		Sys:   attr,

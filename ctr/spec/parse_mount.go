@@ -126,17 +126,17 @@ func (m *Mount) setField(key, value string, hasValue bool) (word string, err err
 		}
 		return "", invalidf("relabel=%s is neither shared nor private", value)
 	case "readonly", "ro":
-		return choose(key, value, hasValue, "ro", "rw")
+		return choose(setting{key, value, hasValue}, "ro", "rw")
 	case "rw", "readwrite":
-		return choose(key, value, hasValue, "rw", "ro")
+		return choose(setting{key, value, hasValue}, "rw", "ro")
 	case "bind-nonrecursive":
-		return choose(key, value, hasValue, "bind", "rbind")
+		return choose(setting{key, value, hasValue}, "bind", "rbind")
 	case "U", "chown":
-		return choose(key, value, hasValue, "U", "")
+		return choose(setting{key, value, hasValue}, "U", "")
 	case "volume-nocopy", "nocopy":
-		return choose(key, value, hasValue, "nocopy", "copy")
+		return choose(setting{key, value, hasValue}, "nocopy", "copy")
 	case "tmpcopyup", "notmpcopyup", "exec", "noexec", "dev", "nodev", "suid", "nosuid":
-		return choose(key, value, hasValue, key, strings.TrimPrefix("no"+key, "nono"))
+		return choose(setting{key, value, hasValue}, key, strings.TrimPrefix("no"+key, "nono"))
 	}
 	if hasValue {
 		return key + "=" + value, nil
@@ -155,13 +155,21 @@ func once(field *string, key, value string) error {
 	return nil
 }
 
-func choose(key, value string, hasValue bool, yes, no string) (string, error) {
-	if !hasValue {
+// setting is a word of --mount: KEY or KEY=VALUE.
+type setting struct {
+	key, value string
+	hasValue   bool
+}
+
+// choose returns yes for a setting that is on, as one without a value is, and no
+// for one that is off.
+func choose(s setting, yes, no string) (string, error) {
+	if !s.hasValue {
 		return yes, nil
 	}
-	on, err := strconv.ParseBool(value)
+	on, err := strconv.ParseBool(s.value)
 	if err != nil {
-		return "", invalidf("%s=%s is neither true nor false", key, value)
+		return "", invalidf("%s=%s is neither true nor false", s.key, s.value)
 	}
 	if on {
 		return yes, nil
