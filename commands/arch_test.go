@@ -26,9 +26,11 @@ func exceptions() map[string]string {
 // package is held to its arrows. Beyond the design: main names the streams that
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
 // its own namespaces, by the leaves that know how (ctr/cgroup, netw/netns); the
-// engine is wired out of its leaves in commands/cli/engine.go alone.
+// engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
+// read what a container left (ctr/logs, ctr/archive); pods share the flags, rows
+// and live views of containers (commands/ctrcmd/*).
 func arrows() map[string][]string {
-	domain := []string{"commands/cli", "pod", "pod/*", "ctr", "ctr/spec", "ctr/events", "ctr/volume", "img", "netw"}
+	domain := []string{"commands/cli", "pod", "pod/*", "ctr", "ctr/spec", "ctr/events", "ctr/volume", "ctr/logs", "ctr/archive", "img", "netw"}
 	m := map[string][]string{
 		"cmd/davit":       {"commands", "commands/cli"},
 		"cmd/davit-demo":  {"commands/harness"},
@@ -47,6 +49,7 @@ func arrows() map[string][]string {
 		dir := "commands/" + group + "cmd"
 		m[dir] = append(slices.Clone(domain), dir+"/*")
 	}
+	m["commands/podcmd"] = append(m["commands/podcmd"], "commands/ctrcmd/*")
 	m["commands/syscmd"] = append(m["commands/syscmd"], "criadapter")
 	return m
 }
