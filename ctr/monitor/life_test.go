@@ -296,6 +296,10 @@ func TestOOMMarker(t *testing.T) {
 			if e := c.wait(); !e.OOM || !slices.Contains(codes, e.Code) {
 				t.Errorf("%s: %+v", script, e)
 			}
+			// The monitor writes another marker where it runs.
+			if _, err := os.Lstat("oom"); !os.IsNotExist(err) {
+				t.Errorf("a marker in the caller's folder: %v", err)
+			}
 		}
 	})
 }
