@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"strings"
@@ -21,14 +22,30 @@ import (
 	"go.podman.io/storage"
 )
 
-// transferError puts in one line why ref could not be transferred, and gives it
-// its class. Host is the registry's, or empty for a local source.
+// transfer is what was done, for the words of an error.
+type transfer struct {
+	act  string // such as pulling
+	what string // a full name or a path
+	host string // the registry's; empty for what is local
+}
+
+// transferError is the error of a pull.
 func transferError(ref, host string, err error) error {
-	if err == nil {
-		return nil
+	return transfer{"pulling", ref, host}.error(err)
+}
+
+// localError is the error of something that no registry has a part in.
+func localError(act, what string, err error) error { return transfer{act, what, ""}.error(err) }
+
+// error puts in one line why it failed, and gives the error its class.
+func (t transfer) error(err error) error {
+	if c, ok := err.(*classified); err == nil || ok && strings.HasPrefix(c.msg, t.act) {
+		return err // it is put already
 	}
+	host := t.host
+	begin := fmt.Sprintf("%s %q: ", t.act, t.what)
 	line := func(class error, format string, args ...any) error {
-		return &classified{msg: fmt.Sprintf("pulling %q: ", ref) + fmt.Sprintf(format, args...), class: []error{class}, cause: err}
+		return &classified{msg: begin + fmt.Sprintf(format, args...), class: []error{class}, cause: err}
 	}
 	text := err.Error()
 	var (
@@ -37,9 +54,9 @@ func transferError(ref, host string, err error) error {
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return &classified{msg: fmt.Sprintf("pulling %q: cancelled", ref), class: []error{context.Canceled}, cause: err}
+		return line(context.Canceled, "cancelled")
 	case errors.Is(err, context.DeadlineExceeded) && !isNetTimeout(err):
-		return &classified{msg: fmt.Sprintf("pulling %q: out of time", ref), class: []error{context.DeadlineExceeded}, cause: err}
+		return line(context.DeadlineExceeded, "out of time")
 	case errors.Is(err, ErrSignature):
 		return line(ErrSignature, "%s", lastCause(err))
 	case errors.As(err, &policy):
@@ -51,7 +68,7 @@ func transferError(ref, host string, err error) error {
 	case isDigestMismatch(text):
 		return line(errdefs.ErrDataLoss, "what was received does not match its digest: %s", lastCause(err))
 	case errors.As(err, &creds), hasCode(err, errcode.ErrorCodeUnauthorized), strings.Contains(text, "unauthorized"), strings.Contains(text, "authentication required"):
-		e := line(errdefs.ErrPermissionDenied, "registry %s does not accept these credentials", host).(*classified)
+		e := line(errdefs.ErrPermissionDenied, "registry %s asks for credentials, or does not accept those given", host).(*classified)
 		e.class = append(e.class, errdefs.ErrUnauthenticated)
 		return e
 	case strings.Contains(text, "is blocked in"):
@@ -76,7 +93,10 @@ func transferError(ref, host string, err error) error {
 	case host != "" && isServerError(text):
 		return line(errdefs.ErrUnavailable, "registry %s: %s", host, lastCause(err))
 	}
-	return &classified{msg: fmt.Sprintf("pulling %q: %s", ref, lastCause(err)), cause: err}
+	if errors.Is(err, fs.ErrNotExist) {
+		return line(errdefs.ErrNotFound, "%s", lastCause(err))
+	}
+	return &classified{msg: begin + lastCause(err), cause: err}
 }
 
 // hasCode says whether a registry answered with this code.
@@ -112,7 +132,7 @@ func isUnknown(err error, text string) bool {
 			return true
 		}
 	}
-	return errors.Is(err, syscall.ENOENT)
+	return false
 }
 
 // isDigestMismatch knows the libraries' words for content that is not what its
@@ -198,6 +218,9 @@ func lastCause(err error) string {
 	for {
 		if c, ok := err.(*classified); ok {
 			return c.msg
+		}
+		if p, ok := err.(*fs.PathError); ok { // without the path it says too little
+			return p.Error()
 		}
 		next := errors.Unwrap(err)
 		if next == nil {

@@ -230,6 +230,9 @@ func (r *records) image(im *storage.Image) (Image, error) {
 	}
 	out.Config = cfg.plain()
 	out.OS, out.Architecture, out.Variant, out.Author, out.Comment = cfg.OS, cfg.Architecture, cfg.Variant, cfg.Author, cfg.Comment
+	if n := len(cfg.History); out.Comment == "" && n > 0 {
+		out.Comment = cfg.History[n-1].Comment
+	}
 	if cfg.Created != nil {
 		out.Created = cfg.Created.UTC()
 	}

@@ -1,15 +1,20 @@
 package img
 
 import (
+	"archive/tar"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/errdefs"
+	"go.podman.io/storage/pkg/archive"
 )
 
 // LoadOptions say what to load.
@@ -34,17 +39,17 @@ func (s *Store) Load(ctx context.Context, o LoadOptions) ([]Image, error) {
 		return nil, err
 	}
 	defer done()
-	path, err := spool(ctx, temp, o.Path, o.Reader)
+	file, err := spool(ctx, temp, o.Path, o.Reader)
 	if err != nil {
 		return nil, err
 	}
 	a := access{temp: temp}
 	sys := s.systemContext(a)
-	transport, err := sniff(path)
+	transport, err := sniff(file)
 	if err != nil {
 		return nil, fmt.Errorf("loading %s: %w", label, err)
 	}
-	sources, err := localSources(sys, location{transport, path})
+	sources, err := localSources(sys, location{transport, file})
 	if err != nil {
 		return nil, localError("loading", label, err)
 	}
@@ -100,16 +105,71 @@ func sniff(path string) (string, error) {
 	return "", fmt.Errorf("an archive, but not of images: %w", errdefs.ErrInvalidArgument)
 }
 
-// localError puts in one line why something local could not be done.
-func localError(act, label string, err error) error {
-	var already *classified
-	if errors.As(err, &already) && already == err {
+// indexEntry is what is needed of an entry of an OCI layout's index.
+type indexEntry struct {
+	Annotations map[string]string `json:"annotations"`
+}
+
+// archiveIndex reads the index of an OCI layout in a tar file, without
+// unpacking it.
+func archiveIndex(file string) ([]indexEntry, error) {
+	var index struct {
+		Manifests []indexEntry `json:"manifests"`
+	}
+	err := walkArchive(file, func(h *tar.Header, r io.Reader) (bool, error) {
+		if path.Clean(h.Name) != "index.json" || h.Typeflag != tar.TypeReg {
+			return true, nil
+		}
+		if h.Size > maxMetadata {
+			return false, &classified{msg: fmt.Sprintf("the archive's index.json has %d bytes, of %d allowed", h.Size, maxMetadata), class: []error{errdefs.ErrResourceExhausted}}
+		}
+		if err := json.NewDecoder(r).Decode(&index); err != nil {
+			return false, fmt.Errorf("the archive's index.json: %w", err)
+		}
+		return false, nil
+	})
+	if err == nil && len(index.Manifests) == 0 {
+		err = &classified{msg: "the archive has no image", class: []error{errdefs.ErrNotFound}}
+	}
+	return index.Manifests, err
+}
+
+// archiveHas says which of these files an archive has. It stops at the first.
+func archiveHas(file string, names ...string) (map[string]bool, error) {
+	found := map[string]bool{}
+	err := walkArchive(file, func(h *tar.Header, _ io.Reader) (bool, error) {
+		if name := path.Clean(h.Name); slices.Contains(names, name) {
+			found[name] = true
+		}
+		return !found[names[0]], nil
+	})
+	return found, err
+}
+
+// walkArchive calls f with each entry of a tar file, compressed or not, until f
+// answers false or an error.
+func walkArchive(file string, f func(h *tar.Header, r io.Reader) (bool, error)) (err error) {
+	in, err := os.Open(file)
+	if err != nil {
 		return err
 	}
-	one := transferError(label, "", err)
-	var c *classified
-	if errors.As(one, &c) {
-		c.msg = act + " " + label + c.msg[len(fmt.Sprintf("pulling %q", label)):]
+	defer func() { err = errors.Join(err, in.Close()) }()
+	plain, err := archive.DecompressStream(in)
+	if err != nil {
+		return err
 	}
-	return one
+	defer func() { _ = plain.Close() }() // read to where it was needed
+	r := tar.NewReader(plain)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if more, err := f(h, r); err != nil || !more {
+			return err
+		}
+	}
 }

@@ -214,9 +214,13 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 	if here != nil && p.current(ctx, src, a, here) {
 		return p.pulled(here.ID, p.o.Owner, to, PullSkipped)
 	}
-	id, err := p.retrying(ctx, src, a, to)
+	var id string
+	err = retrying(ctx, retries{p.o.Retries, p.o.RetryDelay}, to, func() (err error) {
+		id, err = p.copyIn(ctx, src, a, to)
+		return transferError(src.label, src.host, err)
+	})
 	if err != nil {
-		return Image{}, transferError(src.label, src.host, err)
+		return Image{}, err
 	}
 	im, err := p.pulled(id, p.o.Owner, to, PullDone)
 	if err == nil {
@@ -257,21 +261,28 @@ func (p puller) current(ctx context.Context, src source, a access, here *storage
 	return slices.Contains(here.Digests, d)
 }
 
-// retrying copies an image until it succeeds, fails for good, or has failed too
+// retries are how often and after what time to try again; see PullOptions.
+type retries struct {
+	count int
+	delay time.Duration
+}
+
+// retrying calls attempt until it succeeds, fails for good, or has failed too
 // often.
-func (p puller) retrying(ctx context.Context, src source, a access, to *progress) (string, error) {
-	retries, delay := cmp.Or(p.o.Retries, defaultRetries), cmp.Or(p.o.RetryDelay, defaultRetryDelay)
-	for attempt := 0; ; attempt++ {
-		id, err := p.copyIn(ctx, src, a, to)
-		if err == nil || attempt >= retries || ctx.Err() != nil || !isTransient(err) {
-			return id, err
+func retrying(ctx context.Context, r retries, to *progress, attempt func() error) error {
+	left, delay := cmp.Or(r.count, defaultRetries), cmp.Or(r.delay, defaultRetryDelay)
+	for {
+		err := attempt()
+		if err == nil || left <= 0 || ctx.Err() != nil || !isTransient(err) {
+			return err
 		}
-		to.tell(ProgressEvent{Kind: Retrying, Err: transferError(src.label, src.host, err), Wait: delay})
+		left--
+		to.tell(ProgressEvent{Kind: Retrying, Err: err, Wait: delay})
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return "", ctx.Err()
+			return err
 		case <-timer.C:
 		}
 		delay *= 2

@@ -145,23 +145,28 @@ type saving struct {
 
 // copyOut copies one image to dest.
 func (j saving) copyOut(ctx context.Context, im *storage.Image, dest types.ImageReference, mediaType string) error {
-	src, err := istorage.Transport.NewStoreReference(j.storage, nil, im.ID)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", im.ID, err)
-	}
-	policy, err := acceptAll(j.sys)
-	if err != nil {
-		return err
-	}
-	defer policy.Destroy()
-	opts := copy.Options{
-		SourceCtx: j.sys, DestinationCtx: j.sys, ConcurrentBlobCopiesSemaphore: j.copies, ForceManifestMIMEType: mediaType,
-		RemoveSignatures: true, // the archives have no place for them
-	}
 	p := &progress{ref: im.ID, to: j.progress}
 	if len(im.Names) > 0 {
 		p.ref = im.Names[0]
 	}
+	opts := copy.Options{SourceCtx: j.sys, DestinationCtx: j.sys, ForceManifestMIMEType: mediaType}
+	opts.RemoveSignatures = true // the archives have no place for them
+	_, err := j.copyFrom(ctx, im.ID, dest, p, opts)
+	return err
+}
+
+// copyFrom copies an image out of the store and returns its manifest there.
+func (c *core) copyFrom(ctx context.Context, id string, dest types.ImageReference, p *progress, opts copy.Options) ([]byte, error) {
+	src, err := istorage.Transport.NewStoreReference(c.storage, nil, id)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", id, err)
+	}
+	policy, err := acceptAll(opts.SourceCtx)
+	if err != nil {
+		return nil, err
+	}
+	defer policy.Destroy()
+	opts.ConcurrentBlobCopiesSemaphore = c.copies
 	if p.to != nil {
 		opts.Progress, opts.ProgressInterval = make(chan types.ProgressProperties), progressInterval
 		drained := p.drain(opts.Progress)
@@ -170,8 +175,7 @@ func (j saving) copyOut(ctx context.Context, im *storage.Image, dest types.Image
 			<-drained
 		}()
 	}
-	_, err = copy.Image(ctx, policy, dest, src, &opts)
-	return err
+	return copy.Image(ctx, policy, dest, src, &opts)
 }
 
 func (j saving) dockerArchive(ctx context.Context, path string, images []saved) (err error) {
