@@ -78,7 +78,7 @@ type NetworkConfig struct {
 	PluginDirs []string `key:"plugin_dirs" check:"paths" doc:"Folders of CNI plugins, in the order in which they are searched."`
 	Bridge     string   `key:"bridge" check:"ifname" doc:"Bridge of the built-in network. Empty: davit0, or a name of its own below a root of your own."`
 	Subnet     string   `key:"subnet" check:"prefix4" doc:"IPv4 subnet of the built-in network. Empty: a free one."`
-	Subnet6    string   `key:"subnet6" check:"prefix6" doc:"IPv6 subnet of the built-in network. Empty: a unique local one where the host has IPv6."`
+	Subnet6    string   `key:"subnet6" check:"prefix6" doc:"IPv6 subnet of the built-in network. Empty: a unique local one where the host has IPv6; \"none\": no IPv6."`
 }
 
 // ImagesConfig steers transfers. Empty paths are the files that

@@ -100,7 +100,7 @@ func checkNet(kind, s string) error {
 			return fmt.Errorf("%q is not the name of an interface", s)
 		}
 	case "prefix4", "prefix6":
-		if s == "" {
+		if s == "" || s == "none" && kind == "prefix6" {
 			return nil
 		}
 		p, err := netip.ParsePrefix(s)

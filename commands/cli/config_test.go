@@ -184,6 +184,9 @@ func TestConfigSourceErrors(t *testing.T) {
 	if c, err := LoadConfig(Sources{File: "/nonexistent/davit.toml"}); err != nil || c.Root != DefaultRoot {
 		t.Errorf("without any file: %v", err)
 	}
+	if c, err := LoadConfig(Sources{Environ: []string{"DAVIT_NETWORK_SUBNET6=none"}}); err != nil || c.Network.Subnet6 != "none" {
+		t.Errorf("a network without IPv6: %v", err)
+	}
 	if _, err := LoadConfig(Sources{Flags: Settings{File: "/dev/null"}}); err != nil {
 		t.Errorf("with an empty file: %v", err)
 	}
