@@ -88,7 +88,10 @@ func sizes(ctx context.Context, in <-chan Size) <-chan oci.Size {
 			select {
 			case <-ctx.Done():
 				return
-			case s := <-in:
+			case s, ok := <-in:
+				if !ok {
+					return
+				}
 				select {
 				case <-ctx.Done():
 					return
