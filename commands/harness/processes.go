@@ -83,22 +83,13 @@ func readProcesses() map[int]process {
 	return all
 }
 
-// cgroupPaths returns the cgroups of a process without those of the host's
-// own services, "" when it ended.
+// cgroupPaths returns the cgroups of a process, "" when it ended.
 func cgroupPaths(pid int) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return ""
 	}
-	host := hostSlices()
-	var b strings.Builder
-	for line := range strings.Lines(string(data)) {
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) == 3 && !host.MatchString(strings.TrimPrefix(parts[2], "/")) {
-			b.WriteString(parts[2] + "\n")
-		}
-	}
-	return b.String()
+	return string(data)
 }
 
 func commandLine(pid int) string {

@@ -205,32 +205,22 @@ func linkLines() ([]string, error) {
 	return out, nil
 }
 
-// hostSlices are the cgroups in which the host's own services come and go.
-func hostSlices() *regexp.Regexp {
-	return regexp.MustCompile(`^(system|user|machine)\.slice/|^init\.scope`)
-}
-
 // ours matches cgroups that a container engine makes.
 func ours() *regexp.Regexp {
 	return regexp.MustCompile(`davit|conmon|libpod|runc|crun|[0-9a-f]{64}`)
 }
 
-// cgroupLines lists the folders of every cgroup hierarchy, v1 and v2, but for
-// those of the host's own services.
+// cgroupLines lists the folders of every cgroup hierarchy, v1 and v2, that a
+// container engine makes; those of the host's own services come and go.
 func cgroupLines() []string {
-	host, engine := hostSlices(), ours()
+	engine := ours()
 	var out []string
 	for _, top := range cgroupMounts() {
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() || path == top {
-				return nil // a folder that went away while walking
+			if err == nil && d.IsDir() && engine.MatchString(strings.TrimPrefix(path, top)) {
+				out = append(out, path)
 			}
-			rel, _ := filepath.Rel(top, path)
-			if host.MatchString(rel) && !engine.MatchString(rel) {
-				return nil
-			}
-			out = append(out, path)
-			return nil
+			return nil // a folder that went away while walking is no error
 		})
 	}
 	return out
