@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
 )
 
@@ -30,7 +32,7 @@ func newRemove(env *cli.Env, use string, aliases ...string) *cobra.Command {
 		Aliases: aliases,
 		Short:   "Remove images",
 		Long: "Remove names of images, and an image with its last name. An image that a container\n" +
-			"was made of stays. The exit code is 1 if an image is absent, 2 if one is in use.",
+			"was made of stays, unless --force removes the container, too. The exit code is 1 if an image is absent, 2 if one is in use.",
 		Example: "  davit rmi docker.io/library/alpine\n" +
 			"  davit rmi --force 3f57d9401f8d\n" +
 			"  davit rmi --all",
@@ -44,7 +46,7 @@ func newRemove(env *cli.Env, use string, aliases ...string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.All, "all", "a", false, "remove every image")
-	fs.BoolVarP(&o.Force, "force", "f", false, "remove an image with all its names; an absent one is no error")
+	fs.BoolVarP(&o.Force, "force", "f", false, "remove an image with all its names, and the containers made of it; an absent one is no error")
 	fs.BoolVarP(&o.Ignore, "ignore", "i", false, "an absent image is no error")
 	fs.BoolVar(&o.NoPrune, "no-prune", false, "keep the nameless images that it was built on")
 	return cmd
@@ -79,7 +81,12 @@ func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) err
 		force = true
 	}
 	return env.Each(refs, cli.RemoveCode, func(ref string) error {
-		removed, err := e.Images.Remove(ctx, ref, img.RemoveOptions{Force: force, KeepParents: o.NoPrune})
+		how := img.RemoveOptions{Force: force, KeepParents: o.NoPrune}
+		removed, err := e.Images.Remove(ctx, ref, how)
+		var inUse *img.InUseError
+		if o.Force && errors.As(err, &inUse) && removeUsers(ctx, env, inUse.Containers) == nil {
+			removed, err = e.Images.Remove(ctx, ref, how)
+		}
 		if errdefs.IsNotFound(err) && (o.Ignore || o.Force || o.All) {
 			return nil
 		}
@@ -92,6 +99,30 @@ func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) err
 		}
 		return writeRemoved(env.Out, removed)
 	})
+}
+
+// removeUsers removes the containers that keep an image, if all of them are the
+// command line's own.
+func removeUsers(ctx context.Context, env *cli.Env, ids []string) error {
+	e, err := env.Change(ctx, cli.Containers)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		k, err := e.Containers.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if k.Config.Owner != record.OwnerCLI {
+			return errdefs.ErrFailedPrecondition
+		}
+	}
+	for _, id := range ids {
+		if err := e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeRemoved(w io.Writer, r img.Removed) error {
@@ -134,7 +165,7 @@ func inUseHint(ref string, err error, users []string, containers []img.Rootfs) e
 		ours = append(ours, name)
 	}
 	words := fmt.Sprintf("image %q is in use by %s", ref, strings.Join(append(ours, others...), ", "))
-	hint := "davit rm " + strings.Join(ours, " ")
+	hint := "davit rm " + strings.Join(ours, " ") + ", or davit rmi --force " + ref
 	if len(ours) == 0 {
 		hint = "another program made these containers: podman ps --all --external shows them"
 	}
