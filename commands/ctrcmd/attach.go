@@ -19,8 +19,7 @@ import (
 type attachOptions struct {
 	which
 	options.Session
-	NoStdin  bool
-	SigProxy bool
+	NoStdin bool
 }
 
 func newAttach(env *cli.Env) *cobra.Command {
@@ -48,8 +47,7 @@ func newAttach(env *cli.Env) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.BoolVar(&o.NoStdin, "no-stdin", false, "do not attach to its standard input")
-	fs.BoolVar(&o.SigProxy, "sig-proxy", true, "pass signals on to the container")
-	o.Session.KeyFlags(fs)
+	o.Session.Flags(fs)
 	latest(&o.which, cmd)
 	return cmd
 }

@@ -104,15 +104,13 @@ func (o *runOptions) background(ctx context.Context, env *cli.Env, p prepared) e
 func (o *runOptions) notStarted(ctx context.Context, env *cli.Env, p prepared, err error) error {
 	err = launchHint(ctx, env, p.engine, p.launch, cli.Cause(ctx, err))
 	ctx = context.WithoutCancel(ctx)
-	c, gerr := p.engine.Containers.Get(ctx, p.launch.Container.ID)
-	if gerr == nil && !c.Status.StartedAt.IsZero() {
-		return err
+	undone := errors.Join(
+		ignoreAbsent(p.engine.Pods.RemoveContainer(ctx, p.launch.Container.ID, ctr.RemoveOptions{Force: true})), p.undo(ctx))
+	if undone != nil {
+		// Beside the error, which is not printed when it is a signal.
+		env.Log().Warn("taking back what was made; the next command tries again", "error", undone)
 	}
-	if gerr == nil {
-		rerr := p.engine.Pods.RemoveContainer(ctx, c.ID, ctr.RemoveOptions{Force: true})
-		err = errors.Join(err, ignoreAbsent(rerr))
-	}
-	return errors.Join(err, p.undo(ctx))
+	return err
 }
 
 func (o *runOptions) foreground(ctx context.Context, env *cli.Env, h options.Host, p prepared) (err error) {
@@ -165,7 +163,7 @@ func accompany(ctx context.Context, env *cli.Env, e *cli.Engine, c company) erro
 			// One that has ended meanwhile needs no signal.
 			_ = e.Containers.Kill(wait, c.running.ID, spec.SignalName(sig))
 		}
-		catcher := catch(proxied(), kill)
+		catcher := catch(proxied(), insist(env, kill))
 		defer catcher.stop()
 		var sig *cli.SignalError
 		if errors.As(context.Cause(ctx), &sig) {
@@ -194,6 +192,28 @@ func accompany(ctx context.Context, env *cli.Env, e *cli.Engine, c company) erro
 		return nil
 	}
 	return exitCode(code, c.name)
+}
+
+// insist passes signals on, and ends a container that does not heed Ctrl-C: the
+// second one is answered with a hint, the third one kills. Only for somebody at
+// a terminal: a program that sends signals means what it sends.
+func insist(env *cli.Env, kill func(syscall.Signal)) func(syscall.Signal) {
+	if !env.InIsTerminal() && !env.ErrIsTerminal() {
+		return kill
+	}
+	interrupts := 0
+	return func(sig syscall.Signal) {
+		kill(sig)
+		if sig != syscall.SIGINT {
+			return
+		}
+		switch interrupts++; interrupts {
+		case 2:
+			fmt.Fprintln(env.Err, "\nWarning: the container does not end on Ctrl-C (--init may help); once more kills it")
+		case 3:
+			kill(syscall.SIGKILL)
+		}
+	}
 }
 
 // hangUp stops a container whose output nobody reads any more, as a shell's pipe

@@ -233,3 +233,26 @@ func TestUntilStarted(t *testing.T) {
 		t.Error("what was started ends with the command")
 	}
 }
+
+func TestInsist(t *testing.T) {
+	_, tty := openPTY(t)
+	for _, tt := range []struct {
+		name string
+		in   io.Reader
+		want []syscall.Signal
+	}{
+		{"at a terminal", tty, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGINT, syscall.SIGKILL}},
+		{"by a program", &bytes.Buffer{}, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGINT}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []syscall.Signal
+			deliver := insist(cli.NewEnv(cli.Streams{In: tt.in, Err: io.Discard}, nil), func(s syscall.Signal) { got = append(got, s) })
+			for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGINT, syscall.SIGINT} {
+				deliver(s)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

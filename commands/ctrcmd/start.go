@@ -125,6 +125,6 @@ func (o *startOptions) attached(ctx context.Context, env *cli.Env, e *cli.Engine
 
 // rejoin attaches to a container that runs already.
 func (o *startOptions) rejoin(ctx context.Context, env *cli.Env, e *cli.Engine, h options.Host, c ctr.Container) error {
-	a := attachOptions{NoStdin: !o.Interactive, SigProxy: o.SigProxy}
+	a := attachOptions{NoStdin: !o.Interactive, Session: o.Session}
 	return a.run(ctx, env, e, attachTarget{container: c, keys: o.Session.Keys(h)})
 }

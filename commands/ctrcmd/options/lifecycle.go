@@ -104,19 +104,14 @@ type Session struct {
 // Flags adds the flags of the group, but for --attach.
 func (o *Session) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.SigProxy, "sig-proxy", true, "pass signals on to the container")
-	o.KeyFlags(fs)
+	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`KEYS` that detach from the container; \"\" for none")
+	flag := fs.Lookup("detach-keys")
+	o.keysSet = func() bool { return flag.Changed }
 }
 
 // AttachFlag adds --attach.
 func (o *Session) AttachFlag(fs *pflag.FlagSet) {
 	fs.StringSliceVarP(&o.Attach, "attach", "a", nil, "attach to stdin, stdout or stderr only (may be repeated)")
-}
-
-// KeyFlags adds --detach-keys alone.
-func (o *Session) KeyFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`KEYS` that detach from the container; \"\" for none")
-	flag := fs.Lookup("detach-keys")
-	o.keysSet = func() bool { return flag.Changed }
 }
 
 // Keys are the detach keys: the flag's, else the configuration's.
