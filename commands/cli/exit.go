@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/oci"
 )
 
@@ -184,6 +185,10 @@ func Message(err error) (text, hint string) {
 	var usage *UsageError
 	if errors.As(err, &usage) {
 		hint = OneLine(usage.Hint)
+	}
+	var cgroups *cgroup.AccessError
+	if hint == "" && errors.As(err, &cgroups) {
+		hint = "--runtime crun --cgroups disabled runs without them"
 	}
 	// What is wrong with a container's program needs no word of who found out.
 	var program programError

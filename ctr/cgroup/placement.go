@@ -78,7 +78,8 @@ func (h *Host) Prune(parent string) error {
 		for _, dir := range []string{filepath.Join(t.mount, parent, monitorsName), filepath.Join(t.mount, parent)} {
 			err := unix.Rmdir(dir)
 			switch {
-			case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
+			case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY),
+				errors.Is(err, unix.EROFS): // nothing of ours is in it then
 			default:
 				return fmt.Errorf("removing cgroup %q: %w", parent, access(t.controller, dir, err))
 			}

@@ -182,10 +182,10 @@ func (r Runtime) debug(ctx context.Context, action, raw string) {
 func devNull() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) }
 
 // WithoutCgroups returns the runtime told to make no cgroups. Only crun can do
-// that: ErrNotImplemented for others.
+// that: ErrFailedPrecondition for others.
 func (r Runtime) WithoutCgroups() (Runtime, error) {
 	if !strings.HasPrefix(filepath.Base(r.Path), "crun") {
-		return r, fmt.Errorf("runtime %q always makes cgroups; crun can do without (--runtime crun): %w", r.name(), errdefs.ErrNotImplemented)
+		return r, fmt.Errorf("runtime %q always makes cgroups; crun can do without (--runtime crun): %w", r.name(), errdefs.ErrFailedPrecondition)
 	}
 	r.ExtraArgs = append(slices.Clone(r.ExtraArgs), "--cgroup-manager=disabled")
 	return r, nil
