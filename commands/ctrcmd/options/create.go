@@ -22,7 +22,7 @@ type Source struct {
 
 // Flags adds the flags of the group.
 func (o *Source) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Pull, "pull", "", "pull the image: always, missing, newer or never (default: the configuration's, missing)")
+	fs.StringVar(&o.Pull, "pull", "", "`WHEN` to pull the image: always, missing, newer or never (default: the configuration's, missing)")
 	fs.StringVar(&o.Platform, "platform", "", "`OS/ARCH[/VARIANT]` of the image")
 	fs.BoolVarP(&o.Quiet, "quiet", "q", false, "do not show the progress of a pull")
 }

@@ -27,8 +27,8 @@ func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Remove, "rm", false, "remove the container when it has exited")
 	fs.StringVar(&o.StopSignal, "stop-signal", "", "`SIGNAL` that stops the container (default: the image's, else TERM)")
 	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`SECONDS` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
-	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "k8s-file, or none")
-	fs.StringArrayVar(&o.LogOptions, "log-opt", nil, "log option: path=FILE, max-size=SIZE (may be repeated)")
+	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "`DRIVER` of the log: k8s-file, or none")
+	fs.StringArrayVar(&o.LogOptions, "log-opt", nil, "`OPTION` of the log: path=FILE, max-size=SIZE (may be repeated)")
 }
 
 // Fill fills in how a container ends and what is kept of it.
@@ -111,7 +111,7 @@ func (o *Session) Flags(fs *pflag.FlagSet) {
 
 // AttachFlag adds --attach.
 func (o *Session) AttachFlag(fs *pflag.FlagSet) {
-	fs.StringSliceVarP(&o.Attach, "attach", "a", nil, "attach to stdin, stdout or stderr only (may be repeated)")
+	fs.StringSliceVarP(&o.Attach, "attach", "a", nil, "attach to a `STREAM` only: stdin, stdout or stderr (may be repeated)")
 }
 
 // Keys are the detach keys: the flag's, else the configuration's.

@@ -26,13 +26,13 @@ func (o *Resources) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Reservation, "memory-reservation", "", "memory that is kept under pressure, as a `SIZE`")
 	fs.StringVar(&o.Swap, "memory-swap", "", "limit of memory and swap together, as a `SIZE`; -1 is unlimited")
 	fs.StringVar(&o.CPUs, "cpus", "", "`NUMBER` of CPUs, such as 1.5")
-	fs.Uint64Var(&o.CPUShares, "cpu-shares", 0, "weight of CPU time against other containers (default 1024)")
+	fs.Uint64Var(&o.CPUShares, "cpu-shares", 0, "`WEIGHT` of CPU time against other containers (default 1024)")
 	fs.Uint64Var(&o.CPUPeriod, "cpu-period", 0, "CFS period in `MICROSECONDS`")
 	fs.Int64Var(&o.CPUQuota, "cpu-quota", 0, "CFS quota in `MICROSECONDS` a period; -1 is unlimited")
 	fs.StringVar(&o.CPUSet, "cpuset-cpus", "", "CPUs to run on, as a `LIST` such as 0-3,7")
 	fs.StringVar(&o.MemSet, "cpuset-mems", "", "memory nodes to use, as a `LIST`")
 	fs.StringVar(&o.Pids, "pids-limit", "", "limit of processes, as a `NUMBER`; -1 is unlimited (default: the configuration's, 2048)")
-	fs.Uint16Var(&o.BlkioWeight, "blkio-weight", 0, "block I/O weight, 10 to 1000")
+	fs.Uint16Var(&o.BlkioWeight, "blkio-weight", 0, "`WEIGHT` of block I/O, 10 to 1000")
 }
 
 // Parse returns the limits. A limit of processes that is not given is pids.
@@ -83,7 +83,7 @@ func (o *Limits) Flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.Ulimits, "ulimit", nil, "limit of a process, as `NAME=SOFT[:HARD]` (may be repeated)")
 	fs.StringVar(&o.OOMScoreAdj, "oom-score-adj", "", "how soon the kernel kills for want of memory, a `NUMBER` of -1000 to 1000")
 	fs.StringVar(&o.CgroupParent, "cgroup-parent", "", "`PATH` of the cgroup above")
-	fs.StringVar(&o.Cgroups, "cgroups", "enabled", "enabled, or disabled for hosts where cgroups cannot be written")
+	fs.StringVar(&o.Cgroups, "cgroups", "enabled", "`HOW` cgroups are used: enabled, or disabled for hosts where cgroups cannot be written")
 }
 
 // Fill fills in the limits of a container.

@@ -22,8 +22,8 @@ type Storage struct {
 
 // Flags adds the flags of the group.
 func (o *Storage) Flags(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&o.Volumes, "volume", "v", nil, "`MOUNT` a folder of the host or a volume, as [source:]path[:options] (may be repeated)")
-	fs.StringArrayVar(&o.Mounts, "mount", nil, "`MOUNT`, as type=bind|volume|tmpfs|image,source=…,destination=…[,option] (may be repeated)")
+	fs.StringArrayVarP(&o.Volumes, "volume", "v", nil, "mount a folder of the host or a volume, as `[SOURCE:]PATH[:OPTIONS]` (may be repeated)")
+	fs.StringArrayVar(&o.Mounts, "mount", nil, "`MOUNT` something: type=bind|volume|tmpfs|image,source=…,destination=…[,option] (may be repeated)")
 	fs.StringArrayVar(&o.Tmpfs, "tmpfs", nil, "mount a tmpfs at a `PATH[:OPTIONS]` (may be repeated)")
 	fs.StringArrayVar(&o.VolumesFrom, "volumes-from", nil, "mount what a `CONTAINER[:ro]` has mounted (may be repeated)")
 	fs.StringVar(&o.ShmSize, "shm-size", "", "`SIZE` of /dev/shm (default 64m)")
