@@ -250,6 +250,27 @@ func TestRootfsLifeCycle(t *testing.T) {
 	}
 }
 
+// A process that is killed while it makes a rootfs leaves a layer without a
+// container.
+func TestDeleteHalfMadeRootfs(t *testing.T) {
+	s, im := withImage(t)
+	if _, err := s.storage.CreateLayer("half", im.TopLayer, nil, "", true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteRootfs(t.Context(), "half"); err != nil {
+		t.Errorf("DeleteRootfs = %v", err)
+	}
+	if err := s.DeleteRootfs(t.Context(), "half"); !errdefs.IsNotFound(err) {
+		t.Errorf("DeleteRootfs again = %v", err)
+	}
+	if err := s.DeleteRootfs(t.Context(), im.TopLayer); err == nil || errdefs.IsNotFound(err) {
+		t.Errorf("DeleteRootfs of an image's layer = %v", err)
+	}
+	if _, err := s.storage.Layer(im.TopLayer); err != nil {
+		t.Errorf("the image lost its layer: %v", err)
+	}
+}
+
 func TestDeleteBusyRootfs(t *testing.T) {
 	s, im := withImage(t)
 	ctx := t.Context()
