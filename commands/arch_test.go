@@ -69,6 +69,7 @@ func fences() map[string][]string {
 		"k8s.io/":                                  {"criadapter"},
 		"google.golang.org/grpc":                   {"criadapter"},
 		"github.com/spf13/":                        {"commands", "commands/*"},
+		"github.com/mdlayher/":                     {"netw", "netw/*"},
 		"github.com/olekukonko/":                   {"commands", "commands/*"},
 		"github.com/sirupsen/logrus":               {"img", "img/*"},
 		"github.com/google/go-cmp/":                {"tests"},
@@ -111,6 +112,33 @@ func TestArchitecture(t *testing.T) {
 		if !met[key] {
 			t.Errorf("the exception %q is not needed any more", key)
 		}
+	}
+}
+
+// TestReadmeNamesDependencies compares README's table with what go.mod requires
+// directly.
+func TestReadmeNamesDependencies(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for line := range strings.Lines(string(mod)) {
+		f := strings.Fields(line)
+		if len(f) != 2 || !strings.Contains(f[0], ".") || !strings.HasPrefix(line, "\t") {
+			continue
+		}
+		direct++
+		if row := "| " + f[0] + " | " + f[1] + " |"; !strings.Contains(string(readme), row) {
+			t.Errorf("README has no row %q with a reason and a licence", row)
+		}
+	}
+	if direct < 10 {
+		t.Errorf("only %d direct dependencies found", direct)
 	}
 }
 
