@@ -27,8 +27,8 @@ func engineName(name string) bool {
 // processLines lists the processes of container engines: those named so, all
 // that descend from them, and those that live in a cgroup an engine made (a
 // container whose monitor was killed has init for a parent). The caller's own
-// process and its ancestors do not count.
-func processLines() []string {
+// process and its ancestors do not count, nor does another davit's.
+func processLines(roots []Roots) []string {
 	all := readProcesses()
 	self := map[int]bool{}
 	for pid := os.Getpid(); pid > 1; pid = all[pid].parent {
@@ -53,7 +53,7 @@ func processLines() []string {
 	}
 	var out []string
 	for pid := range all {
-		if belongs(pid, 0) {
+		if belongs(pid, 0) && !ofOthers(pid, roots) {
 			out = append(out, fmt.Sprintf("%d %s: %s", pid, all[pid].name, commandLine(pid)))
 		}
 	}

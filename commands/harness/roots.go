@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -173,21 +172,6 @@ func (s Snapshot) dropNetwork(r Roots) {
 	s.lines[Firewall] = slices.DeleteFunc(s.lines[Firewall], func(l string) bool {
 		return strings.Contains(l, tag) && !strings.HasPrefix(l, "nft element of map")
 	})
-}
-
-// dropOthers takes out of a snapshot the links, tables and cgroups that bear the
-// tag of roots other than these.
-func (s Snapshot) dropOthers(roots []Roots) {
-	if len(roots) == 0 {
-		return
-	}
-	tagged := regexp.MustCompile(`\bdavit-([0-9a-f]{6})\b`)
-	for _, k := range []Kind{Links, Firewall, Cgroups} {
-		s.lines[k] = slices.DeleteFunc(s.lines[k], func(l string) bool {
-			m := tagged.FindStringSubmatch(l)
-			return m != nil && !slices.ContainsFunc(roots, func(r Roots) bool { return r.NetworkTag() == m[1] })
-		})
-	}
 }
 
 // runFileLines lists what is in the run root but for what a davit keeps there

@@ -63,7 +63,7 @@ func Take(ctx context.Context, s Scope) (Snapshot, error) {
 	}
 	snap.lines[Mounts] = mounts
 	snap.lines[Links] = links
-	snap.lines[Processes] = processLines()
+	snap.lines[Processes] = processLines(s.Roots)
 	snap.lines[Cgroups] = cgroupLines()
 	snap.lines[Firewall] = firewallLines(ctx)
 	snap.lines[Addresses] = fileLines("/var/lib/cni/networks", "/var/lib/cni/results", "/var/lib/cni/cache")

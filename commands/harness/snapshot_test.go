@@ -67,8 +67,15 @@ func TestRunFilesLeaveOutWhatStays(t *testing.T) {
 func TestWhatAnotherDavitMakesIsLeftOut(t *testing.T) {
 	roots := newRoots(t)
 	own := "/sys/fs/cgroup/pids/davit-" + roots.NetworkTag() + "/x"
-	s := Snapshot{lines: map[Kind][]string{Cgroups: {own, "/sys/fs/cgroup/pids/davit-000000/x", "/sys/fs/cgroup/pids/davit/x"}}}
+	mine := "tmpfs at " + roots.RunRoot + "/shm (/)"
+	s := Snapshot{lines: map[Kind][]string{
+		Cgroups: {own, "/sys/fs/cgroup/pids/davit-000000/x", "/sys/fs/cgroup/pids/davit/x"},
+		Mounts:  {mine, "tmpfs at " + os.TempDir() + "/elsewhere (/)", "proc at /proc (/)"},
+	}}
 	s.dropOthers([]Roots{roots})
+	if diff := cmp.Diff([]string{mine, "proc at /proc (/)"}, s.lines[Mounts]); diff != "" {
+		t.Error(diff)
+	}
 	if diff := cmp.Diff([]string{own, "/sys/fs/cgroup/pids/davit/x"}, s.lines[Cgroups]); diff != "" {
 		t.Error(diff)
 	}
