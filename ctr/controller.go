@@ -115,6 +115,14 @@ func (c *records) Get(_ context.Context, id string) (Container, error) {
 	return c.derive(e), nil
 }
 
+// Rename gives a container another name. *record.NameTakenError if it is taken.
+func (c *records) Rename(ctx context.Context, id, name string) error {
+	if err := c.dir.Rename(ctx, id, name); err != nil {
+		return fmt.Errorf("renaming container %q: %w", id, err)
+	}
+	return nil
+}
+
 // Exists tells whether there is a record of that full ID, whole or not.
 func (c *records) Exists(id string) bool {
 	_, err := os.Lstat(c.dir.RootDir(id))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/davit-containers/davit/ctr/archive"
 	"github.com/davit-containers/davit/ctr/record"
@@ -64,17 +65,23 @@ func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root
 // the links of other processes lead to the host.
 func (c *sessions) inRoot(ctr Container, f func(*archive.Root) error) error {
 	path := ctr.Status.Mounted
-	live := ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost
-	if live {
-		path = fmt.Sprintf("/proc/%d/root", ctr.Status.Pid)
+	if ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost {
+		root, err := archive.OpenRoot(fmt.Sprintf("/proc/%d/root", ctr.Status.Pid))
+		if err == nil && record.Alive(ctr.Status.Pid, ctr.Status.PidStart) {
+			defer func() { _ = root.Close() }()
+			return f(root)
+		}
+		if err == nil {
+			err = root.Close() // it has ended meanwhile, and this may be another's
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("opening files of container %q: %w", ctr.Config.Name, err)
+		}
 	}
 	root, err := archive.OpenRoot(path)
 	if err != nil {
 		return fmt.Errorf("opening files of container %q: %w", ctr.Config.Name, err)
 	}
 	defer func() { _ = root.Close() }()
-	if live && !record.Alive(ctr.Status.Pid, ctr.Status.PidStart) {
-		return fmt.Errorf("container %q has ended meanwhile", ctr.Config.Name)
-	}
 	return f(root)
 }

@@ -22,7 +22,6 @@ const (
 	opExit   = "exit"
 	opRemove = "remove"
 	opPause  = "pause"
-	opRename = "rename"
 	opMount  = "mount"
 	opRotate = "rotate"
 )

@@ -29,6 +29,9 @@ const exitRecord = "exit.json"
 // only when that is gone the exit file. It writes nothing.
 func (c *records) derive(e record.Entry[Config, Status]) Container {
 	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
+	if e.Key != "" {
+		out.Config.Name = e.Key // it may have been renamed
+	}
 	switch {
 	case e.Lost:
 		out.Status = c.afterReboot(e.ID)
@@ -147,7 +150,7 @@ func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 		}
 		s := ctr.Status
 		switch {
-		case s.State == Stopped || (s.State == Removing && !s.FinishedAt.IsZero()):
+		case !s.Prepared && (s.State == Stopped || (s.State == Removing && !s.FinishedAt.IsZero())):
 			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
 		case s.Alive(), s.Prepared:
 			e, err := monitor.Wait(ctx, monitor.WaitConfig{

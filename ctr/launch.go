@@ -28,6 +28,9 @@ type Launch struct {
 	// Sandbox tells what the pod gives; it is called when that is needed, so
 	// that the pod can be made at the same time.
 	Sandbox func(context.Context) (Sandbox, error)
+	// Begun is called once the container's operation is under way: from then on
+	// nobody takes its sandbox down. May be nil.
+	Begun func()
 	// BeforeStart runs when the process exists and has not started yet: the last
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
@@ -55,6 +58,9 @@ func (c *starter) Start(ctx context.Context, id string) error {
 // one operation. On an error the container is what it was before.
 func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+		if l.Begun != nil {
+			l.Begun()
+		}
 		if ctr.Status.State != Created || !ctr.Status.Prepared {
 			if err := c.prepare(ctx, op, ctr, l.Sandbox); err != nil {
 				return err
@@ -214,10 +220,10 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 	if err := op.Advance(stageStart); err != nil {
 		return err
 	}
+	now := c.o.Now()
 	if err := rt.Start(ctx, ctr.ID); err != nil {
 		return err
 	}
-	now := c.o.Now()
 	s, err := c.update(ctx, ctr, func(s *Status) {
 		s.State, s.Prepared, s.StartedAt = Running, false, now
 		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled, s.Reason, s.Message = time.Time{}, 0, false, false, "", ""

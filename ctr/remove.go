@@ -15,13 +15,16 @@ import (
 type RemoveOptions struct {
 	// Force removes a running container, too: it is killed.
 	Force bool
+	// Volumes deletes the container's anonymous volumes, too; those of one that
+	// removes itself always go.
+	Volumes bool
 	// Timeout gives a running container that much time to stop before it is
 	// killed; zero kills it at once.
 	Timeout time.Duration
 }
 
-// Remove deletes a container: its record, its name, its root filesystem, its log
-// and its anonymous volumes. ErrFailedPrecondition if it runs and Force is not
+// Remove deletes a container: its record, its name, its root filesystem and its
+// log. ErrFailedPrecondition if it runs and Force is not
 // set, ErrNotFound if there is none. Repeating a removal that was cut short
 // finishes it.
 func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error {
@@ -44,7 +47,25 @@ func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error 
 	if ctr.Status.Alive() && !o.Force {
 		return errors.Join(fmt.Errorf("container %q is %s: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition), op.End())
 	}
+	if o.Volumes {
+		if err := op.Advance(stageVolumes); err != nil {
+			return errors.Join(err, op.End())
+		}
+	}
 	return c.remove(ctx, op, ctr)
+}
+
+// stageVolumes says that a removal takes the anonymous volumes with it.
+const stageVolumes = "volumes"
+
+// takesVolumes tells whether a removal, of this process's or a dead one's, takes
+// the anonymous volumes with it: those of a creation that is undone do, too.
+func takesVolumes(op *record.Op, ctr Container) bool {
+	kind, stage := op.Kind(), op.Stage()
+	if prior, dead := op.Prior(); dead {
+		kind, stage = prior.Kind, prior.Stage
+	}
+	return ctr.Config.Remove || kind == opCreate || stage == stageVolumes
 }
 
 // remove is the way out, for a removal and for undoing a creation: idempotent
@@ -62,7 +83,12 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 		func() error { return c.killUnsettled(ctx, ctr) },
 		func() error { return c.release(ctx, ctr) },
 		func() error { return c.deleteRootfs(ctx, ctr) },
-		func() error { return c.removeAnonymous(ctx, ctr.Config) },
+		func() error {
+			if !takesVolumes(op, ctr) {
+				return nil
+			}
+			return c.removeAnonymous(ctx, ctr)
+		},
 	)
 	if err != nil {
 		op.Abandon()

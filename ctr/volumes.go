@@ -2,6 +2,7 @@ package ctr
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -51,11 +52,30 @@ func (c *bundler) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.
 	return v, nil
 }
 
-// removeAnonymous deletes the anonymous volumes of a container.
-func (c *settler) removeAnonymous(ctx context.Context, cfg Config) error {
+// removeAnonymous deletes the anonymous volumes of a container that no other one
+// has taken over.
+func (c *settler) removeAnonymous(ctx context.Context, ctr Container) error {
+	users := func(name string) ([]string, error) {
+		all, err := c.List(ctx)
+		var names []string
+		for _, other := range all {
+			mounts := func(m spec.Mount) bool { return m.Type == spec.MountVolume && m.Source == name }
+			if other.ID != ctr.ID && slices.ContainsFunc(other.Config.Mounts, mounts) {
+				names = append(names, other.Config.Name)
+			}
+		}
+		return names, err
+	}
 	var steps []func() error
-	for _, name := range cfg.Anonymous {
-		steps = append(steps, func() error { return absentOK(c.o.Volumes.Remove(ctx, name)) })
+	for _, name := range ctr.Config.Anonymous {
+		steps = append(steps, func() error {
+			err := c.o.Volumes.RemoveUnused(ctx, name, users)
+			var inUse *volume.InUseError
+			if errors.As(err, &inUse) {
+				return nil
+			}
+			return absentOK(err)
+		})
 	}
 	return each(steps...)
 }

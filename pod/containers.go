@@ -73,12 +73,9 @@ func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, erro
 		return nil, err
 	}
 	if l.Pod == nil {
-		go func() {
-			r, err := c.bringUp(ctx, l.Container.Sandbox)
-			up <- risen{r, err}
-		}()
+		return c.StartContainer(ctx, k.ID, l.Streams)
 	}
-	return c.launch(ctx, k, up, l.Streams)
+	return c.launch(ctx, k, up, nil, l.Streams)
 }
 
 // StartContainer starts a container that does not run, reviving its sandbox
@@ -92,11 +89,12 @@ func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr
 		return nil, fmt.Errorf("container %q is %s already: %w", k.Config.Name, k.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	up := make(chan risen, 1)
-	go func() {
-		r, err := c.bringUp(ctx, k.Config.Sandbox)
-		up <- risen{r, err}
-	}()
-	return c.launch(ctx, k, up, streams)
+	return c.launch(ctx, k, up, func() {
+		go func() {
+			r, err := c.bringUp(ctx, k.Config.Sandbox)
+			up <- risen{r, err}
+		}()
+	}, streams)
 }
 
 // createReady makes the implicit sandbox of a launch and begins to make it
@@ -129,9 +127,11 @@ func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
 	return errors.Join(err, absentOK(c.removePod(ctx, id, RemoveOptions{Force: true})))
 }
 
-// launch starts a container in a sandbox that is being brought up.
-func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan risen, streams *ctr.Streams) (*Running, error) {
+// launch starts a container in a sandbox that is being brought up: already, or
+// by begun, once the container's operation keeps others from taking it down.
+func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan risen, begun func(), streams *ctr.Streams) (*Running, error) {
 	var r risen
+	rising := begun == nil
 	meet := func() risen {
 		if r.rising == nil && r.err == nil {
 			r = <-up
@@ -140,6 +140,12 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 	}
 	run := &Running{ID: k.ID, pods: c}
 	err := c.ctrs.Launch(ctx, k.ID, ctr.Launch{
+		Begun: func() {
+			if begun != nil {
+				begun()
+				rising = true
+			}
+		},
 		Sandbox: func(context.Context) (ctr.Sandbox, error) {
 			if r := meet(); r.err != nil {
 				return ctr.Sandbox{}, r.err
@@ -153,7 +159,7 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 			return run.attach(ctx, streams)
 		},
 	})
-	if meet().rising != nil {
+	if rising && meet().rising != nil {
 		err = errors.Join(err, r.close(context.WithoutCancel(ctx)))
 	}
 	if err != nil {
@@ -285,7 +291,7 @@ func (c *exits) removeContainer(ctx context.Context, id string, o ctr.RemoveOpti
 	if !k.Config.Implicit || (k.Status.Alive() && !o.Force) {
 		return c.ctrs.Remove(ctx, id, o)
 	}
-	err = c.removePod(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout})
+	err = c.removePod(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout, Volumes: o.Volumes})
 	if errdefs.IsNotFound(err) {
 		return c.ctrs.Remove(ctx, id, o)
 	}

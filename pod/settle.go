@@ -34,7 +34,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	defer cancel()
 	switch kind {
 	case opCreate, opRemove:
-		return c.remove(ctx, op, 0)
+		return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
 	default:
 		s, err := c.Get(ctx, op.ID())
 		if err != nil {
@@ -44,7 +44,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 			k, err := c.ctrs.Get(ctx, s.ID)
 			never := errdefs.IsNotFound(err) || (err == nil && k.Op == nil && k.Config.Remove && k.Status.State == ctr.Created)
 			if never { // its container never came to be, or was never started
-				return c.remove(ctx, op, 0)
+				return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
 			}
 		}
 		return c.down(ctx, op)
@@ -124,7 +124,7 @@ func (c *exits) dropOrphan(ctx context.Context, id string) error {
 	if c.ctrs.Exists(id) {
 		return op.End()
 	}
-	return c.remove(ctx, op, 0)
+	return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
 }
 
 func (c *exits) settle(ctx context.Context, id string) error {

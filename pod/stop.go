@@ -134,6 +134,8 @@ func (c *files) removeFiles(id string) error {
 type RemoveOptions struct {
 	// Force kills containers that run.
 	Force bool
+	// Volumes deletes the containers' anonymous volumes, too.
+	Volumes bool
 	// Timeout gives running containers that much time first.
 	Timeout time.Duration
 }
@@ -163,12 +165,12 @@ func (c *settler) removePod(ctx context.Context, id string, o RemoveOptions) err
 	if err != nil {
 		return err
 	}
-	return c.remove(ctx, op, o.Timeout)
+	return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
 }
 
 // remove is the way out, for a removal and for undoing a creation.
-func (c *settler) remove(ctx context.Context, op *record.Op, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout+timeout)
+func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout+o.Timeout)
 	defer cancel()
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {
@@ -190,7 +192,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, timeout time.Durati
 			g = &alive
 		}
 		g.Go(func() error {
-			return absentOK(c.ctrs.Remove(ctx, k.ID, ctr.RemoveOptions{Force: true, Timeout: timeout}))
+			return absentOK(c.ctrs.Remove(ctx, k.ID, o))
 		})
 	}
 	if err := errors.Join(alive.Wait(), c.giveBack(ctx, s, ended.Wait)); err != nil {

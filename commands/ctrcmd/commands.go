@@ -31,6 +31,7 @@ func verbs(env *cli.Env) []*cobra.Command {
 		newCreate(env),
 		newStart(env),
 		newStop(env),
+		newRename(env),
 		newRestart(env),
 		newKill(env),
 		newLogs(env),

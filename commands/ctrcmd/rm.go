@@ -19,6 +19,7 @@ import (
 type removeOptions struct {
 	which
 	Force    bool
+	Volumes  bool
 	Time     string
 	CIDFiles []string
 }
@@ -29,9 +30,9 @@ func newRemove(env *cli.Env, use string, aliases ...string) *cobra.Command {
 		Use:     use,
 		Aliases: aliases,
 		Short:   "Remove containers",
-		Long: "Remove containers with their root filesystem, their log and their anonymous volumes. One that\n" +
-			"runs is not removed, unless --force stops it first. The exit code is 1 if a container is\n" +
-			"absent, 2 if one runs.",
+		Long: "Remove containers with their root filesystem and their log; --volumes removes their anonymous\n" +
+			"volumes, too. One that runs is not removed, unless --force stops it first. The exit code is 1\n" +
+			"if a container is absent, 2 if one runs.",
 		Example: "  davit rm job\n" +
 			"  davit rm --force --time 0 web db\n" +
 			"  davit rm --filter status=exited",
@@ -48,6 +49,7 @@ func newRemove(env *cli.Env, use string, aliases ...string) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.All, "all", "a", false, "remove all containers that do not run; with --force all")
 	fs.BoolVarP(&o.Force, "force", "f", false, "stop a running container first; an absent one is no error; also one that the kubelet owns")
+	fs.BoolVarP(&o.Volumes, "volumes", "v", false, "remove the anonymous volumes of the containers, too")
 	fs.BoolVarP(&o.Ignore, "ignore", "i", false, "an absent container is no error")
 	fs.StringVarP(&o.Time, "time", "t", "", "with --force: `SECONDS` until KILL (default: the container's, 10)")
 	fs.StringArrayVar(&o.CIDFiles, "cidfile", nil, "remove the container whose ID a `FILE` holds (may be repeated)")
@@ -99,7 +101,7 @@ func (o *removeOptions) run(ctx context.Context, env *cli.Env, timeout *time.Dur
 		if err := guard(c, o.Force); err != nil {
 			return err
 		}
-		ro := ctr.RemoveOptions{Force: o.Force, Timeout: stopTimeout(c.Config)}
+		ro := ctr.RemoveOptions{Force: o.Force, Volumes: o.Volumes, Timeout: stopTimeout(c.Config)}
 		if timeout != nil {
 			ro.Timeout = *timeout
 		}
