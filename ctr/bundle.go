@@ -58,6 +58,9 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 		out.Hostname = sb.Hostname
 	}
 	var err error
+	if out.Security, err = confinement(cfg.Security); err != nil {
+		return out, err
+	}
 	if out.Process, err = c.specProcess(cfg, sb, root); err != nil {
 		return out, err
 	}

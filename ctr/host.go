@@ -195,3 +195,32 @@ func fillDevice(d spec.Device) (spec.Device, bool) {
 	d.FileMode, d.UID, d.GID = &mode, &st.Uid, &st.Gid
 	return d, true
 }
+
+// Where the kernel shows its security modules.
+const (
+	apparmorEnabled = "/sys/module/apparmor/parameters/enabled"
+	selinuxMount    = "/sys/fs/selinux/enforce"
+)
+
+// confinement refuses a profile or a label that this host cannot enforce: one
+// that was asked for is never left out silently.
+func confinement(s spec.Security) (spec.Security, error) {
+	if s.AppArmor == "unconfined" {
+		s.AppArmor = ""
+	}
+	if s.AppArmor != "" {
+		if on, err := os.ReadFile(apparmorEnabled); err != nil || !bytes.HasPrefix(on, []byte("Y")) {
+			return s, fmt.Errorf("AppArmor profile %q cannot be used: this host has no AppArmor: %w", s.AppArmor, errdefs.ErrFailedPrecondition)
+		}
+	}
+	for _, o := range s.SELinux.Options {
+		if o == "disable" {
+			continue
+		}
+		if _, err := os.Stat(selinuxMount); err != nil {
+			return s, fmt.Errorf("SELinux label %q cannot be used: this host has no SELinux: %w", o, errdefs.ErrFailedPrecondition)
+		}
+		return s, fmt.Errorf("SELinux label %q: labels are not supported: %w", o, errdefs.ErrNotImplemented)
+	}
+	return s, nil
+}

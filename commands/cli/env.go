@@ -73,7 +73,7 @@ func (e *Env) Log() *slog.Logger {
 		if c, err := e.Config(); err == nil {
 			level = c.slogLevel()
 		}
-		e.log = slog.New(slog.NewTextHandler(e.Err, &slog.HandlerOptions{Level: level}))
+		e.log = slog.New(newLogHandler(e.Err, level))
 	})
 	return e.log
 }
