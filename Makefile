@@ -14,7 +14,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 TAGS       := containers_image_openpgp
 LDFLAGS    := -s -w -X $(MODULE)/commands.version=$(VERSION)
 BUILD      := $(GO) build -buildvcs=false -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+STATICCHECK := 0.8.2
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
@@ -57,11 +57,16 @@ test-unit: ## tests that need neither root nor network
 test-root: need-root build ## tests with the real runc, conmon, CNI plugins and layer store
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
-lint: ## gofmt, go vet, staticcheck
+bin/staticcheck-$(STATICCHECK):
+	@mkdir -p bin
+	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 $(GO) install honnef.co/go/tools/cmd/staticcheck@v$(STATICCHECK)
+	@mv bin/staticcheck $@
+
+lint: bin/staticcheck-$(STATICCHECK) ## gofmt, go vet, staticcheck
 	@bad=$$(gofmt -l .); \
 	if [ -n "$$bad" ]; then echo "gofmt -w is due for:"; echo "$$bad"; exit 1; fi
 	$(GO) vet -buildvcs=false -tags $(TAGS),rootful ./...
-	$(GO) run $(STATICCHECK) -tags $(TAGS),rootful ./...
+	bin/staticcheck-$(STATICCHECK) -tags $(TAGS),rootful ./...
 
 generate: ## regenerate man/ and completions/ from the commands
 	$(GO) generate ./commands/...
