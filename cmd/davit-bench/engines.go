@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/davit-containers/davit/commands/harness"
 )
 
@@ -85,7 +87,32 @@ func (e *podman) setUp(ctx context.Context, l *lab) error {
 	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
 		return fmt.Errorf("writing podman's policy: %w", err)
 	}
+	conf, err := containersConf()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(e.dir, "containers.conf"), []byte(conf), 0o644); err != nil {
+		return fmt.Errorf("writing podman's configuration: %w", err)
+	}
 	return succeed(e.podman(ctx, "pull", "-q", "--tls-verify=false", "--signature-policy", policy, e.image))
+}
+
+// containersConf keeps podman from raising limits above the hard ones, which it
+// may not where CAP_SYS_RESOURCE is missing; its own nproc it lowers to pid_max.
+func containersConf() (string, error) {
+	var limits []string
+	for _, l := range []struct {
+		name string
+		what int
+		most uint64
+	}{{"nofile", unix.RLIMIT_NOFILE, 1 << 20}, {"nproc", unix.RLIMIT_NPROC, 4096}} {
+		var r unix.Rlimit
+		if err := unix.Getrlimit(l.what, &r); err != nil {
+			return "", fmt.Errorf("reading limit %s: %w", l.name, err)
+		}
+		limits = append(limits, fmt.Sprintf("%q", fmt.Sprintf("%s=%d:%d", l.name, min(r.Max, l.most), min(r.Max, l.most))))
+	}
+	return "[containers]\ndefault_ulimits = [" + strings.Join(limits, ", ") + "]\n", nil
 }
 
 func (e *podman) podman(ctx context.Context, args ...string) *exec.Cmd {
@@ -95,7 +122,7 @@ func (e *podman) podman(ctx context.Context, args ...string) *exec.Cmd {
 		"--network-config-dir", filepath.Join(e.dir, "networks"),
 	}
 	cmd := exec.CommandContext(ctx, "podman", append(global, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+e.dir)
+	cmd.Env = append(os.Environ(), "HOME="+e.dir, "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"))
 	return cmd
 }
 
