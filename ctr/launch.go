@@ -88,6 +88,9 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 		return errors.Join(err, op.End())
 	}
 	if err := f(op, ctr); err != nil {
+		if kind == opStart && op.Stage() == "" {
+			return errors.Join(err, op.End()) // refused: nothing was done
+		}
 		return errors.Join(err, c.undo(ctx, op, kind))
 	}
 	if err := op.End(); err != nil {

@@ -192,7 +192,11 @@ func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 	if sig == sigKill && ctr.Status.State == Paused {
 		return c.kill(ctx, ctr)
 	}
-	if err := monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig); err != nil {
+	err = monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig)
+	if errdefs.IsNotFound(err) { // it is the process that is gone, not the container
+		return fmt.Errorf("container %q has ended: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
+	}
+	if err != nil {
 		return fmt.Errorf("signalling container %q: %w", ctr.Config.Name, err)
 	}
 	return nil
