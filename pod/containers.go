@@ -153,6 +153,9 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 			return r.give, nil
 		},
 		BeforeStart: func(ctx context.Context) error {
+			if r := meet(); r.err != nil { // a prepared container asks for no sandbox
+				return r.err
+			}
 			if err := r.wait(ctx); err != nil {
 				return err
 			}

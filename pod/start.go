@@ -92,7 +92,7 @@ func (r *rising) close(ctx context.Context) error {
 // bringUp makes the cgroup, the namespaces and the files of a sandbox, and has
 // its network attached meanwhile. It ends the sandbox's operation in wait.
 func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
-	op, err := c.begin(ctx, id, opStart)
+	op, err := c.beginStart(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +111,41 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return nil, errors.Join(err, c.undo(ctx, op, opStart))
 	}
 	return r, nil
+}
+
+// removalCheck is how often a start that waits for a pod looks whether the pod
+// is being removed.
+const removalCheck = 200 * time.Millisecond
+
+// beginStart takes a pod's operation lock for a start, whose caller may hold its
+// container's. It does not wait for a removal, which waits for that container.
+func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
+	for {
+		turn, cancel := context.WithTimeout(ctx, removalCheck)
+		op, err := c.dir.Begin(turn, id, opStart)
+		cancel()
+		var busy *record.BusyError
+		switch {
+		case err == nil:
+			prior, dead := op.Prior()
+			if !dead {
+				return op, nil
+			}
+			if err := c.undo(ctx, op, prior.Kind); err != nil {
+				return nil, fmt.Errorf("settling %s of pod %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
+			}
+		case !errors.As(err, &busy) || ctx.Err() != nil:
+			return nil, fmt.Errorf("pod %q: %w", id, err)
+		default:
+			s, err := c.Get(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if s.Status.State == Removing || busy.Holder.Kind == opRemove {
+				return nil, fmt.Errorf("pod %q is being removed: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
+			}
+		}
+	}
 }
 
 // rise makes what a sandbox consists of.
