@@ -141,3 +141,21 @@ func TestReadHasteIgnoresOlderStops(t *testing.T) {
 		t.Error("a deadline from before this stop was taken for a new one")
 	}
 }
+
+// File times lag behind the clock by a tick: a deadline that was left at the
+// moment the stop began is not an older stop's.
+func TestReadHasteAllowsForCoarseFileTimes(t *testing.T) {
+	path := t.TempDir() + "/" + hasteFile
+	data, err := time.Now().MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, string(data))
+	began := time.Now()
+	if err := os.Chtimes(path, began, began.Add(-4*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := readHaste(path, began); !ok {
+		t.Error("a deadline left as the stop began was taken for an older stop's")
+	}
+}

@@ -39,20 +39,31 @@ func (c *stopper) hasten(id string, deadline time.Time) error {
 	return nil
 }
 
+// hastePoll is how often a stop looks for a shorter one where inotify has no
+// watches left.
+const hastePoll = 500 * time.Millisecond
+
 // watchHaste delivers the deadlines that later stops leave, until ctx ends; a
 // file from before since is an older stop's.
-func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) (<-chan time.Time, error) {
+func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) <-chan time.Time {
 	path := filepath.Join(c.dir.RunDir(id), hasteFile)
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, fmt.Errorf("watching for a shorter stop: %w", err)
+	var changes <-chan fsnotify.Event
+	var poll <-chan time.Time
+	done := func() {}
+	if w, err := fsnotify.NewWatcher(); err == nil {
+		done = func() { _ = w.Close() }
+		if w.Add(filepath.Dir(path)) == nil {
+			changes = w.Events
+		}
 	}
-	if err := w.Add(filepath.Dir(path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("watching for a shorter stop: %w", err), w.Close())
+	if changes == nil {
+		done()
+		ticker := time.NewTicker(hastePoll)
+		poll, done = ticker.C, ticker.Stop
 	}
 	out := make(chan time.Time)
 	go func() {
-		defer func() { _ = w.Close() }()
+		defer done()
 		for {
 			if at, ok := readHaste(path, since); ok {
 				select {
@@ -64,16 +75,20 @@ func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) (<
 			select {
 			case <-ctx.Done():
 				return
-			case <-w.Events:
+			case <-changes:
+			case <-poll:
 			}
 		}
 	}()
-	return out, nil
+	return out
 }
+
+// hasteSlack is more than the clock of file times lags behind.
+const hasteSlack = 10 * time.Millisecond
 
 func readHaste(path string, since time.Time) (at time.Time, ok bool) {
 	fi, err := os.Stat(path)
-	if err != nil || fi.ModTime().Before(since) {
+	if err != nil || fi.ModTime().Before(since.Add(-hasteSlack)) {
 		return at, false
 	}
 	data, err := os.ReadFile(path)

@@ -101,7 +101,11 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 				return err
 			}
 		}
-		gone, err := c.awaitExit(ctx, ctr, deadline, c.o.Now())
+		since := c.o.Now()
+		if ctr.Op != nil {
+			since = ctr.Op.Since // another stop may have seen this one as early
+		}
+		gone, err := c.awaitExit(ctx, ctr, deadline, since)
 		if err != nil || gone {
 			return errors.Join(err, c.drained(ctx, ctr))
 		}
@@ -133,10 +137,7 @@ func (c *stopper) awaitExit(ctx context.Context, ctr Container, deadline, since 
 	defer cancel()
 	exited := make(chan error, 1)
 	go func() { exited <- monitor.WaitPid(ctx, ctr.Status.Pid, ctr.Status.PidStart) }()
-	hastened, err := c.watchHaste(ctx, ctr.ID, since)
-	if err != nil {
-		return false, err
-	}
+	hastened := c.watchHaste(ctx, ctr.ID, since)
 	for {
 		var timer <-chan time.Time
 		if !deadline.IsZero() {
