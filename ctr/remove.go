@@ -81,8 +81,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 	}
 	err = each(
 		func() error { return c.killUnsettled(ctx, ctr) },
-		func() error { return c.release(ctx, ctr) },
-		func() error { return c.deleteRootfs(ctx, ctr) },
+		func() error { return c.release(ctx, ctr, c.deleteRootfs) },
 		func() error {
 			if !takesVolumes(op, ctr) {
 				return nil
@@ -109,6 +108,7 @@ func (c *settler) killUnsettled(ctx context.Context, ctr Container) error {
 	)
 }
 
+// deleteRootfs removes the container's layer, mounted or not.
 func (c *settler) deleteRootfs(ctx context.Context, ctr Container) error {
 	if ctr.Config.Rootfs != "" {
 		return nil

@@ -83,7 +83,7 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 	}
 	err := each(
 		func() error { return c.recordExit(ctr) },
-		func() error { return c.release(ctx, ctr) },
+		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
 	if err != nil {
 		return fmt.Errorf("settling container %q: %w", ctr.Config.Name, err)
@@ -104,13 +104,14 @@ func (c *settler) recordExit(ctr Container) error {
 }
 
 // release gives back what a container without a process still holds. The
-// runtime's delete and the unmounting go side by side.
-func (c *settler) release(ctx context.Context, ctr Container) error {
-	unmounted := make(chan error, 1)
-	go func() { unmounted <- c.unmount(ctx, ctr) }()
+// runtime's delete and what becomes of the root filesystem (unmount or
+// deleteRootfs) go side by side.
+func (c *settler) release(ctx context.Context, ctr Container, rootfs func(context.Context, Container) error) error {
+	done := make(chan error, 1)
+	go func() { done <- rootfs(ctx, ctr) }()
 	err := each(
 		func() error { return c.runtimeDelete(ctx, ctr) },
-		func() error { return <-unmounted },
+		func() error { return <-done },
 		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
 		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
 	)
@@ -191,7 +192,7 @@ func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 	err := each(
 		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
-		func() error { return c.release(ctx, ctr) },
+		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
 	if err != nil {
 		return err
