@@ -73,7 +73,12 @@ type records struct {
 }
 
 // settler runs operations, and undoes or finishes them; it holds all ways out.
-type settler struct{ *records }
+type settler struct {
+	*records
+	// ended does what is due when a container has ended during an operation, so
+	// that its exit command found the lock taken; nil does nothing.
+	ended func(context.Context, string) error
+}
 
 // bundler turns a record into what the runtime is started from.
 type bundler struct{ *settler }
@@ -96,13 +101,18 @@ func New(o Options) (*Controller, error) {
 		return nil, fmt.Errorf("opening container records: %w", err)
 	}
 	r := &records{o: o, dir: dir}
-	s := &settler{r}
+	s := &settler{records: r}
 	b := &bundler{s}
 	return &Controller{
 		records: r, settler: s,
 		creator: &creator{b}, starter: &starter{b}, stopper: &stopper{s}, sessions: &sessions{s},
 	}, nil
 }
+
+// OnEnd sets what is done when a container has ended while it was paused, thawed
+// or looked into: what its exit command would have done (package pod). It is to be
+// called before the Controller is used.
+func (c *Controller) OnEnd(f func(ctx context.Context, id string) error) { c.ended = f }
 
 // Get returns the container with a full ID as it is now: the recorded status
 // checked against the exit file and the processes. It takes no lock and runs

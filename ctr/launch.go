@@ -83,11 +83,14 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 	if err != nil {
 		return err
 	}
-	ctr, err := c.Get(ctx, id)
-	if err != nil {
-		return errors.Join(err, op.End())
+	e, err := c.dir.Get(id)
+	if err == nil {
+		err = record.CheckMountNS(e.Meta)
 	}
-	if err := f(op, ctr); err != nil {
+	if err != nil {
+		return errors.Join(fmt.Errorf("container %q: %w", id, err), op.End())
+	}
+	if err := f(op, c.derive(e)); err != nil {
 		if kind == opStart && op.Stage() == "" {
 			return errors.Join(err, op.End()) // refused: nothing was done
 		}
@@ -96,7 +99,13 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 	if err := op.End(); err != nil {
 		return err
 	}
-	return c.settleExit(ctx, id)
+	if err := c.settleExit(ctx, id); err != nil || kind == opStart || kind == opStop || c.ended == nil {
+		return err // who starts or stops looks after the rest
+	}
+	if now, err := c.Get(ctx, id); err == nil && now.Status.State == Stopped {
+		return c.ended(context.WithoutCancel(ctx), id)
+	}
+	return nil
 }
 
 // begin takes the operation lock and first settles what a dead owner left.

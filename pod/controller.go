@@ -82,7 +82,9 @@ func New(o Options) (*Controller, error) {
 		return nil, fmt.Errorf("opening pod records: %w", err)
 	}
 	r := &records{o: o, ctrs: o.Containers, dir: dir}
-	return &Controller{&riser{&exits{&settler{&files{r}}}}}, nil
+	e := &exits{&settler{&files{r}}}
+	r.ctrs.OnEnd(e.afterExit)
+	return &Controller{&riser{e}}, nil
 }
 
 // Get returns the pod with a full ID as it is now. It takes no lock and runs
