@@ -91,7 +91,7 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 		return errors.Join(fmt.Errorf("container %q: %w", id, err), op.End())
 	}
 	if err := f(op, c.derive(e)); err != nil {
-		if kind == opStart && op.Stage() == "" {
+		if (kind == opStart || kind == opPause) && op.Stage() == "" {
 			return errors.Join(err, op.End()) // refused: nothing was done
 		}
 		return errors.Join(err, c.undo(ctx, op, kind))

@@ -47,7 +47,7 @@ func (c *stopper) freeze(ctx context.Context, id string, from, to State) error {
 }
 
 // thaw lets a frozen container's processes see what they were sent.
-func (c *stopper) thaw(ctx context.Context, ctr Container) error {
+func (c *records) thaw(ctx context.Context, ctr Container) error {
 	if ctr.Status.State != Paused {
 		return nil
 	}

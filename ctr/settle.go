@@ -169,6 +169,11 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		return c.remove(ctx, op, ctr)
 	case kind == opStart && ctr.Status.State != Running:
 		err = c.undoStart(ctx, ctr)
+	case kind == opPause && ctr.Status.Alive():
+		ctr.Status.State = Paused // it may be, whatever is recorded
+		if err = c.thaw(ctx, ctr); err == nil {
+			_, err = c.update(ctx, ctr, func(s *Status) { s.State = Running })
+		}
 	case kind == opStop && ctr.Status.Alive():
 		// The signal was sent; what remains of the grace time is for whoever
 		// stops it next.
