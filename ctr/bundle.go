@@ -135,7 +135,7 @@ func (c *bundler) mountSources(ctx context.Context, cfg Config, root string) ([]
 			}
 			if !v.Populated && !m.NoCopy {
 				err := c.o.Volumes.Populate(ctx, v.Name, func(path string) error {
-					return absentOK(rootfs.CopyUp(ctx, root, m.Destination, path))
+					return AbsentOK(rootfs.CopyUp(ctx, root, m.Destination, path))
 				})
 				if err != nil {
 					return nil, fmt.Errorf("filling volume %q from the image: %w", v.Name, err)

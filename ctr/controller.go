@@ -200,16 +200,16 @@ func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 	return rt, nil
 }
 
-// absentOK drops the error class that says that something is gone already.
-func absentOK(err error) error {
+// AbsentOK drops the error class that says that something is gone already.
+func AbsentOK(err error) error {
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
 	return err
 }
 
-// each runs every step and joins their errors: the shape of all undoing.
-func each(steps ...func() error) error {
+// Undo runs every step and joins their errors: the shape of all undoing.
+func Undo(steps ...func() error) error {
 	var errs []error
 	for _, step := range steps {
 		errs = append(errs, step())

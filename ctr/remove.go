@@ -34,7 +34,7 @@ func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error 
 	}
 	if o.Force && ctr.Status.Alive() {
 		if err := c.Stop(ctx, id, StopOptions{Timeout: &o.Timeout}); err != nil {
-			return absentOK(err)
+			return AbsentOK(err)
 		}
 	}
 	op, err := c.begin(ctx, id, opRemove)
@@ -77,9 +77,9 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 	_, err := c.update(ctx, ctr, func(s *Status) { s.State = Removing })
 	if err != nil {
 		op.Abandon()
-		return absentOK(err)
+		return AbsentOK(err)
 	}
-	err = each(
+	err = Undo(
 		func() error { return c.killUnsettled(ctx, ctr) },
 		func() error { return c.release(ctx, ctr, c.deleteRootfs) },
 		func() error {
@@ -102,7 +102,7 @@ func (c *settler) killUnsettled(ctx context.Context, ctr Container) error {
 	if ctr.Status.State == Stopped {
 		return nil
 	}
-	return each(
+	return Undo(
 		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
 	)
@@ -117,5 +117,5 @@ func (c *settler) deleteRootfs(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	return absentOK(images.DeleteRootfs(ctx, ctr.ID))
+	return AbsentOK(images.DeleteRootfs(ctx, ctr.ID))
 }

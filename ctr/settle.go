@@ -53,7 +53,7 @@ func (c *settler) Exited(ctx context.Context, id string, start int) (ctr Contain
 func (c *settler) settleExit(ctx context.Context, id string) error {
 	e, err := c.dir.Get(id)
 	if err != nil {
-		return absentOK(err)
+		return AbsentOK(err)
 	}
 	if !e.Status.Alive() {
 		return nil
@@ -66,7 +66,7 @@ func (c *settler) settleExit(ctx context.Context, id string) error {
 	if errors.As(err, &busy) {
 		return nil
 	}
-	return absentOK(err)
+	return AbsentOK(err)
 }
 
 // finish writes down how a stopped container ended and gives back what it held:
@@ -81,7 +81,7 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 	if _, err := c.update(ctx, ctr, func(s *Status) { *s = ctr.Status }); err != nil {
 		return err
 	}
-	err := each(
+	err := Undo(
 		func() error { return c.recordExit(ctr) },
 		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
@@ -109,7 +109,7 @@ func (c *settler) recordExit(ctr Container) error {
 func (c *settler) release(ctx context.Context, ctr Container, rootfs func(context.Context, Container) error) error {
 	done := make(chan error, 1)
 	go func() { done <- rootfs(ctx, ctr) }()
-	err := each(
+	err := Undo(
 		func() error { return c.runtimeDelete(ctx, ctr) },
 		func() error { return <-done },
 		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
@@ -119,7 +119,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 		return err
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) { s.Mounted, s.Cgroup = "", "" })
-	return absentOK(err)
+	return AbsentOK(err)
 }
 
 // runtimeDelete removes the runtime's state and the cgroup, if there is a bundle
@@ -132,7 +132,7 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	return absentOK(rt.Delete(ctx, ctr.ID, true))
+	return AbsentOK(rt.Delete(ctx, ctr.ID, true))
 }
 
 func (c *settler) unmount(ctx context.Context, ctr Container) error {
@@ -143,7 +143,7 @@ func (c *settler) unmount(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	if err := absentOK(images.UnmountRootfs(ctx, ctr.ID)); err != nil {
+	if err := AbsentOK(images.UnmountRootfs(ctx, ctr.ID)); err != nil {
 		return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, err)
 	}
 	return nil
@@ -159,7 +159,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	ctr, err := c.Get(ctx, op.ID())
 	if err != nil {
 		// A record that is half there: what is left of it goes.
-		return errors.Join(absentOK(err), op.Remove(ctx))
+		return errors.Join(AbsentOK(err), op.Remove(ctx))
 	}
 	if ctr.Status.Mounted == "" && (kind == opStart || kind == opMount) {
 		ctr.Status.Mounted = unrecorded
@@ -194,7 +194,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 // undoStart takes back what prepare and start did. The monitor goes first: one
 // whose start pipe has lost its other end goes on and runs the runtime.
 func (c *settler) undoStart(ctx context.Context, ctr Container) error {
-	err := each(
+	err := Undo(
 		func() error { return c.killMonitor(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
 		func() error { return c.release(ctx, ctr, c.unmount) },
@@ -214,7 +214,7 @@ func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 func (c *settler) killAll(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if s.Pid != 0 {
-		if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+		if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
 			return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
 		}
 	}
@@ -226,7 +226,7 @@ func (c *settler) killAll(ctx context.Context, ctr Container) error {
 	if s.Pid == 0 {
 		return nil
 	}
-	return absentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart))
+	return AbsentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart))
 }
 
 func (c *settler) killCgroup(ctx context.Context, path string) error {
@@ -234,7 +234,7 @@ func (c *settler) killCgroup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return absentOK(host.Kill(ctx, path))
+	return AbsentOK(host.Kill(ctx, path))
 }
 
 // killMonitor ends a monitor that is not to go on, and waits for it to be gone.
@@ -243,10 +243,10 @@ func (c *settler) killMonitor(ctx context.Context, ctr Container) error {
 	if s.MonitorPid == 0 {
 		return nil
 	}
-	if err := absentOK(monitor.Signal(s.MonitorPid, s.MonitorStart, sigKill)); err != nil {
+	if err := AbsentOK(monitor.Signal(s.MonitorPid, s.MonitorStart, sigKill)); err != nil {
 		return fmt.Errorf("killing monitor of container %q: %w", ctr.Config.Name, err)
 	}
-	return absentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
 }
 
 // Dead lists the containers on which a dead owner left an operation.
@@ -261,7 +261,7 @@ func (c *settler) Settle(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil {
-		return absentOK(err)
+		return AbsentOK(err)
 	}
 	prior, dead := op.Prior()
 	if !dead {

@@ -93,7 +93,7 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		if ignores(s.Pid, sig) {
 			warn(fmt.Sprintf("PID 1 of container %q ignores %s; it ends by SIGKILL only (--init or --stop-signal would help)", name, spec.SignalName(sig)))
 		}
-		if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sig)); err != nil {
+		if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sig)); err != nil {
 			return fmt.Errorf("signalling container %q: %w", name, err)
 		}
 		if s.State == Paused {
@@ -121,10 +121,10 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 // its process to be gone.
 func (c *stopper) kill(ctx context.Context, ctr Container) error {
 	s := ctr.Status
-	if err := absentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+	if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
 		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
 	}
-	return each(
+	return Undo(
 		func() error { return c.thaw(ctx, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
 	)

@@ -74,8 +74,8 @@ func (c *settler) removeAnonymous(ctx context.Context, ctr Container) error {
 			if errors.As(err, &inUse) {
 				return nil
 			}
-			return absentOK(err)
+			return AbsentOK(err)
 		})
 	}
-	return each(steps...)
+	return Undo(steps...)
 }

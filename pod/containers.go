@@ -124,7 +124,7 @@ func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
 	if r.rising != nil {
 		err = r.close(ctx)
 	}
-	return errors.Join(err, absentOK(c.removePod(ctx, id, RemoveOptions{Force: true})))
+	return errors.Join(err, ctr.AbsentOK(c.removePod(ctx, id, RemoveOptions{Force: true})))
 }
 
 // launch starts a container in a sandbox that is being brought up: already, or
@@ -323,7 +323,7 @@ func (c *exits) ContainerExited(ctx context.Context, id string, start int) error
 func (c *exits) infraExited(ctx context.Context, k ctr.Container) error {
 	s, err := c.Get(ctx, k.Config.Sandbox)
 	if err != nil {
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	_, err = c.update(ctx, s, func(n *Status) {
 		if n.State == Ready {
@@ -345,12 +345,12 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 		return err
 	}
 	if k.Config.Remove && !k.Config.Infra {
-		return absentOK(c.removeContainer(ctx, id, ctr.RemoveOptions{}))
+		return ctr.AbsentOK(c.removeContainer(ctx, id, ctr.RemoveOptions{}))
 	}
 	if k.Status.Mounted != "" {
 		var busy *record.BusyError
 		if _, _, err := c.ctrs.Exited(ctx, id, k.Status.Start); err != nil && !errors.As(err, &busy) {
-			return absentOK(err)
+			return ctr.AbsentOK(err)
 		}
 	}
 	if !k.Config.Implicit {
@@ -364,10 +364,10 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 func (c *exits) lower(ctx context.Context, k ctr.Container) error {
 	op, err := c.begin(ctx, k.Config.Sandbox, opStop)
 	if err != nil {
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	now, err := c.ctrs.Get(ctx, k.ID)
-	if absentOK(err) != nil {
+	if ctr.AbsentOK(err) != nil {
 		return errors.Join(err, op.End())
 	}
 	if err == nil && (now.Status.Alive() || now.Op != nil || now.Status.Start != k.Status.Start) {

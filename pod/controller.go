@@ -2,13 +2,10 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/cgroup"
@@ -162,20 +159,3 @@ func (c *records) update(ctx context.Context, s Sandbox, f func(*Status)) (Sandb
 func (c *records) runDir(id string) string { return c.dir.RunDir(id) }
 
 func (c *records) nsDir(id string) string { return filepath.Join(c.dir.RunDir(id), "ns") }
-
-// absentOK drops the error class that says that something is gone already.
-func absentOK(err error) error {
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return err
-}
-
-// each runs every step and joins their errors: the shape of all undoing.
-func each(steps ...func() error) error {
-	var errs []error
-	for _, step := range steps {
-		errs = append(errs, step())
-	}
-	return errors.Join(errs...)
-}

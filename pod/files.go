@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/netw"
 )
@@ -244,7 +245,7 @@ func (c *files) refreshPeers(ctx context.Context, s Sandbox) error {
 	for _, ref := range s.Config.Network.Networks {
 		peers, err := c.o.Networks.Peers(ctx, ref.Name)
 		if err != nil {
-			errs = append(errs, absentOK(err))
+			errs = append(errs, ctr.AbsentOK(err))
 			continue
 		}
 		for _, p := range peers {

@@ -38,7 +38,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	default:
 		s, err := c.Get(ctx, op.ID())
 		if err != nil {
-			return errors.Join(absentOK(err), op.Remove(ctx))
+			return errors.Join(ctr.AbsentOK(err), op.Remove(ctx))
 		}
 		if s.Config.Implicit && kind == opStart {
 			k, err := c.ctrs.Get(ctx, s.ID)
@@ -59,7 +59,7 @@ func (c *exits) AfterReboot(ctx context.Context) error {
 	errs := []error{err}
 	for _, k := range ctrs {
 		if k.Config.Remove && !k.Status.Alive() && k.Op == nil {
-			errs = append(errs, absentOK(c.removeContainer(ctx, k.ID, ctr.RemoveOptions{})))
+			errs = append(errs, ctr.AbsentOK(c.removeContainer(ctx, k.ID, ctr.RemoveOptions{})))
 		}
 	}
 	errs = append(errs, c.o.Networks.Collect(ctx, func(id string) bool {
@@ -111,7 +111,7 @@ func (c *exits) dropOrphans(ctx context.Context) error {
 func (c *exits) dropOrphan(ctx context.Context, id string) error {
 	s, err := c.Get(ctx, id)
 	if err != nil || !s.Config.Implicit {
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	op, err := c.dir.TryBegin(id, opRemove)
 	var busy *record.BusyError
@@ -119,7 +119,7 @@ func (c *exits) dropOrphan(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil {
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	if c.ctrs.Exists(id) {
 		return op.End()
@@ -134,7 +134,7 @@ func (c *exits) settle(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil {
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	prior, dead := op.Prior()
 	if !dead {

@@ -45,7 +45,7 @@ func (c *Controller) stopContainers(ctx context.Context, id string, timeout *tim
 		if k.ID == s.Status.Infra {
 			continue
 		}
-		g.Go(func() error { return absentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: timeout})) })
+		g.Go(func() error { return ctr.AbsentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: timeout})) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() err
 	defer cancel()
 	gone := make(chan error, 1)
 	go func() { gone <- containers() }()
-	return each(
+	return ctr.Undo(
 		func() error { return c.detach(ctx, s) },
 		func() error { return netns.Remove(c.nsDir(s.ID)) },
 		func() error { return <-gone },
@@ -99,11 +99,11 @@ func (c *settler) detach(ctx context.Context, s Sandbox) error {
 	if !s.Status.Attached {
 		return nil
 	}
-	if err := absentOK(c.o.Networks.Detach(ctx, c.request(s))); err != nil {
+	if err := ctr.AbsentOK(c.o.Networks.Detach(ctx, c.request(s))); err != nil {
 		return fmt.Errorf("detaching network: %w", err)
 	}
 	_, err := c.update(ctx, s, func(n *Status) { n.Attached = false })
-	return errors.Join(absentOK(err), c.refreshPeers(ctx, s))
+	return errors.Join(ctr.AbsentOK(err), c.refreshPeers(ctx, s))
 }
 
 func (c *settler) removeCgroup(ctx context.Context, s Sandbox) error {
@@ -114,7 +114,7 @@ func (c *settler) removeCgroup(ctx context.Context, s Sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := absentOK(host.Remove(ctx, s.Status.Cgroup)); err != nil {
+	if err := ctr.AbsentOK(host.Remove(ctx, s.Status.Cgroup)); err != nil {
 		return err
 	}
 	return host.Prune(filepath.Dir(s.Status.Cgroup))
@@ -174,11 +174,11 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 	defer cancel()
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {
-		return errors.Join(absentOK(err), op.Remove(ctx))
+		return errors.Join(ctr.AbsentOK(err), op.Remove(ctx))
 	}
 	if s, err = c.update(ctx, s, func(n *Status) { n.State = Removing }); err != nil {
 		op.Abandon()
-		return absentOK(err)
+		return ctr.AbsentOK(err)
 	}
 	ctrs, err := c.containersToRemove(ctx, s)
 	if err != nil {
@@ -192,7 +192,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 			g = &alive
 		}
 		g.Go(func() error {
-			return absentOK(c.ctrs.Remove(ctx, k.ID, o))
+			return ctr.AbsentOK(c.ctrs.Remove(ctx, k.ID, o))
 		})
 	}
 	if err := errors.Join(alive.Wait(), c.giveBack(ctx, s, ended.Wait)); err != nil {
@@ -210,7 +210,7 @@ func (c *settler) containersToRemove(ctx context.Context, s Sandbox) ([]ctr.Cont
 	}
 	k, err := c.ctrs.Get(ctx, s.ID)
 	if err != nil {
-		return nil, absentOK(err)
+		return nil, ctr.AbsentOK(err)
 	}
 	return []ctr.Container{k}, nil
 }
