@@ -34,6 +34,9 @@ func newCreate(env *cli.Env) *cobra.Command {
 			return create(cmd.Context(), env, o, plan)
 		},
 	}
+	if !env.Wants("create") {
+		return cmd
+	}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
 	o.Flags(fs)

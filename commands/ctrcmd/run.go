@@ -50,6 +50,9 @@ func newRun(env *cli.Env) *cobra.Command {
 			return o.run(cmd.Context(), env, host, plan)
 		},
 	}
+	if !env.Wants("run") {
+		return cmd
+	}
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
 	cli.FlagGroup(fs, "Session", func(fs *pflag.FlagSet) {
