@@ -41,13 +41,14 @@ func NewRoots(dir string) (Roots, error) {
 		Registries: filepath.Join(dir, "registries.conf"),
 		Policy:     filepath.Join(dir, "policy.json"),
 	}
-	for _, d := range []string{r.Root, r.RunRoot} {
+	aliases := filepath.Join(dir, "registries.conf.d") // empty: the host's would win over ours
+	for _, d := range []string{r.Root, r.RunRoot, aliases} {
 		if err := os.Mkdir(d, 0o711); err != nil {
 			return Roots{}, fmt.Errorf("making davit roots: %w", err)
 		}
 	}
-	config := fmt.Sprintf("root = %q\nrunroot = %q\n\n[images]\nregistries_conf = %q\npolicy = %q\n",
-		r.Root, r.RunRoot, r.Registries, r.Policy)
+	config := fmt.Sprintf("root = %q\nrunroot = %q\n\n[images]\nregistries_conf = %q\nregistries_conf_dir = %q\npolicy = %q\n",
+		r.Root, r.RunRoot, r.Registries, aliases, r.Policy)
 	files := map[string]string{
 		r.Config:     config,
 		r.Registries: "unqualified-search-registries = []\n",
