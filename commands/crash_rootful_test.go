@@ -72,6 +72,19 @@ func TestRemovesItselfWithoutItsClient(t *testing.T) {
 	settled(t, d)
 }
 
+// A container may be started again the moment its exit is known, before its exit
+// command has given back what the last run held.
+func TestStartsAgainAtOnce(t *testing.T) {
+	d, image := busyboxDavit(t)
+	must(t, d, "run", "-d", "--name", "again", image, "sh", "-c", "exit 0")
+	for range 12 {
+		must(t, d, "wait", "again")
+		must(t, d, "start", "again")
+	}
+	must(t, d, "wait", "again")
+	settled(t, d)
+}
+
 // busyboxDavit is a davit on roots of its own, with an image.
 func busyboxDavit(t *testing.T) (harness.Davit, string) {
 	t.Helper()

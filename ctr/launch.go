@@ -132,6 +132,13 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if ctr.Status.Alive() || ctr.Status.Prepared || ctr.Status.State == Removing {
 		return fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
+	if ctr.Status.Mounted != "" {
+		// It has just ended, and its exit command has not come to settle it.
+		if err := c.finish(ctx, ctr); err != nil {
+			return err
+		}
+		ctr.Status.Mounted, ctr.Status.Cgroup = "", ""
+	}
 	rt, err := c.runtime(cfg)
 	if err != nil {
 		return err
