@@ -124,7 +124,7 @@ func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
 	if r.rising != nil {
 		err = r.close(ctx)
 	}
-	return errors.Join(err, ctr.AbsentOK(c.removePod(ctx, id, RemoveOptions{Force: true})))
+	return errors.Join(err, ctr.AbsentOK(c.Remove(ctx, id, RemoveOptions{Force: true})))
 }
 
 // launch starts a container in a sandbox that is being brought up: already, or
@@ -278,11 +278,7 @@ func (c *Controller) RestartContainer(ctx context.Context, id string, o ctr.Stop
 
 // RemoveContainer deletes a container, and its sandbox where that is its alone.
 // The errors are those of ctr's Remove.
-func (c *Controller) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
-	return c.removeContainer(ctx, id, o)
-}
-
-func (c *exits) removeContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
+func (c *exits) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOptions) error {
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return err
@@ -294,7 +290,7 @@ func (c *exits) removeContainer(ctx context.Context, id string, o ctr.RemoveOpti
 	if !k.Config.Implicit || (k.Status.Alive() && !o.Force) {
 		return c.ctrs.Remove(ctx, id, o)
 	}
-	err = c.removePod(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout, Volumes: o.Volumes})
+	err = c.Remove(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout, Volumes: o.Volumes})
 	if errdefs.IsNotFound(err) {
 		return c.ctrs.Remove(ctx, id, o)
 	}
@@ -345,7 +341,7 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 		return err
 	}
 	if k.Config.Remove && !k.Config.Infra {
-		return ctr.AbsentOK(c.removeContainer(ctx, id, ctr.RemoveOptions{}))
+		return ctr.AbsentOK(c.RemoveContainer(ctx, id, ctr.RemoveOptions{}))
 	}
 	if k.Status.Mounted != "" {
 		var busy *record.BusyError

@@ -59,7 +59,7 @@ func (c *exits) AfterReboot(ctx context.Context) error {
 	errs := []error{err}
 	for _, k := range ctrs {
 		if k.Config.Remove && !k.Status.Alive() && k.Op == nil {
-			errs = append(errs, ctr.AbsentOK(c.removeContainer(ctx, k.ID, ctr.RemoveOptions{})))
+			errs = append(errs, ctr.AbsentOK(c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{})))
 		}
 	}
 	errs = append(errs, c.o.Networks.Collect(ctx, func(id string) bool {

@@ -56,7 +56,6 @@ func (c *riser) ready(ctx context.Context, id string) error {
 // rising is a sandbox that is being made ready: its namespaces exist, its
 // network may still be on the way.
 type rising struct {
-	sandbox Sandbox
 	give    ctr.Sandbox
 	network chan error // nil when there is nothing to wait for
 	arrived func(context.Context) error
@@ -101,7 +100,7 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return nil, errors.Join(err, op.End())
 	}
 	if s.Status.State == Ready {
-		return &rising{sandbox: s, give: c.give(s)}, op.End()
+		return &rising{give: c.give(s)}, op.End()
 	}
 	if s.Status.State == Removing {
 		return nil, errors.Join(fmt.Errorf("pod %q is being removed: %w", s.Config.Name, errdefs.ErrFailedPrecondition), op.End())
@@ -180,7 +179,7 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 	if s, err = c.update(ctx, s, func(n *Status) { n.Attached = attaches(s.Config) }); err != nil {
 		return nil, err
 	}
-	r := &rising{sandbox: s, give: c.give(s), network: make(chan error, 1)}
+	r := &rising{give: c.give(s), network: make(chan error, 1)}
 	var attachment netw.Attachment
 	go func() {
 		var err error

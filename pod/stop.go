@@ -143,11 +143,7 @@ type RemoveOptions struct {
 // Remove deletes a pod and its containers. ErrFailedPrecondition if one of them
 // runs and Force is not set, ErrNotFound if there is no such pod. Repeating a
 // removal that was cut short finishes it.
-func (c *Controller) Remove(ctx context.Context, id string, o RemoveOptions) error {
-	return c.removePod(ctx, id, o)
-}
-
-func (c *settler) removePod(ctx context.Context, id string, o RemoveOptions) error {
+func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error {
 	s, err := c.Get(ctx, id)
 	if err != nil {
 		return err
