@@ -13,5 +13,5 @@ func Commands(env *cli.Env) []*cobra.Command {
 		Short:   "Look at davit and its host",
 		Example: "  davit system info\n  davit system version --format json",
 	}, newInfo(env), newVersion(env))
-	return cli.InGroup(cli.GroupSystem, newInfo(env), newVersion(env), newConfig(env), newCompletion(env), system)
+	return cli.InGroup(cli.GroupSystem, newInfo(env), newVersion(env), newConfig(env), newServeCRI(env), newCompletion(env), system)
 }

@@ -1,0 +1,59 @@
+package syscmd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/criadapter"
+)
+
+func newServeCRI(env *cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "serve-cri",
+		Short:   "Serve the Kubernetes Container Runtime Interface",
+		Long:    "Serve the Kubernetes Container Runtime Interface to a kubelet or crictl, on a socket below the run root.",
+		Example: "  davit serve-cri\n  davit serve-cri --log-level info",
+		Args:    cli.Args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serveCRI(cmd.Context(), env)
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+}
+
+func serveCRI(ctx context.Context, env *cli.Env) error {
+	env.Stay()
+	e, err := env.Change(ctx, cli.Images, cli.Networks, cli.Containers, cli.Pods)
+	if err != nil {
+		return err
+	}
+	config, err := env.Config()
+	if err != nil {
+		return err
+	}
+	server, err := criadapter.New(criadapter.Options{
+		Engine:  criadapter.Engine{Pods: e.Pods, Containers: e.Containers, Images: e.Images, Networks: e.Networks},
+		Version: env.Version, Log: env.Log(),
+	})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(config.RunRoot, "davit.sock")
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("removing the old socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	return server.Serve(ctx, l)
+}

@@ -1,0 +1,93 @@
+package criadapter
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/img"
+	"github.com/davit-containers/davit/netw"
+	"github.com/davit-containers/davit/pod"
+)
+
+// Engine is what the server drives.
+type Engine struct {
+	Pods       *pod.Controller
+	Containers *ctr.Controller
+	Images     *img.Store
+	Networks   *netw.Attacher
+}
+
+// Options are what a Server is made with.
+type Options struct {
+	Engine  Engine
+	Version string // of davit
+	Log     *slog.Logger
+}
+
+// Server is the CRI server: RuntimeService and ImageService on one gRPC server.
+type Server struct {
+	grpc *grpc.Server
+	log  *slog.Logger
+}
+
+// New returns a Server that serves nothing yet.
+func New(o Options) (*Server, error) {
+	s := &Server{log: o.Log, grpc: grpc.NewServer()}
+	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o))
+	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
+	return s, nil
+}
+
+// Serve answers on l until ctx ends, then lets the calls under way finish.
+// Containers live on.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.grpc.GracefulStop()
+		close(done)
+	})
+	err := s.grpc.Serve(l)
+	if !stop() {
+		<-done
+	}
+	return err
+}
+
+// runtimeServer is the RuntimeService, composed of its concerns.
+type runtimeServer struct {
+	*sandboxServer
+	*containerServer
+	*streamServer
+	*statsServer
+	*metricsServer
+	*checkpointServer
+	*eventServer
+	*statusServer
+	unimplementedRuntime
+}
+
+// unimplementedRuntime answers what a newer API may add. It lies one level below
+// the concerns, whose methods therefore win.
+type unimplementedRuntime struct {
+	runtimeapi.UnimplementedRuntimeServiceServer
+}
+
+var _ runtimeapi.RuntimeServiceServer = (*runtimeServer)(nil)
+
+func newRuntimeServer(o Options) *runtimeServer {
+	return &runtimeServer{
+		sandboxServer:    &sandboxServer{pods: o.Engine.Pods},
+		containerServer:  &containerServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		streamServer:     &streamServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		statsServer:      &statsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		metricsServer:    &metricsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		checkpointServer: &checkpointServer{pods: o.Engine.Pods},
+		eventServer:      &eventServer{pods: o.Engine.Pods},
+		statusServer:     &statusServer{networks: o.Engine.Networks, version: o.Version},
+	}
+}
