@@ -54,6 +54,15 @@ type Config struct {
 	// Rootfs is a folder of the host to use in place of an image's file system
 	// (infra containers).
 	Rootfs string `json:"rootfs,omitempty"`
+	// Kube is what the kubelet calls the container; zero for one that was made
+	// on the command line.
+	Kube Kube `json:"kube,omitzero"`
+}
+
+// Kube names a container as the kubelet does: unique within its sandbox.
+type Kube struct {
+	Name    string `json:"name"`
+	Attempt uint32 `json:"attempt,omitempty"`
 }
 
 // Image is the image that a container was made from.

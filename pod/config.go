@@ -36,6 +36,19 @@ type Config struct {
 	Runtime      string            `json:"runtime,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
+	// Kube is what the kubelet calls the sandbox; zero for one that was made on
+	// the command line.
+	Kube Kube `json:"kube,omitzero"`
+	// LogDir is the folder below which the kubelet wants its containers' logs.
+	LogDir string `json:"logDir,omitempty"`
+}
+
+// Kube names a sandbox as the kubelet does: the four together are unique.
+type Kube struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	UID       string `json:"uid"`
+	Attempt   uint32 `json:"attempt,omitempty"`
 }
 
 // Namespaces says where the containers' namespaces come from, but for the
