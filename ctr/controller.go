@@ -37,6 +37,8 @@ type Options struct {
 	Paths record.Paths
 	// Images opens the image store; it is called when a layer is first needed.
 	Images func(context.Context) (Images, error)
+	// Layers opens what measures writable layers; nil measures none.
+	Layers func(context.Context) (Layers, error)
 	// Runtime finds the OCI runtime of a name; the empty name is the default.
 	Runtime func(name string) (oci.Runtime, error)
 	// Monitor is the path of conmon.
@@ -64,6 +66,7 @@ type Controller struct {
 	*starter
 	*stopper
 	*sessions
+	*meter
 }
 
 // records reads containers' records and checks them against the evidence.
@@ -106,6 +109,7 @@ func New(o Options) (*Controller, error) {
 	return &Controller{
 		records: r, settler: s,
 		creator: &creator{b}, starter: &starter{b}, stopper: &stopper{s}, sessions: &sessions{s},
+		meter: &meter{ctrs: r},
 	}, nil
 }
 

@@ -80,6 +80,7 @@ type core struct {
 	cfg    Config
 	log    *slog.Logger
 	copies *semaphore.Weighted
+	layers layerUsages
 }
 
 // records are the images and layers, as the store has them on record.
@@ -114,11 +115,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{records: records{storage: st, sizes: map[string]int64{}}, cfg: cfg, log: log, copies: semaphore.NewWeighted(copies)}
+	c.layers.known, c.layers.closed = map[string]*knownLayer{}, make(chan struct{})
 	return &Store{Roots{c}}, nil
 }
 
 // Close releases the store. Mounted root filesystems stay mounted.
 func (s *Store) Close() error {
+	s.layers.close()
 	s.storage.Free()
 	return nil
 }

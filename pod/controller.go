@@ -45,7 +45,10 @@ type Options struct {
 // Controller drives sandboxes. It is safe for concurrent use, by any number of
 // processes on the same roots. It is composed of a part for each concern, each
 // of which needs those before it.
-type Controller struct{ *riser }
+type Controller struct {
+	*riser
+	*meter
+}
 
 // records reads pods' records.
 type records struct {
@@ -81,7 +84,7 @@ func New(o Options) (*Controller, error) {
 	r := &records{o: o, ctrs: o.Containers, dir: dir}
 	e := &exits{&settler{&files{r}}}
 	r.ctrs.OnEnd(e.afterExit)
-	return &Controller{&riser{e}}, nil
+	return &Controller{riser: &riser{e}, meter: &meter{pods: r}}, nil
 }
 
 // Get returns the pod with a full ID as it is now. It takes no lock and runs

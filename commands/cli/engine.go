@@ -151,6 +151,7 @@ func (e *Engine) openContainers() (err error) {
 	e.Containers, err = ctr.New(ctr.Options{
 		Paths:   s.paths(),
 		Images:  func(ctx context.Context) (ctr.Images, error) { return e.openImages(ctx) },
+		Layers:  func(ctx context.Context) (ctr.Layers, error) { return e.openImages(ctx) },
 		Runtime: s.runtime,
 		Monitor: s.Config.Engine.Conmon, ExitCommand: exit,
 		InitPath: program(s.Config.Engine.InitPath),

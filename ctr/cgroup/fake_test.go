@@ -256,27 +256,34 @@ func TestDelegate(t *testing.T) {
 }
 
 func TestStatsVersion1(t *testing.T) {
-	h := fake(t, 1, strings.Fields("cpu cpuacct memory pids blkio freezer"), map[string]string{
-		"freezer/p/freezer.state":                 "THAWED\n",
-		"cpuacct/p/cpuacct.usage":                 "1234567\n",
-		"cpuacct/p/cpuacct.stat":                  "user 3\nsystem 4\n",
-		"cpu/p/cpu.stat":                          "nr_periods 10\nnr_throttled 2\nthrottled_time 500\n",
-		"memory/p/memory.usage_in_bytes":          "1000\n",
-		"memory/p/memory.stat":                    "rss 1\nhierarchical_memory_limit 9223372036854771712\nhierarchical_memsw_limit 9223372036854771712\ntotal_rss 300\ntotal_cache 600\ntotal_inactive_file 200\ntotal_pgmajfault 9\n",
-		"memory/p/memory.oom_control":             "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
-		"pids/p/pids.current":                     "4\n",
-		"pids/p/pids.max":                         "max\n",
-		"blkio/p/blkio.throttle.io_service_bytes": "8:0 Read 100\n8:0 Write 50\n8:0 Total 150\n8:16 Read 1\nTotal 151\n",
+	h := fake(t, 1, strings.Fields("cpu cpuacct memory pids blkio freezer hugetlb"), map[string]string{
+		"freezer/p/freezer.state":                  "THAWED\n",
+		"cpuacct/p/cpuacct.usage":                  "1234567\n",
+		"cpuacct/p/cpuacct.stat":                   "user 3\nsystem 4\n",
+		"cpu/p/cpu.stat":                           "nr_periods 10\nnr_throttled 2\nthrottled_time 500\n",
+		"memory/p/memory.usage_in_bytes":           "1000\n",
+		"memory/p/memory.stat":                     "rss 1\nhierarchical_memory_limit 9223372036854771712\nhierarchical_memsw_limit 9223372036854771712\ntotal_rss 300\ntotal_cache 600\ntotal_inactive_file 200\ntotal_pgmajfault 9\npgfault 4\n",
+		"memory/p/memory.failcnt":                  "6\n",
+		"hugetlb/p/hugetlb.2MB.usage_in_bytes":     "4096\n",
+		"hugetlb/p/hugetlb.2MB.max_usage_in_bytes": "8192\n",
+		"memory/p/memory.oom_control":              "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+		"pids/p/pids.current":                      "4\n",
+		"pids/p/pids.max":                          "max\n",
+		"blkio/p/blkio.throttle.io_service_bytes":  "8:0 Read 100\n8:0 Write 50\n8:0 Total 150\n8:16 Read 1\nTotal 151\n",
 	})
+	h.hugePages = []string{"2MB"}
 	s, err := h.Stats("/p")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Stats{
 		CPU:    CPUStats{Usage: 1234567, User: 30_000_000, System: 40_000_000, Throttled: 500, Periods: 10, ThrottledPeriods: 2},
-		Memory: MemoryStats{Usage: 1000, WorkingSet: 800, RSS: 300, Cache: 600, MajorPageFaults: 9, OOMKills: 3},
+		Memory: MemoryStats{Usage: 1000, WorkingSet: 800, RSS: 300, Cache: 600, InactiveFile: 200, MajorPageFaults: 9, OwnPageFaults: 4, OOMKills: 3, Failures: 6},
 		Pids:   PidStats{Current: 4},
-		IO:     IOStats{ReadBytes: 101, WriteBytes: 50},
+		IO: IOStats{ReadBytes: 101, WriteBytes: 50, Devices: []DeviceStats{
+			{Device: "8:0", ReadBytes: 100, WriteBytes: 50}, {Device: "8:16", ReadBytes: 1},
+		}},
+		Huge: []HugeStats{{Size: "2MB", Usage: 4096, Max: 8192}},
 	}
 	s.Time = want.Time
 	if diff := cmp.Diff(want, s); diff != "" {
@@ -293,7 +300,9 @@ func TestStatsVersion2(t *testing.T) {
 		"p/memory.current":      "1000\n",
 		"p/memory.max":          "4096\n",
 		"p/memory.stat":         "anon 300\nfile 600\ninactive_file 2000\npgfault 8\n",
-		"p/memory.events":       "low 0\noom 4\noom_kill 1\n",
+		"p/memory.events":       "low 0\nmax 2\noom 4\noom_kill 1\n",
+		"p/cpu.pressure":        "some avg10=1.50 avg60=0.25 avg300=0.00 total=4\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+		"p/memory.pressure":     "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=2.00 total=1\n",
 		"p/memory.swap.current": "10\n",
 		"p/memory.swap.max":     "max\n",
 		"p/pids.current":        "4\n",
@@ -306,9 +315,12 @@ func TestStatsVersion2(t *testing.T) {
 	}
 	want := Stats{
 		CPU:    CPUStats{Usage: 5000, User: 3000, System: 2000, Throttled: 7000, Periods: 1, ThrottledPeriods: 1},
-		Memory: MemoryStats{Usage: 1000, Limit: 4096, RSS: 300, Cache: 600, Swap: 10, PageFaults: 8, OOMKills: 1},
+		Memory: MemoryStats{Usage: 1000, Limit: 4096, RSS: 300, Cache: 600, Swap: 10, PageFaults: 8, OwnPageFaults: 8, OOMKills: 1, InactiveFile: 2000, Failures: 2},
 		Pids:   PidStats{Current: 4, Limit: 9},
-		IO:     IOStats{ReadBytes: 101, WriteBytes: 50, ReadOps: 1, WriteOps: 2},
+		IO: IOStats{ReadBytes: 101, WriteBytes: 50, ReadOps: 1, WriteOps: 2, Devices: []DeviceStats{
+			{Device: "8:0", ReadBytes: 100, WriteBytes: 50, ReadOps: 1, WriteOps: 2}, {Device: "8:16", ReadBytes: 1},
+		}},
+		Pressure: &PressureStats{CPU: Pressure{Some: Stall{Total: 4000, Avg10: 1.5, Avg60: 0.25}}, Memory: Pressure{Full: Stall{Total: 1000, Avg300: 2}}},
 	}
 	s.Time = want.Time
 	if diff := cmp.Diff(want, s); diff != "" {

@@ -25,6 +25,8 @@ type Host struct {
 	mounts map[string]string
 	// own maps a controller, as in mounts, to this process's cgroup.
 	own map[string]string
+	// hugePages are the sizes that the machine has, as "2MB".
+	hugePages []string
 }
 
 // Detect reads where the hierarchies are from /proc. A host without any is
@@ -44,6 +46,7 @@ func Detect() (*Host, error) {
 		return nil, fmt.Errorf("finding cgroups: %w", err)
 	}
 	h.own = parseOwn(string(own))
+	h.hugePages = hugePageSizes()
 	return h, nil
 }
 

@@ -1,0 +1,262 @@
+package img
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	graphdriver "go.podman.io/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// LayerUsage is what the writable layer of a root filesystem takes up.
+type LayerUsage struct {
+	// At is when its walk ended.
+	At time.Time
+	// Root is where the store keeps its layers: the mount point that a kubelet
+	// knows the file system by.
+	Root string
+	// Bytes are those of the disk's blocks. A hard link counts once.
+	Bytes, Inodes uint64
+}
+
+const (
+	// layerAge is how long a layer's usage is good.
+	layerAge = 10 * time.Second
+	// layerShare bounds what walking all the layers may take of one core: the
+	// usage is good for as many times what all walks take together.
+	layerShare = 100
+	// layerIdle is how long the usage of a layer is kept that nobody asks for.
+	layerIdle = 10 * time.Minute
+	// layerDepth bounds the folders that a walk has open at a time. What lies
+	// deeper is not counted.
+	layerDepth = 512
+)
+
+// layerUsages are the layers whose usage was asked for. A layer is walked in the
+// background, one at a time; whoever asks gets what is known.
+type layerUsages struct {
+	mu     sync.Mutex
+	driver graphdriver.Driver
+	known  map[string]*knownLayer
+	walks  sync.WaitGroup
+	turn   sync.Mutex // held by the walk under way
+	closed chan struct{}
+}
+
+type knownLayer struct {
+	usage   LayerUsage
+	err     error
+	took    time.Duration
+	asked   time.Time
+	walking bool
+	ready   chan struct{} // closed when there is a usage or an error
+}
+
+// LayerUsage tells what the writable layer of a root filesystem takes up. It
+// walks no tree for that: what it tells is some ten seconds old, or more where
+// the layers are large. The first time it waits for the walk until ctx ends. It
+// returns ErrNotFound when there is no such root filesystem, and
+// ErrNotImplemented when the storage driver keeps no layer in a folder of its own.
+func (r *Roots) LayerUsage(ctx context.Context, id string) (LayerUsage, error) {
+	u := &r.layers
+	dir, err := r.upperDir(id)
+	if err != nil {
+		u.mu.Lock()
+		delete(u.known, id)
+		u.mu.Unlock()
+		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, err)
+	}
+	k := u.ask(id, func() (LayerUsage, error) { return walkLayer(dir, u.closed) })
+	select {
+	case <-k.ready:
+	case <-ctx.Done():
+		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, ctx.Err())
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	usage := k.usage
+	usage.Root = r.storage.GraphRoot()
+	return usage, k.err
+}
+
+// ask is the entry of a layer, with a walk begun where it is due.
+func (u *layerUsages) ask(id string, walk func() (LayerUsage, error)) *knownLayer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	k := u.known[id]
+	if k == nil {
+		k = &knownLayer{ready: make(chan struct{})}
+		u.known[id] = k
+	}
+	k.asked = now
+	if k.walking || now.Sub(k.usage.At) < u.good() {
+		return k
+	}
+	select {
+	case <-u.closed:
+		return k
+	default:
+	}
+	k.walking = true
+	u.walks.Go(func() { u.walk(k, walk) })
+	return k
+}
+
+// good is how long a usage is good, and forgets what is not asked for; u.mu is
+// held.
+func (u *layerUsages) good() time.Duration {
+	var took time.Duration
+	for id, k := range u.known {
+		if time.Since(k.asked) > layerIdle && !k.walking {
+			delete(u.known, id)
+			continue
+		}
+		took += k.took
+	}
+	return max(layerAge, layerShare*took)
+}
+
+func (u *layerUsages) walk(k *knownLayer, walk func() (LayerUsage, error)) {
+	u.turn.Lock()
+	began := time.Now()
+	usage, err := walk()
+	u.turn.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	first := k.usage.At.IsZero()
+	usage.At = time.Now()
+	if err != nil && !first {
+		usage.Bytes, usage.Inodes = k.usage.Bytes, k.usage.Inodes // the last one that is known
+		err = k.err
+	}
+	k.usage, k.err, k.took, k.walking = usage, err, usage.At.Sub(began), false
+	if first {
+		close(k.ready)
+	}
+}
+
+// close ends the walks and waits for them.
+func (u *layerUsages) close() {
+	u.mu.Lock()
+	select {
+	case <-u.closed:
+	default:
+		close(u.closed)
+	}
+	u.mu.Unlock()
+	u.walks.Wait()
+}
+
+// upperDir is the folder of what was written to a root filesystem.
+func (r *Roots) upperDir(id string) (string, error) {
+	u := &r.layers
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.driver == nil {
+		d, err := r.storage.GraphDriver()
+		if err != nil {
+			return "", err
+		}
+		u.driver = d
+	}
+	if !u.driver.Exists(id) {
+		return "", errdefs.ErrNotFound
+	}
+	meta, err := u.driver.Metadata(id)
+	if err != nil {
+		return "", err
+	}
+	if meta["UpperDir"] == "" {
+		return "", fmt.Errorf("storage driver %s: %w", u.driver.String(), errdefs.ErrNotImplemented)
+	}
+	return meta["UpperDir"], nil
+}
+
+// errClosed ends a walk.
+var errClosed = errors.New("the store is closed")
+
+// walkLayer counts what a folder holds. Its owner may change it meanwhile, so
+// that no step follows a symbolic link.
+func walkLayer(dir string, closed <-chan struct{}) (LayerUsage, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return LayerUsage{}, &os.PathError{Op: "opening", Path: dir, Err: err}
+	}
+	w := layerWalk{seen: map[inode]struct{}{}, closed: closed}
+	err = w.folder(fd, dir, 0)
+	return w.usage, err
+}
+
+type inode struct{ dev, ino uint64 }
+
+type layerWalk struct {
+	usage  LayerUsage
+	seen   map[inode]struct{} // files with several links
+	closed <-chan struct{}
+}
+
+// folder counts what is below an open folder, and closes it.
+func (w *layerWalk) folder(fd int, name string, depth int) error {
+	f := os.NewFile(uintptr(fd), name)
+	defer func() { _ = f.Close() }()
+	for {
+		select {
+		case <-w.closed:
+			return errClosed
+		default:
+		}
+		entries, err := f.ReadDir(1024)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := w.entry(fd, e.Name(), depth); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (w *layerWalk) entry(fd int, name string, depth int) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	folder := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if !folder && st.Nlink > 1 {
+		n := inode{uint64(st.Dev), st.Ino}
+		if _, ok := w.seen[n]; ok {
+			return nil
+		}
+		w.seen[n] = struct{}{}
+	}
+	w.usage.Inodes++
+	w.usage.Bytes += uint64(max(st.Blocks, 0)) * blockSize
+	if !folder || depth >= layerDepth {
+		return nil
+	}
+	sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil // it was replaced
+	case err != nil:
+		return &os.PathError{Op: "opening", Path: name, Err: err}
+	}
+	return w.folder(sub, name, depth+1)
+}
+
+// blockSize is the unit of st_blocks, see stat(2).
+const blockSize = 512
