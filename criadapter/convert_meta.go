@@ -17,3 +17,12 @@ func podMetadata(s pod.Sandbox) *runtimeapi.PodSandboxMetadata {
 func containerMetadata(c ctr.Container) *runtimeapi.ContainerMetadata {
 	return &runtimeapi.ContainerMetadata{Name: c.Config.Kube.Name, Attempt: c.Config.Kube.Attempt}
 }
+
+// imageID is how the API spells an image's ID, in an Image, a container's status
+// and the answer to a pull alike. It is empty for none.
+func imageID(id string) string {
+	if id == "" {
+		return ""
+	}
+	return "sha256:" + id
+}
