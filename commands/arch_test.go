@@ -33,18 +33,19 @@ func exceptions() map[string]string {
 func arrows() map[string][]string {
 	domain := []string{"commands/cli", "pod", "pod/*", "ctr", "ctr/spec", "ctr/events", "ctr/volume", "ctr/logs", "ctr/archive", "img", "netw"}
 	m := map[string][]string{
-		"cmd/davit":       {"commands", "commands/cli"},
-		"cmd/davit-demo":  {"commands/harness"},
-		"cmd/davit-bench": {"commands/harness"},
-		"commands":        {"commands/*"},
-		"commands/cli":    {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
-		"criadapter":      {"pod", "ctr", "ctr/spec", "img", "netw"},
-		"pod":             {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "netw", "netw/netns"},
-		"pod/kube":        {"pod", "ctr", "img", "ctr/volume"},
-		"pod/health":      {"ctr"},
-		"ctr":             {"ctr/*", "img"},
-		"img":             {"img/*"},
-		"netw":            {"netw/*"},
+		"cmd/davit":            {"commands", "commands/cli"},
+		"cmd/davit-demo":       {"commands/harness"},
+		"cmd/davit-bench":      {"commands/harness"},
+		"commands":             {"commands/*"},
+		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
+		"criadapter":           {"criadapter/*", "pod", "ctr", "ctr/spec", "img", "netw"},
+		"criadapter/streaming": {"ctr"},
+		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "netw", "netw/netns"},
+		"pod/kube":             {"pod", "ctr", "img", "ctr/volume"},
+		"pod/health":           {"ctr"},
+		"ctr":                  {"ctr/*", "img"},
+		"img":                  {"img/*"},
+		"netw":                 {"netw/*"},
 	}
 	for _, group := range []string{"pod", "ctr", "img", "net", "vol", "kube", "sys"} {
 		dir := "commands/" + group + "cmd"
@@ -67,7 +68,7 @@ func fences() map[string][]string {
 		"github.com/google/nftables":               {"netw", "netw/*"},
 		"github.com/vishvananda/":                  {"netw", "netw/*"},
 		"github.com/opencontainers/cgroups":        {"ctr/cgroup"},
-		"k8s.io/":                                  {"criadapter"},
+		"k8s.io/":                                  {"criadapter", "criadapter/*"},
 		"google.golang.org/grpc":                   {"criadapter"},
 		"github.com/spf13/":                        {"commands", "commands/*"},
 		"github.com/mdlayher/":                     {"netw", "netw/*"},

@@ -2,12 +2,15 @@ package criadapter
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/criadapter/streaming"
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/img"
 	"github.com/davit-containers/davit/netw"
@@ -26,26 +29,37 @@ type Engine struct {
 type Options struct {
 	Engine  Engine
 	Version string // of davit
+	Streams StreamOptions
 	Log     *slog.Logger
 }
 
 // Server is the CRI server: RuntimeService and ImageService on one gRPC server.
 type Server struct {
-	grpc *grpc.Server
-	log  *slog.Logger
+	grpc    *grpc.Server
+	streams *streaming.Server
+	log     *slog.Logger
 }
 
-// New returns a Server that serves nothing yet.
+// New returns a Server that serves nothing yet; it listens for streaming clients
+// already, so that it is to be served.
 func New(o Options) (*Server, error) {
-	s := &Server{log: o.Log, grpc: grpc.NewServer()}
-	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o))
+	streams, err := newStreamServer(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{log: o.Log, grpc: grpc.NewServer(), streams: streams.sessions}
+	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
 	return s, nil
 }
 
-// Serve answers on l until ctx ends, then lets the calls under way finish.
-// Containers live on.
+// Serve answers on l until ctx ends, then lets the calls under way finish and
+// ends streaming sessions. Containers live on.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var streams errgroup.Group
+	sctx, stopStreams := context.WithCancel(ctx)
+	defer stopStreams()
+	streams.Go(func() error { return s.streams.Serve(sctx) })
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		s.grpc.GracefulStop()
@@ -55,7 +69,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if !stop() {
 		<-done
 	}
-	return err
+	stopStreams()
+	return errors.Join(err, streams.Wait())
 }
 
 // runtimeServer is the RuntimeService, composed of its concerns.
@@ -79,11 +94,11 @@ type unimplementedRuntime struct {
 
 var _ runtimeapi.RuntimeServiceServer = (*runtimeServer)(nil)
 
-func newRuntimeServer(o Options) *runtimeServer {
+func newRuntimeServer(o Options, streams *streamServer) *runtimeServer {
 	return &runtimeServer{
 		sandboxServer:    &sandboxServer{pods: o.Engine.Pods},
 		containerServer:  &containerServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
-		streamServer:     &streamServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		streamServer:     streams,
 		statsServer:      &statsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		metricsServer:    &metricsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		checkpointServer: &checkpointServer{pods: o.Engine.Pods},

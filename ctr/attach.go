@@ -59,9 +59,11 @@ func (s *Session) Wait(ctx context.Context) (detached bool, err error) {
 			_ = s.conn.CloseStdin() // the container may be gone
 		}()
 	}
-	err = s.conn.Copy(ctx, monitor.Output{
-		Stdout: s.streams.Stdout, Stderr: s.streams.Stderr, Policy: monitor.Block, Ended: s.ended,
-	})
+	out := monitor.Output{Stdout: s.streams.Stdout, Stderr: s.streams.Stderr, Policy: monitor.Block, Ended: s.ended}
+	if s.streams.Dropped != nil {
+		out.Policy, out.Dropped = monitor.Drop, s.streams.Dropped
+	}
+	err = s.conn.Copy(ctx, out)
 	if errors.Is(context.Cause(ctx), ErrDetached) {
 		return true, s.Close()
 	}

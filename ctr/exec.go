@@ -44,12 +44,9 @@ type Exec struct {
 // container that does not run is ErrFailedPrecondition. When ctx ends or the
 // time is up, the process and its children are killed.
 func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err error) {
-	ctr, err := c.Get(ctx, id)
+	ctr, err := c.Runs(ctx, id)
 	if err != nil {
 		return 0, err
-	}
-	if ctr.Status.State != Running {
-		return 0, fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	process, err := c.execProcess(ctr, e)
 	if err != nil {
@@ -63,7 +60,7 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 	if err != nil {
 		return 0, fmt.Errorf("making run folder for exec in container %q: %w", ctr.Config.Name, err)
 	}
-	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	defer func() { err = errors.Join(err, gone(os.Remove(dir))) }()
 	ctx, cancel := context.WithCancel(ctx)
 	if e.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, e.Timeout)
@@ -75,6 +72,27 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 			Stdin: e.Streams.Stdin, Stdout: e.Streams.Stdout, Stderr: e.Streams.Stderr, Resize: sizes(ctx, e.Streams.Resize),
 		},
 	})
+}
+
+// Runs returns the container if a process can be run in it now, and
+// ErrFailedPrecondition otherwise.
+func (c *sessions) Runs(ctx context.Context, id string) (Container, error) {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return Container{}, err
+	}
+	if ctr.Status.State != Running {
+		return Container{}, fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	return ctr, nil
+}
+
+// gone drops the error that says that a run folder has gone with its container.
+func gone(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // sizes passes terminal sizes on until ctx ends.

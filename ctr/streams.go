@@ -14,4 +14,8 @@ type Streams struct {
 	// DetachKeys is the byte sequence that ends the session and leaves the
 	// container alone; empty disables it.
 	DetachKeys []byte
+	// Dropped, where it is set, keeps an attached client from holding the
+	// container up: output that it does not take in time is thrown away, and
+	// Dropped is told how many bytes were, between what came before and after.
+	Dropped func(bytes int64)
 }

@@ -260,9 +260,14 @@ func (e *execution) startCopying() {
 }
 
 // copyIn owns w. It may be left waiting in a Read of the caller's reader after
-// the process is gone.
+// the process is gone. What the process does not take any more is read and
+// dropped, lest a client whose streams share a connection be held up in all of
+// them.
 func copyIn(w *os.File, from io.Reader, eof []byte) {
 	_, err := io.Copy(w, from)
+	if err != nil {
+		_, _ = io.Copy(io.Discard, from)
+	}
 	if err == nil && eof != nil {
 		_, _ = w.Write(eof)
 		return
