@@ -100,7 +100,7 @@ func newRuntimeServer(o Options, streams *streamServer) *runtimeServer {
 		containerServer:  &containerServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		streamServer:     streams,
 		statsServer:      &statsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
-		metricsServer:    &metricsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
+		metricsServer:    newMetricsServer(o),
 		checkpointServer: &checkpointServer{pods: o.Engine.Pods},
 		eventServer:      &eventServer{pods: o.Engine.Pods},
 		statusServer:     &statusServer{networks: o.Engine.Networks, version: o.Version},

@@ -3,6 +3,8 @@ package ctr
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,6 +23,9 @@ type Layers interface {
 
 // Pressure is how long tasks have waited for one resource.
 type Pressure = cgroup.Pressure
+
+// Device is what was read from and written to one block device.
+type Device = cgroup.DeviceStats
 
 // Usage is what a container uses, for those who ask every few seconds.
 type Usage struct {
@@ -142,9 +147,21 @@ func (c *meter) read(k Container, depth Depth) (Usage, error) {
 		u.Rate = &rate
 	}
 	if depth == Detailed {
+		for i := range s.IO.Devices {
+			s.IO.Devices[i].Name = blockDevice(s.IO.Devices[i].Device)
+		}
 		u.Details, err = details(host, k)
 	}
 	return u, err
+}
+
+// blockDevice is the node of a device; its numbers where there is none.
+func blockDevice(numbers string) string {
+	target, err := os.Readlink("/sys/dev/block/" + numbers)
+	if err != nil {
+		return numbers
+	}
+	return "/dev/" + filepath.Base(target)
 }
 
 func details(host *cgroup.Host, k Container) (*Details, error) {

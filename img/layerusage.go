@@ -23,6 +23,8 @@ type LayerUsage struct {
 	Root string
 	// Bytes are those of the disk's blocks. A hard link counts once.
 	Bytes, Inodes uint64
+	// Capacity is the size of the file system in bytes.
+	Capacity, InodesTotal, InodesFree uint64
 }
 
 const (
@@ -133,8 +135,9 @@ func (u *layerUsages) walk(k *knownLayer, walk func() (LayerUsage, error)) {
 	first := k.usage.At.IsZero()
 	usage.At = time.Now()
 	if err != nil && !first {
-		usage.Bytes, usage.Inodes = k.usage.Bytes, k.usage.Inodes // the last one that is known
-		err = k.err
+		at := usage.At // the last one that is known goes on
+		usage, err = k.usage, k.err
+		usage.At = at
 	}
 	k.usage, k.err, k.took, k.walking = usage, err, usage.At.Sub(began), false
 	if first {
@@ -190,6 +193,12 @@ func walkLayer(dir string, closed <-chan struct{}) (LayerUsage, error) {
 		return LayerUsage{}, &os.PathError{Op: "opening", Path: dir, Err: err}
 	}
 	w := layerWalk{seen: map[inode]struct{}{}, closed: closed}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		_ = unix.Close(fd)
+		return LayerUsage{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	w.usage.Capacity, w.usage.InodesTotal, w.usage.InodesFree = fs.Blocks*uint64(max(fs.Bsize, 0)), fs.Files, fs.Ffree
 	err = w.folder(fd, dir, 0)
 	return w.usage, err
 }

@@ -63,9 +63,10 @@ type IOStats struct {
 	Devices                                  []DeviceStats
 }
 
-// DeviceStats are one block device's, by its numbers "major:minor".
+// DeviceStats are one block device's, by its numbers "major:minor". Name is for
+// those who know what it is called.
 type DeviceStats struct {
-	Device                                   string
+	Device, Name                             string
 	ReadBytes, WriteBytes, ReadOps, WriteOps uint64
 }
 

@@ -22,7 +22,9 @@ func TestCounters(t *testing.T) {
 		t.Cleanup(func() { _ = Remove(dir) })
 		paths = append(paths, p.Net)
 	}
-	if err := Do(paths[1], func() error { return exec.Command("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1").Run() }); err != nil {
+	if err := Do(paths[1], func() error {
+		return exec.Command("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1").Run()
+	}); err != nil {
 		t.Fatal(err)
 	}
 	got := Counters([]string{paths[0], filepath.Join(t.TempDir(), "gone"), paths[1]})
