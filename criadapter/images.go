@@ -1,15 +1,155 @@
 package criadapter
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
 )
+
+// ImageOptions steer the ImageService.
+type ImageOptions struct {
+	// Pins says which images a garbage collection is asked to spare.
+	Pins Pins
+	// Stall is how long a transfer may bring nothing before it is given up; 0 is
+	// for ever.
+	Stall time.Duration
+	// KnowsRuntime says whether there is a runtime handler of that name; nil
+	// knows any.
+	KnowsRuntime func(name string) bool
+}
 
 // imageServer is the ImageService.
 type imageServer struct {
 	images *img.Store
+	o      ImageOptions
 	runtimeapi.UnimplementedImageServiceServer
 }
 
-func newImageServer(o Options) *imageServer { return &imageServer{images: o.Engine.Images} }
+func newImageServer(o Options) *imageServer {
+	return &imageServer{images: o.Engine.Images, o: o.Images}
+}
+
+// PullImage implements runtimeapi.ImageServiceServer.
+func (s *imageServer) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
+	ref, err := s.reference(r.GetImage())
+	if err != nil {
+		return nil, err
+	}
+	creds, err := credentials(r.GetAuth())
+	if err != nil {
+		return nil, err
+	}
+	im, err := s.images.Pull(ctx, ref, img.PullOptions{
+		Owner: string(record.OwnerCRI), Registry: img.Registry{Creds: creds}, Stall: s.o.Stall,
+	})
+	if err != nil {
+		return nil, pullError(err)
+	}
+	return &runtimeapi.PullImageResponse{ImageRef: imageID(im.ID)}, nil
+}
+
+// ImageStatus implements runtimeapi.ImageServiceServer. An image that is not
+// there is an answer without one.
+func (s *imageServer) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
+	ref, err := s.reference(r.GetImage())
+	if err != nil {
+		return nil, err
+	}
+	if !r.GetVerbose() {
+		im, err := s.images.Resolve(ctx, ref)
+		if err != nil {
+			return &runtimeapi.ImageStatusResponse{}, ctr.AbsentOK(err)
+		}
+		return &runtimeapi.ImageStatusResponse{Image: s.image(im)}, nil
+	}
+	d, err := s.images.Inspect(ctx, ref)
+	if err != nil {
+		return &runtimeapi.ImageStatusResponse{}, ctr.AbsentOK(err)
+	}
+	info, err := json.Marshal(imageInfo(d))
+	if err != nil {
+		return nil, fmt.Errorf("describing image %q: %w", ref, err)
+	}
+	return &runtimeapi.ImageStatusResponse{Image: s.image(d.Image), Info: map[string]string{"info": string(info)}}, nil
+}
+
+// ListImages implements runtimeapi.ImageServiceServer.
+func (s *imageServer) ListImages(ctx context.Context, r *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
+	images, err := s.list(ctx, r.GetFilter())
+	return &runtimeapi.ListImagesResponse{Images: images}, err
+}
+
+// StreamImages implements runtimeapi.ImageServiceServer.
+func (s *imageServer) StreamImages(r *runtimeapi.StreamImagesRequest, out runtimeapi.ImageService_StreamImagesServer) error {
+	images, err := s.list(out.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	for part := range imageParts(images) {
+		if err := out.Send(&runtimeapi.StreamImagesResponse{Images: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveImage implements runtimeapi.ImageServiceServer: with all its names,
+// whichever of them was given.
+func (s *imageServer) RemoveImage(ctx context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
+	ref, err := s.reference(r.GetImage())
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.images.Remove(ctx, ref, img.RemoveOptions{Force: true, KeepParents: true})
+	return &runtimeapi.RemoveImageResponse{}, ctr.AbsentOK(err)
+}
+
+// ImageFsInfo implements runtimeapi.ImageServiceServer.
+func (s *imageServer) ImageFsInfo(ctx context.Context, _ *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
+	u, err := s.images.FileSystems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return fsInfo(u), nil
+}
+
+// list are the images that a filter lets through. One that cannot be read is
+// left out, with what is wrong with it in the log.
+func (s *imageServer) list(ctx context.Context, f *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error) {
+	if ref := f.GetImage().GetImage(); ref != "" {
+		im, err := s.images.Resolve(ctx, ref)
+		if err != nil {
+			return nil, ctr.AbsentOK(err)
+		}
+		return []*runtimeapi.Image{s.image(im)}, nil
+	}
+	all, err := s.images.List(ctx, img.ListOptions{All: true})
+	if err != nil && len(all) == 0 {
+		return nil, err
+	}
+	out := make([]*runtimeapi.Image, len(all))
+	for i, im := range all {
+		out[i] = s.image(im)
+	}
+	return out, nil
+}
+
+func (s *imageServer) image(im img.Image) *runtimeapi.Image { return apiImage(im, s.o.Pins.pinned(im)) }
+
+// reference is the image that a request names.
+func (s *imageServer) reference(spec *runtimeapi.ImageSpec) (string, error) {
+	if err := checkImageSpec(spec); err != nil {
+		return "", err
+	}
+	if h := spec.GetRuntimeHandler(); h != "" && s.o.KnowsRuntime != nil && !s.o.KnowsRuntime(h) {
+		return "", unknownRuntime(h)
+	}
+	return spec.GetImage(), nil
+}

@@ -28,6 +28,7 @@ type Engine struct {
 // Options are what a Server is made with.
 type Options struct {
 	Engine  Engine
+	Images  ImageOptions
 	Version string // of davit
 	Streams StreamOptions
 	Log     *slog.Logger

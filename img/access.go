@@ -2,6 +2,7 @@ package img
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,16 +12,44 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/configfile"
 )
 
 // Credentials are a user's at a registry; or an identity token alone, as an
-// OAuth2 refresh token.
+// OAuth2 refresh token; or a registry token alone, which is sent as it is.
 type Credentials struct {
 	Username, Password string
 	IdentityToken      string
+	RegistryToken      string
+	// Server is the registry that they are for, as a host or a URL: no other one
+	// is told of them. Empty is whichever the image is at.
+	Server string
+}
+
+// at are the credentials for a registry; nil where they are for another one.
+func (c *Credentials) at(host string) *Credentials {
+	if c == nil || c.Server == "" || registryHost(c.Server) == registryHost(host) {
+		return c
+	}
+	return nil
+}
+
+// registryHost is the host of a registry that is given as a host or as a URL.
+// Docker's has three names.
+func registryHost(server string) string {
+	if _, rest, ok := strings.Cut(server, "://"); ok {
+		server = rest
+	}
+	host, _, _ := strings.Cut(server, "/")
+	host = strings.ToLower(host)
+	if host == "index.docker.io" || host == "registry-1.docker.io" {
+		return "docker.io"
+	}
+	return host
 }
 
 // Registry says how one transfer talks to its registry. The zero value is what
@@ -123,6 +152,7 @@ func (c *core) systemContext(a access) *types.SystemContext {
 	}
 	if creds := a.registry.Creds; creds != nil {
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: creds.Username, Password: creds.Password, IdentityToken: creds.IdentityToken}
+		sys.DockerBearerRegistryToken = creds.RegistryToken
 	}
 	return sys
 }
@@ -181,4 +211,77 @@ func acceptAll(*types.SystemContext) (*signature.PolicyContext, error) {
 		return nil, fmt.Errorf("making a signature policy: %w", err)
 	}
 	return ctx, nil
+}
+
+// Login asks the registry host whether it accepts r.Creds and keeps them, in
+// r.AuthFile or the default auth file or the credential helper that is
+// configured, whose name it returns. Nothing is kept of credentials that the
+// registry does not accept: ErrPermissionDenied.
+func (rs Registries) Login(ctx context.Context, host string, r Registry) (kept string, err error) {
+	host, err = cleanHost(host)
+	if err != nil {
+		return "", err
+	}
+	if r.Creds == nil || r.Creds.Username == "" {
+		return "", fmt.Errorf("logging in to %s: no user given: %w", host, errdefs.ErrInvalidArgument)
+	}
+	creds := *r.Creds
+	r.Creds = nil
+	sys := (&core{cfg: Config{Registries: rs}}).systemContext(access{registry: r})
+	if err := docker.CheckAuth(ctx, sys, creds.Username, creds.Password, host); err != nil {
+		return "", transfer{"logging in to", host, host}.error(err)
+	}
+	kept, err = config.SetCredentials(sys, host, creds.Username, creds.Password)
+	if err != nil {
+		return "", fmt.Errorf("logging in to %s: keeping the credentials: %w", host, err)
+	}
+	return kept, nil
+}
+
+// Logout forgets the credentials for host, or for all registries if host is
+// empty. It returns ErrNotFound when there are none.
+func (rs Registries) Logout(host, authFile string) error {
+	sys := (&core{cfg: Config{Registries: rs}}).systemContext(access{registry: Registry{AuthFile: authFile}})
+	if host == "" {
+		if err := config.RemoveAllAuthentication(sys); err != nil {
+			return fmt.Errorf("logging out: %w", err)
+		}
+		return nil
+	}
+	host, err := cleanHost(host)
+	if err != nil {
+		return err
+	}
+	err = config.RemoveAuthentication(sys, host)
+	if errors.Is(err, config.ErrNotLoggedIn) {
+		return &classified{msg: fmt.Sprintf("not logged in to %s", host), class: []error{errdefs.ErrNotFound}, cause: err}
+	}
+	if err != nil {
+		return fmt.Errorf("logging out of %s: %w", host, err)
+	}
+	return nil
+}
+
+// LoggedIn is the user that is kept for host; empty for none.
+func (rs Registries) LoggedIn(host, authFile string) (string, error) {
+	host, err := cleanHost(host)
+	if err != nil {
+		return "", err
+	}
+	sys := (&core{cfg: Config{Registries: rs}}).systemContext(access{registry: Registry{AuthFile: authFile}})
+	creds, err := config.GetCredentials(sys, host)
+	if err != nil {
+		return "", fmt.Errorf("reading the credentials for %s: %w", host, err)
+	}
+	return creds.Username, nil
+}
+
+// cleanHost is a registry as the auth files name it: HOST[:PORT], or the
+// beginning of a repository on it.
+func cleanHost(host string) (string, error) {
+	h := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(host, "https://"), "http://"), "/")
+	if _, short, err := parseName(h + "/x"); err != nil || short {
+		return "", fmt.Errorf("registry %q: not of the form HOST[:PORT]: %w", host, errdefs.ErrInvalidArgument)
+	}
+	return h, nil
 }

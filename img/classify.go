@@ -49,10 +49,13 @@ func (t transfer) error(err error) error {
 	}
 	text := err.Error()
 	var (
-		policy signature.PolicyRequirementError
-		creds  docker.ErrUnauthorizedForCredentials
+		policy  signature.PolicyRequirementError
+		creds   docker.ErrUnauthorizedForCredentials
+		stalled *stalledError
 	)
 	switch {
+	case errors.As(err, &stalled):
+		return line(errdefs.ErrUnavailable, "registry %s %s", host, stalled.Error())
 	case errors.Is(err, context.Canceled):
 		return line(context.Canceled, "cancelled")
 	case errors.Is(err, context.DeadlineExceeded) && !isNetTimeout(err):

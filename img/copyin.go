@@ -48,15 +48,10 @@ func (c *core) copyOnce(ctx context.Context, src source, a access, p *progress) 
 	opts := copy.Options{
 		SourceCtx: sys, DestinationCtx: sys, ConcurrentBlobCopiesSemaphore: c.copies, ReportResolvedReference: &resolved,
 	}
-	if p.to != nil {
-		opts.Progress, opts.ProgressInterval = make(chan types.ProgressProperties), progressInterval
-		drained := p.drain(opts.Progress)
-		defer func() {
-			close(opts.Progress)
-			<-drained
-		}()
-	}
-	if _, err := copy.Image(ctx, policy, dest, src.ref, &opts); err != nil {
+	if err := p.watched(ctx, &opts, func(ctx context.Context) error {
+		_, err := copy.Image(ctx, policy, dest, src.ref, &opts)
+		return err
+	}); err != nil {
 		return "", err
 	}
 	if resolved == nil {

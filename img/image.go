@@ -17,6 +17,9 @@ import (
 // containers/image has for what it writes.
 const maxMetadata = 4 << 20
 
+// maxKnown bounds how many images' configs are kept in memory.
+const maxKnown = 2048
+
 // pulledKey begins the names of the data items that record who pulled an image.
 const pulledKey = "davit-pulled-"
 
@@ -48,6 +51,10 @@ type Image struct {
 	ReadOnly bool `json:"readOnly,omitempty"`
 	// Intermediate says that it has no name and other images are built on it.
 	Intermediate bool `json:"intermediate,omitempty"`
+	// Annotations are the manifest's.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// NamesHistory are names that it once had, the latest first.
+	NamesHistory []string `json:"namesHistory,omitempty"`
 	// Pulled are the owners that have pulled it, as PullOptions.Owner named
 	// them; none for an image that podman or another program brought.
 	Pulled []string `json:"pulled,omitempty"`
@@ -224,25 +231,77 @@ func schema1Config(id string, history []struct{ V1Compatibility string }) (rawCo
 // described without it, and the error given as well.
 func (r *records) image(im *storage.Image) (Image, error) {
 	out, sizeErr := r.outline(im)
-	cfg, err := r.readConfig(im)
+	said, err := r.said(im)
 	if err != nil {
 		return out, err
 	}
-	out.Config = cfg.plain()
-	out.OS, out.Architecture, out.Variant, out.Author, out.Comment = cfg.OS, cfg.Architecture, cfg.Variant, cfg.Author, cfg.Comment
+	said.addTo(&out)
+	return out, sizeErr
+}
+
+// said is what an image's config and manifest say. It does not change, so that
+// each is read once.
+func (r *records) said(im *storage.Image) (Image, error) {
+	key := im.ID + im.Digest.String()
+	r.mu.Lock()
+	known, ok := r.known[key]
+	r.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	cfg, err := r.readConfig(im)
+	if err != nil {
+		return Image{}, err
+	}
+	out := Image{
+		Config: cfg.plain(), OS: cfg.OS, Architecture: cfg.Architecture, Variant: cfg.Variant, Author: cfg.Author, Comment: cfg.Comment,
+	}
 	if n := len(cfg.History); out.Comment == "" && n > 0 {
 		out.Comment = cfg.History[n-1].Comment
 	}
 	if cfg.Created != nil {
 		out.Created = cfg.Created.UTC()
 	}
-	return out, sizeErr
+	if raw, err := r.bigData(im, storage.ImageDigestBigDataKey); err == nil {
+		var m struct {
+			Annotations map[string]string `json:"annotations"`
+		}
+		if json.Unmarshal(raw, &m) == nil {
+			out.Annotations = m.Annotations
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.known) >= maxKnown {
+		clear(r.known)
+	}
+	r.known[key] = out
+	return out, nil
+}
+
+// addTo gives an image what its config and manifest say, in copies of its own.
+func (i Image) addTo(out *Image) {
+	c := i.Config
+	c.Env, c.Entrypoint, c.Cmd = slices.Clone(c.Env), slices.Clone(c.Entrypoint), slices.Clone(c.Cmd)
+	c.Volumes, c.ExposedPorts, c.Shell = slices.Clone(c.Volumes), slices.Clone(c.ExposedPorts), slices.Clone(c.Shell)
+	c.Labels = maps.Clone(c.Labels)
+	if c.Healthcheck != nil {
+		h := *c.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Healthcheck = &h
+	}
+	out.Config, out.OS, out.Architecture, out.Variant, out.Author, out.Comment = c, i.OS, i.Architecture, i.Variant, i.Author, i.Comment
+	out.Annotations = maps.Clone(i.Annotations)
+	if !i.Created.IsZero() {
+		out.Created = i.Created
+	}
 }
 
 // outline describes one stored image by its record alone.
 func (r *records) outline(im *storage.Image) (Image, error) {
 	out := Image{
 		ID: im.ID, Names: im.Names, Digest: im.Digest.String(), Created: im.Created.UTC(), TopLayer: im.TopLayer, ReadOnly: im.ReadOnly,
+		NamesHistory: im.NamesHistory,
 	}
 	for _, d := range im.Digests {
 		out.Digests = append(out.Digests, d.String())

@@ -21,10 +21,7 @@ type Details struct {
 	// Parent is the ID of the image that this one was built on, if it is here.
 	Parent string `json:"parent,omitempty"`
 	// ManifestType is the media type of the manifest.
-	ManifestType string            `json:"manifestType"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
-	// NamesHistory are names that it once had, the latest first.
-	NamesHistory []string       `json:"namesHistory,omitempty"`
+	ManifestType string         `json:"manifestType"`
 	History      []HistoryEntry `json:"history"`
 	// Driver is the storage driver, and DriverData what it says of the top layer.
 	Driver     string            `json:"driver"`
@@ -51,7 +48,7 @@ func (s *Store) Inspect(ctx context.Context, ref string) (Details, error) {
 	if err != nil {
 		return Details{}, err
 	}
-	out := Details{NamesHistory: im.NamesHistory, Driver: s.storage.GraphDriverName()}
+	out := Details{Driver: s.storage.GraphDriverName()}
 	if out.Image, err = s.image(im); err != nil {
 		return Details{}, err
 	}
@@ -79,13 +76,7 @@ func (s *Store) Inspect(ctx context.Context, ref string) (Details, error) {
 	}
 	out.History = history(im, cfg, chain)
 	if raw, err := s.bigData(im, storage.ImageDigestBigDataKey); err == nil {
-		var m struct {
-			Annotations map[string]string `json:"annotations"`
-		}
 		out.ManifestType = manifest.GuessMIMEType(raw)
-		if json.Unmarshal(raw, &m) == nil {
-			out.Annotations = m.Annotations
-		}
 	}
 	if out.Parent, err = s.parent(im, cfg, chain); err != nil {
 		return Details{}, err

@@ -1,10 +1,14 @@
 package img
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 )
 
@@ -50,6 +54,8 @@ type progress struct {
 	mu  sync.Mutex
 	ref string
 	to  func(ProgressEvent)
+	// stall is how long the source may send nothing; 0 is for ever.
+	stall time.Duration
 }
 
 func (p *progress) tell(e ProgressEvent) {
@@ -62,9 +68,9 @@ func (p *progress) tell(e ProgressEvent) {
 	p.to(e)
 }
 
-// drain takes the library's events until the channel is closed; done is closed
-// then. The library blocks on a channel that nobody reads.
-func (p *progress) drain(from <-chan types.ProgressProperties) (done <-chan struct{}) {
+// drain takes the library's events, and lets watch see them, until the channel is
+// closed; done is closed then. The library blocks on a channel that nobody reads.
+func (p *progress) drain(from <-chan types.ProgressProperties, watch *stallWatch) (done <-chan struct{}) {
 	end := make(chan struct{})
 	go func() {
 		defer close(end)
@@ -85,8 +91,84 @@ func (p *progress) drain(from <-chan types.ProgressProperties) (done <-chan stru
 			default:
 				continue
 			}
+			watch.see(out.Kind)
 			p.tell(out)
 		}
 	}()
 	return end
+}
+
+// stalledError says that a registry that was read from sent nothing for too long.
+type stalledError struct{ limit time.Duration }
+
+// Error is the end of a sentence about the registry.
+func (e *stalledError) Error() string { return fmt.Sprintf("has sent nothing for %s", e.limit) }
+
+// stallWatch ends a transfer that brings nothing. Its clock runs while the
+// source is read from: until the first blob is known, and while any blob is on
+// its way. It stands still while layers are unpacked.
+type stallWatch struct {
+	limit time.Duration
+	mu    sync.Mutex
+	timer *time.Timer
+	open  int // blobs on their way
+}
+
+// newStallWatch returns a watch that calls stalled once the limit has passed; nil
+// when there is no limit.
+func newStallWatch(limit time.Duration, stalled func()) *stallWatch {
+	if limit <= 0 {
+		return nil
+	}
+	return &stallWatch{limit: limit, timer: time.AfterFunc(limit, stalled)}
+}
+
+// see takes notice of an event.
+func (w *stallWatch) see(kind ProgressKind) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch kind {
+	case BlobStarted:
+		w.open++
+	case BlobDone:
+		w.open--
+	}
+	if w.open > 0 {
+		w.timer.Reset(w.limit)
+	} else {
+		w.timer.Stop()
+	}
+}
+
+// stop ends the watch.
+func (w *stallWatch) stop() {
+	if w != nil {
+		w.timer.Stop()
+	}
+}
+
+// watched runs a copy with opts that tell of its progress: to the caller, and to
+// a watch that ends it when it stalls.
+func (p *progress) watched(ctx context.Context, opts *copy.Options, run func(context.Context) error) error {
+	if p.to == nil && p.stall <= 0 {
+		return run(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := newStallWatch(p.stall, func() { cancel(&stalledError{p.stall}) })
+	defer watch.stop()
+	events := make(chan types.ProgressProperties)
+	opts.Progress, opts.ProgressInterval = events, progressInterval
+	drained := p.drain(events, watch)
+	err := run(ctx)
+	close(events)
+	<-drained
+	var stalled *stalledError
+	if err != nil && errors.As(context.Cause(ctx), &stalled) {
+		return stalled
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,6 +63,13 @@ type PullOptions struct {
 	// second, and a negative number is never. What has arrived whole stays.
 	Retries    int
 	RetryDelay time.Duration
+	// Stall is how long a registry that is being read from may send nothing
+	// before the transfer is given up: ErrUnavailable. Unpacking does not count.
+	// 0 is for ever.
+	Stall time.Duration
+	// DockerIO says that a short name that nothing is configured for is
+	// docker.io's.
+	DockerIO bool
 }
 
 // Pull brings an image into the store and returns it: from a registry for a
@@ -70,7 +78,9 @@ type PullOptions struct {
 // registries.conf says.
 //
 // Pulls of one reference, in this process and in others, transfer it once: the
-// later ones wait, and take the image that the first one brought.
+// later ones wait, and take the image that the first one brought. A transfer
+// that callers of this process share goes on when one of them gives up, and ends
+// with the last of them.
 //
 // A pull that is cancelled or fails leaves no image and no temporary file; the
 // layers that it completed stay and are not transferred again.
@@ -91,7 +101,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 	if loc.transport != "" {
 		return p.local(ctx, loc)
 	}
-	return p.remote(ctx, loc.rest)
+	return s.pulls.join(ctx, loc.rest, p)
 }
 
 // puller is one Pull.
@@ -148,7 +158,7 @@ func (p puller) remote(ctx context.Context, ref string) (Image, error) {
 		return Image{}, fmt.Errorf("image %q: an ID says no registry to pull it from: %w", ref, errdefs.ErrNotFound)
 	}
 	sysregistriesv2.InvalidateCache() // a server outlives changes of registries.conf
-	names, err := remoteNames(p.systemContext(access{}), ref)
+	names, err := p.remoteNames(ref)
 	if err != nil {
 		return Image{}, err
 	}
@@ -164,6 +174,20 @@ func (p puller) remote(ctx context.Context, ref string) (Image, error) {
 		}
 	}
 	return Image{}, joinPullErrors(ref, errs)
+}
+
+// remoteNames are the full names to try for ref.
+func (p puller) remoteNames(ref string) ([]reference.Named, error) {
+	names, err := remoteNames(p.systemContext(access{}), ref)
+	var short *ShortNameError
+	if errors.As(err, &short) && p.o.DockerIO && !short.Ambiguous {
+		named, perr := reference.ParseNormalizedNamed(ref)
+		if perr != nil {
+			return nil, err
+		}
+		return []reference.Named{complete(named)}, nil
+	}
+	return names, err
 }
 
 // joinPullErrors is the error of a name that was looked for in several places.
@@ -185,7 +209,8 @@ func joinPullErrors(ref string, errs []error) error {
 // named pulls one full name, unless somebody else just does. Here is the image
 // that is in the store already, of a caller that wants a newer one only.
 func (p puller) named(ctx context.Context, named reference.Named, here *storage.Image) (Image, error) {
-	to := &progress{ref: named.String(), to: p.o.Progress}
+	p.o.Registry.Creds = p.o.Registry.Creds.at(reference.Domain(named))
+	to := &progress{ref: named.String(), to: p.o.Progress, stall: p.o.Stall}
 	lock, err := p.lockPull(ctx, p.key(named), func() { to.tell(ProgressEvent{Kind: PullWaiting}) })
 	if err != nil {
 		return Image{}, transferError(named.String(), "", err)
@@ -214,6 +239,10 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 	if here != nil && p.current(ctx, src, a, here) {
 		return p.pulled(here.ID, p.o.Owner, to, PullSkipped)
 	}
+	others, err := p.othersImages()
+	if err != nil {
+		return Image{}, err
+	}
 	var id string
 	err = retrying(ctx, retries{p.o.Retries, p.o.RetryDelay}, to, func() (err error) {
 		id, err = p.copyIn(ctx, src, a, to)
@@ -222,11 +251,31 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 	if err != nil {
 		return Image{}, err
 	}
-	im, err := p.pulled(id, p.o.Owner, to, PullDone)
+	owner := p.o.Owner
+	if others[id] {
+		owner = "" // it was somebody else's before, and stays so
+	}
+	im, err := p.pulled(id, owner, to, PullDone)
 	if err == nil {
 		lock.publish(id)
 	}
 	return im, err
+}
+
+// othersImages are the IDs of the images that no owner has pulled: they were
+// brought by another program.
+func (r *records) othersImages() (map[string]bool, error) {
+	all, err := r.storage.Images()
+	if err != nil {
+		return nil, fmt.Errorf("reading images: %w", err)
+	}
+	out := map[string]bool{}
+	for i := range all {
+		if !slices.ContainsFunc(all[i].BigDataNames, func(n string) bool { return strings.HasPrefix(n, pulledKey) }) {
+			out[all[i].ID] = true
+		}
+	}
+	return out, nil
 }
 
 // key tells apart pulls that must not join: of other images, and of callers

@@ -167,15 +167,12 @@ func (c *core) copyFrom(ctx context.Context, id string, dest types.ImageReferenc
 	}
 	defer policy.Destroy()
 	opts.ConcurrentBlobCopiesSemaphore = c.copies
-	if p.to != nil {
-		opts.Progress, opts.ProgressInterval = make(chan types.ProgressProperties), progressInterval
-		drained := p.drain(opts.Progress)
-		defer func() {
-			close(opts.Progress)
-			<-drained
-		}()
-	}
-	return copy.Image(ctx, policy, dest, src, &opts)
+	var manifest []byte
+	err = p.watched(ctx, &opts, func(ctx context.Context) (err error) {
+		manifest, err = copy.Image(ctx, policy, dest, src, &opts)
+		return err
+	})
+	return manifest, err
 }
 
 func (j saving) dockerArchive(ctx context.Context, path string, images []saved) (err error) {

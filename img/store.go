@@ -81,6 +81,8 @@ type core struct {
 	log    *slog.Logger
 	copies *semaphore.Weighted
 	layers layerUsages
+	inodes layerInodes
+	pulls  pulls
 }
 
 // records are the images and layers, as the store has them on record.
@@ -88,6 +90,7 @@ type records struct {
 	storage storage.Store
 	mu      sync.Mutex
 	sizes   map[string]int64 // by top layer; layers do not change
+	known   map[string]Image // what images say of themselves, by ID and digest
 }
 
 // Reexec does the work of a child process of the store and answers true when
@@ -114,7 +117,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
-	c := &core{records: records{storage: st, sizes: map[string]int64{}}, cfg: cfg, log: log, copies: semaphore.NewWeighted(copies)}
+	c := &core{records: records{storage: st, sizes: map[string]int64{}, known: map[string]Image{}}, cfg: cfg, log: log, copies: semaphore.NewWeighted(copies)}
+	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
 	c.layers.known, c.layers.closed = map[string]*knownLayer{}, make(chan struct{})
 	return &Store{Roots{c}}, nil
 }
@@ -122,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Close releases the store. Mounted root filesystems stay mounted.
 func (s *Store) Close() error {
 	s.layers.close()
+	s.inodes.walks.Wait()
 	s.storage.Free()
 	return nil
 }

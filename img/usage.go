@@ -1,10 +1,17 @@
 package img
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"sync"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 )
 
 // Usage is what the images of a store take up, as recorded: no layer is walked.
@@ -130,4 +137,160 @@ func recordsSize(im *storage.Image) int64 {
 		n += size
 	}
 	return n
+}
+
+// FileSystems are those that images and containers' layers lie on: one and the
+// same, unless the store keeps its images elsewhere.
+type FileSystems struct{ Images, Containers FileSystemUsage }
+
+// FileSystemUsage is what is used of a file system.
+type FileSystemUsage struct {
+	At   time.Time
+	Path string // a folder on it
+	// Bytes and Inodes are what images take up: the bytes of unpacked layers, as
+	// recorded, and the inodes of those that have been counted.
+	Bytes, Inodes uint64
+}
+
+// inodesWait is how long a caller waits for layers to be counted before it is told
+// what is known.
+const inodesWait = time.Second
+
+// layerInodes are the inodes of images' layers. Layers do not change: each is
+// walked once, in the background.
+type layerInodes struct {
+	mu       sync.Mutex
+	known    map[string]uint64
+	counting chan struct{} // closed when the count under way has ended; nil when there is none
+	walks    sync.WaitGroup
+}
+
+// FileSystems tells what images take up. It walks no tree, but has new layers
+// counted in the background and waits for that for a second at most.
+func (s *Store) FileSystems(ctx context.Context) (FileSystems, error) {
+	if err := ctx.Err(); err != nil {
+		return FileSystems{}, err
+	}
+	images, err := s.storage.Images()
+	if err != nil {
+		return FileSystems{}, fmt.Errorf("reading images: %w", err)
+	}
+	layers, err := s.storage.Layers()
+	if err != nil {
+		return FileSystems{}, fmt.Errorf("reading layers: %w", err)
+	}
+	t := newTally(layers)
+	for i := range images {
+		t.add(&images[i], false)
+	}
+	u := FileSystemUsage{Path: s.storage.GraphRoot(), Bytes: uint64(max(t.size, 0))}
+	u.Inodes = s.countInodes(ctx, t.images)
+	u.At = time.Now()
+	out := FileSystems{Images: u, Containers: u}
+	if apart := s.storage.ImageStore(); apart != "" {
+		out.Images.Path = apart
+		if out.Containers, err = wholeUsage(s.storage.GraphRoot()); err != nil {
+			return FileSystems{}, err
+		}
+	}
+	return out, nil
+}
+
+// wholeUsage is what is used of a file system by whomever.
+func wholeUsage(path string) (FileSystemUsage, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return FileSystemUsage{}, fmt.Errorf("reading the file system of %s: %w", path, err)
+	}
+	return FileSystemUsage{
+		At: time.Now(), Path: path, Inodes: st.Files - st.Ffree,
+		Bytes: (st.Blocks - st.Bfree) * uint64(cmp.Or(st.Frsize, st.Bsize)),
+	}, nil
+}
+
+// countInodes adds up the inodes of layers, and has those counted that are new.
+func (r *Roots) countInodes(ctx context.Context, layers map[string]int) uint64 {
+	n := &r.inodes
+	n.mu.Lock()
+	maps.DeleteFunc(n.known, func(id string, _ uint64) bool { return layers[id] == 0 })
+	var missing []string
+	for id := range layers {
+		if _, ok := n.known[id]; !ok {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 && n.counting == nil && !r.layers.isClosed() {
+		done := make(chan struct{})
+		n.counting = done
+		n.walks.Go(func() {
+			r.walkInodes(missing)
+			n.mu.Lock()
+			n.counting = nil
+			n.mu.Unlock()
+			close(done)
+		})
+	}
+	counting := n.counting
+	n.mu.Unlock()
+	if counting != nil {
+		timer := time.NewTimer(inodesWait)
+		defer timer.Stop()
+		select {
+		case <-counting:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var sum uint64
+	for id := range layers {
+		sum += n.known[id]
+	}
+	return sum
+}
+
+// walkInodes counts layers, one at a time with those that other callers have
+// walked. One that cannot be read counts as nothing.
+func (r *Roots) walkInodes(layers []string) {
+	for _, id := range layers {
+		if r.layers.isClosed() {
+			return
+		}
+		count, err := r.layerInodes(id)
+		if err != nil && !errdefs.IsNotFound(err) {
+			r.log.Warn("counting the files of a layer", "layer", id, "error", err)
+		}
+		r.inodes.mu.Lock()
+		r.inodes.known[id] = count
+		r.inodes.mu.Unlock()
+	}
+}
+
+func (r *Roots) layerInodes(id string) (uint64, error) {
+	dir, err := r.upperDir(id)
+	r.layers.turn.Lock()
+	defer r.layers.turn.Unlock()
+	if errors.Is(err, errdefs.ErrNotImplemented) { // the driver knows itself
+		usage, err := r.layers.driver.ReadWriteDiskUsage(id)
+		if err != nil {
+			return 0, err
+		}
+		return uint64(max(usage.InodeCount, 0)), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	usage, err := walkLayer(dir, r.layers.closed)
+	return usage.Inodes, err
+}
+
+// isClosed says whether the store is being closed: nothing is walked any more.
+func (u *layerUsages) isClosed() bool {
+	select {
+	case <-u.closed:
+		return true
+	default:
+		return false
+	}
 }

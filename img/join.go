@@ -4,17 +4,146 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// pulls are the pulls from registries that are under way in this process.
+type pulls struct {
+	mu      sync.Mutex
+	flights map[string]*flight
+}
+
+// flight is one pull that any number of callers wait for. It is not bound to any
+// one of their contexts: it ends early when the last of them has given up.
+type flight struct {
+	waiting int // guarded by pulls.mu
+	cancel  context.CancelFunc
+	relay   relay
+	done    chan struct{} // closed when image and err are there
+	image   Image
+	err     error
+}
+
+// relay hands progress to the caller who began a flight, until that one leaves.
+type relay struct {
+	mu sync.Mutex
+	to func(ProgressEvent)
+}
+
+func (r *relay) tell(e ProgressEvent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.to != nil {
+		r.to(e)
+	}
+}
+
+func (r *relay) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = nil
+}
+
+// join pulls ref, or waits for an equal pull that is under way. It returns when
+// that has ended or the caller's ctx has; of callers who give up, the last one
+// returns when the transfer has been undone.
+func (ps *pulls) join(ctx context.Context, ref string, p puller) (Image, error) {
+	if err := ctx.Err(); err != nil {
+		return Image{}, transferError(ref, "", err)
+	}
+	key := p.flightKey(ref)
+	ps.mu.Lock()
+	f, joined := ps.flights[key]
+	if !joined {
+		f = ps.begin(ctx, key, ref, p)
+	}
+	f.waiting++
+	ps.mu.Unlock()
+	own := &progress{ref: ref, to: p.o.Progress}
+	if joined {
+		own.tell(ProgressEvent{Kind: PullWaiting})
+	} else {
+		defer f.relay.end()
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		if ps.leave(key, f) {
+			<-f.done
+			if f.err == nil { // it was there before it was cancelled
+				return f.image, nil
+			}
+		}
+		return Image{}, transferError(ref, "", ctx.Err())
+	}
+	if joined && f.err == nil {
+		own.tell(ProgressEvent{Kind: PullSkipped})
+	}
+	return f.image, f.err
+}
+
+// begin starts a flight; ps.mu is held.
+func (ps *pulls) begin(ctx context.Context, key, ref string, p puller) *flight {
+	f := &flight{relay: relay{to: p.o.Progress}, done: make(chan struct{})}
+	if p.o.Progress != nil {
+		p.o.Progress = f.relay.tell
+	}
+	ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	ps.flights[key] = f
+	go func() {
+		defer close(f.done)
+		defer f.cancel()
+		f.image, f.err = p.remote(ctx, ref)
+		ps.mu.Lock()
+		defer ps.mu.Unlock()
+		ps.forget(key, f)
+	}()
+	return f
+}
+
+// leave gives up waiting for a flight, and says whether nobody waits any more: it
+// is cancelled then, and who comes later begins a new one.
+func (ps *pulls) leave(key string, f *flight) (last bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	f.waiting--
+	if f.waiting > 0 {
+		return false
+	}
+	ps.forget(key, f)
+	f.cancel()
+	return true
+}
+
+// forget lets the next caller begin a flight of its own; ps.mu is held.
+func (ps *pulls) forget(key string, f *flight) {
+	if ps.flights[key] == f {
+		delete(ps.flights, key)
+	}
+}
+
+// flightKey tells apart pulls that must not join. It is a hash, since credentials
+// are part of it.
+func (p puller) flightKey(ref string) string {
+	o := p.o
+	key, err := json.Marshal([]any{ref, o.Policy, o.Platform, o.Registry, o.Owner, o.Retries, o.RetryDelay, o.Stall, o.DockerIO})
+	if err != nil {
+		return fmt.Sprintf("%p", &p) // joins nobody
+	}
+	sum := sha256.Sum256(key)
+	return string(sum[:])
+}
 
 const (
 	lockWait  = 50 * time.Millisecond

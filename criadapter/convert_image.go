@@ -1,0 +1,198 @@
+package criadapter
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
+
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/img"
+)
+
+// partBytes bounds what one message of a stream of images holds, unless one
+// image alone is larger.
+const partBytes = 256 << 10
+
+// Pins says which images are reported as pinned.
+type Pins struct {
+	// Others pins the images that somebody else than a kubelet has brought here,
+	// too: podman, or davit's command line.
+	Others bool
+	// Patterns pin by name: the whole of one, its beginning ("registry/app*") or
+	// a part of it ("*app*"). A name without a tag is latest's.
+	Patterns []string
+}
+
+// pinned says whether a garbage collection is asked to spare an image.
+func (p Pins) pinned(im img.Image) bool {
+	if p.Others && (len(im.Pulled) != 1 || im.Pulled[0] != string(record.OwnerCRI)) {
+		return true
+	}
+	for _, pattern := range p.Patterns {
+		for _, name := range im.Names {
+			if pinMatches(pattern, name) {
+				return true
+			}
+		}
+		for _, name := range im.RepoDigests() {
+			if pattern == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func pinMatches(pattern, name string) bool {
+	end, prefix := strings.CutSuffix(pattern, "*")
+	if !prefix {
+		return pattern == name || pattern+":latest" == name
+	}
+	if part, ok := strings.CutPrefix(end, "*"); ok {
+		return strings.Contains(name, part)
+	}
+	return strings.HasPrefix(name, end)
+}
+
+// checkImageSpec refuses a request that names no image.
+func checkImageSpec(spec *runtimeapi.ImageSpec) error {
+	if spec.GetImage() == "" {
+		return fmt.Errorf("the request names no image: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func unknownRuntime(name string) error {
+	return fmt.Errorf("runtime handler %q is not configured: %w", name, errdefs.ErrInvalidArgument)
+}
+
+// credentials are those of a request: a user's, or a token's. They go to no
+// other registry than the one that the request names, if it does.
+func credentials(a *runtimeapi.AuthConfig) (*img.Credentials, error) {
+	c := img.Credentials{
+		Username: a.GetUsername(), Password: a.GetPassword(), Server: a.GetServerAddress(),
+		IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(),
+	}
+	if c.Username == "" && a.GetAuth() != "" {
+		text, err := base64.StdEncoding.DecodeString(a.GetAuth())
+		user, password, ok := strings.Cut(strings.TrimRight(string(text), "\x00"), ":")
+		if err != nil || !ok {
+			return nil, fmt.Errorf("the request's auth is not USER:PASSWORD in base64: %w", errdefs.ErrInvalidArgument)
+		}
+		c.Username, c.Password = user, password
+	}
+	if c.Username == "" && c.IdentityToken == "" && c.RegistryToken == "" {
+		return nil, nil
+	}
+	return &c, nil
+}
+
+// pullError begins with the words by which a kubelet knows that a registry
+// cannot be reached, or that an image's signatures do not suffice.
+func pullError(err error) error {
+	switch {
+	case errors.Is(err, img.ErrSignature):
+		return fmt.Errorf("%w: %w", crierrors.ErrSignatureValidationFailed, err)
+	case errdefs.IsUnavailable(err):
+		return fmt.Errorf("%w: %w", crierrors.ErrRegistryUnavailable, err)
+	}
+	return err
+}
+
+// apiImage is an image in the API's terms. It does not depend on how the image
+// was asked for.
+func apiImage(im img.Image, pinned bool) *runtimeapi.Image {
+	digests := im.RepoDigests()
+	if len(im.Names) == 0 {
+		// One whose tag has moved on is still known by where it came from.
+		former := im
+		former.Names = im.NamesHistory
+		digests = former.RepoDigests()
+	}
+	uid, username := imageUser(im.Config.User)
+	return &runtimeapi.Image{
+		Id: imageID(im.ID), RepoTags: im.RepoTags(), RepoDigests: digests, Size: uint64(max(im.Size, 1)),
+		Uid: uid, Username: username, Pinned: pinned,
+		Spec: &runtimeapi.ImageSpec{Image: imageID(im.ID), Annotations: im.Annotations},
+	}
+}
+
+// imageUser is the user of an image's config, which may have a group behind it.
+func imageUser(user string) (*runtimeapi.Int64Value, string) {
+	name, _, _ := strings.Cut(user, ":")
+	if uid, err := strconv.ParseInt(name, 10, 64); err == nil {
+		return &runtimeapi.Int64Value{Value: uid}, ""
+	}
+	return nil, name
+}
+
+// verboseImage is what a verbose status adds. The names are those that crictl
+// reads.
+type verboseImage struct {
+	ChainID   string            `json:"chainID,omitempty"`
+	ImageSpec json.RawMessage   `json:"imageSpec,omitempty"` // the OCI config
+	Labels    map[string]string `json:"labels,omitempty"`
+	Digest    string            `json:"digest,omitempty"`
+	DiffIDs   []string          `json:"diffIDs,omitempty"`
+	PulledBy  []string          `json:"pulledBy,omitempty"`
+}
+
+func imageInfo(d img.Details) verboseImage {
+	return verboseImage{
+		ImageSpec: d.RawConfig, Labels: d.Config.Labels, Digest: d.Digest, DiffIDs: d.DiffIDs, PulledBy: d.Pulled,
+	}
+}
+
+// imageParts are images in parts of one message each.
+func imageParts(images []*runtimeapi.Image) iter.Seq[[]*runtimeapi.Image] {
+	return func(yield func([]*runtimeapi.Image) bool) {
+		begin, size := 0, 0
+		for i, im := range images {
+			n := imageSize(im)
+			if i > begin && size+n > partBytes {
+				if !yield(images[begin:i]) {
+					return
+				}
+				begin, size = i, 0
+			}
+			size += n
+		}
+		if begin < len(images) {
+			yield(images[begin:])
+		}
+	}
+}
+
+// imageSize is about what an image takes up in a message.
+func imageSize(im *runtimeapi.Image) int {
+	n := 64 + len(im.Id) + len(im.Username) + len(im.GetSpec().GetImage())
+	for _, name := range slices.Concat(im.RepoTags, im.RepoDigests) {
+		n += len(name) + 3
+	}
+	for k, v := range im.GetSpec().GetAnnotations() {
+		n += len(k) + len(v) + 8
+	}
+	return n
+}
+
+// fsInfo is what images take up. Containers lie on the same file system, unless
+// the store is split in two.
+func fsInfo(fs img.FileSystems) *runtimeapi.ImageFsInfoResponse {
+	usage := func(u img.FileSystemUsage) []*runtimeapi.FilesystemUsage {
+		return []*runtimeapi.FilesystemUsage{{
+			Timestamp: u.At.UnixNano(), FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: u.Path},
+			UsedBytes:  &runtimeapi.UInt64Value{Value: u.Bytes},
+			InodesUsed: &runtimeapi.UInt64Value{Value: u.Inodes},
+		}}
+	}
+	return &runtimeapi.ImageFsInfoResponse{ImageFilesystems: usage(fs.Images), ContainerFilesystems: usage(fs.Containers)}
+}
