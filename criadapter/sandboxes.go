@@ -1,6 +1,87 @@
 package criadapter
 
-import "github.com/davit-containers/davit/pod"
+import (
+	"context"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/pod"
+)
 
 // sandboxServer serves the life of pod sandboxes.
 type sandboxServer struct{ pods *pod.Controller }
+
+// RunPodSandbox implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	cfg, err := sandboxConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.pods.Run(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: id}, nil
+}
+
+// StopPodSandbox implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) StopPodSandbox(ctx context.Context, r *runtimeapi.StopPodSandboxRequest) (*runtimeapi.StopPodSandboxResponse, error) {
+	return &runtimeapi.StopPodSandboxResponse{}, ctr.AbsentOK(s.pods.StopSandbox(ctx, r.GetPodSandboxId()))
+}
+
+// RemovePodSandbox implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) RemovePodSandbox(ctx context.Context, r *runtimeapi.RemovePodSandboxRequest) (*runtimeapi.RemovePodSandboxResponse, error) {
+	return &runtimeapi.RemovePodSandboxResponse{}, ctr.AbsentOK(s.pods.RemoveSandbox(ctx, r.GetPodSandboxId()))
+}
+
+// PodSandboxStatus implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxStatusRequest) (*runtimeapi.PodSandboxStatusResponse, error) {
+	sandbox, err := s.pods.GetSandbox(ctx, r.GetPodSandboxId())
+	if err != nil {
+		return nil, err
+	}
+	containers, err := s.pods.ContainersOf(ctx, sandbox.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &runtimeapi.PodSandboxStatusResponse{Status: sandboxStatus(sandbox)}
+	if r.GetVerbose() {
+		out.Info, err = sandboxInfo(sandbox, containers)
+	}
+	return out, err
+}
+
+// ListPodSandbox implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
+	items, err := s.list(ctx, r.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ListPodSandboxResponse{Items: items}, nil
+}
+
+// StreamPodSandboxes implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) StreamPodSandboxes(r *runtimeapi.StreamPodSandboxesRequest, stream runtimeapi.RuntimeService_StreamPodSandboxesServer) error {
+	items, err := s.list(stream.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return sendChunks(items, func(part []*runtimeapi.PodSandbox) error {
+		return stream.Send(&runtimeapi.StreamPodSandboxesResponse{PodSandboxes: part})
+	})
+}
+
+func (s *sandboxServer) list(ctx context.Context, f *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
+	all, err := s.pods.List(ctx)
+	if len(all) == 0 && err != nil {
+		return nil, err
+	}
+	var out []*runtimeapi.PodSandbox
+	for _, sandbox := range all {
+		if sandboxMatches(sandbox, f) {
+			out = append(out, sandboxItem(sandbox))
+		}
+	}
+	return out, nil
+}

@@ -204,6 +204,13 @@ func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 	return rt, nil
 }
 
+// CheckRuntime says whether there is an OCI runtime of that name, as Create
+// would.
+func (c *settler) CheckRuntime(name string) error {
+	_, err := c.runtime(Config{Runtime: name})
+	return err
+}
+
 // AbsentOK drops the error class that says that something is gone already.
 func AbsentOK(err error) error {
 	if errdefs.IsNotFound(err) {

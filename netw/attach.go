@@ -72,7 +72,11 @@ func (c *catalog) plan(r Request) (*plan, error) {
 		Netns: r.Netns, Created: time.Now().UTC(), dir: filepath.Clean(r.Dir),
 	}}
 	for i, ref := range r.Networks {
-		n, err := c.find(ref.Name)
+		find := c.find
+		if ref.Host {
+			find = c.findHost
+		}
+		n, err := find(ref.Name)
 		if err != nil {
 			return nil, err
 		}

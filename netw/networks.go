@@ -110,6 +110,11 @@ func (c *catalog) find(name string) (network, error) {
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return n, err
 	}
+	return c.findHost(name)
+}
+
+// findHost looks up one of the host's networks.
+func (c *catalog) findHost(name string) (network, error) {
 	hosts, err := c.hostNetworks()
 	for _, h := range hosts {
 		if h.Name == name {

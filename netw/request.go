@@ -51,6 +51,9 @@ type Ref struct {
 	MAC string `json:"mac,omitempty"`
 	// IPs are static addresses; empty lets the plugin choose.
 	IPs []netip.Addr `json:"ips,omitempty"`
+	// Host says that the network is one of the host's, whatever davit's own are
+	// called.
+	Host bool `json:"host,omitempty"`
 	// Aliases are further names of the sandbox on a user-made network.
 	Aliases []string `json:"aliases,omitempty"`
 }

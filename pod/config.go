@@ -83,6 +83,14 @@ type Network struct {
 	// Networks to attach to; empty is the default network.
 	Networks []netw.Ref  `json:"networks,omitempty"`
 	Ports    []netw.Port `json:"ports,omitempty"`
+	// Bandwidth limits the sandbox's traffic, where the network can.
+	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+}
+
+// Bandwidth is in bits per second; 0 is no limit.
+type Bandwidth struct {
+	Ingress uint64 `json:"ingress,omitempty"`
+	Egress  uint64 `json:"egress,omitempty"`
 }
 
 // DNS is what the sandbox's /etc/resolv.conf and /etc/hosts say.
@@ -91,6 +99,8 @@ type DNS struct {
 	Servers  []string `json:"servers,omitempty"`
 	Searches []string `json:"searches,omitempty"`
 	Options  []string `json:"options,omitempty"`
+	// Replace says that they are all there is: the host's are not looked at.
+	Replace bool `json:"replace,omitempty"`
 	// Hosts are further lines of /etc/hosts.
 	Hosts []Host `json:"hosts,omitempty"`
 	// NoHosts leaves the image's /etc/hosts alone.

@@ -21,6 +21,9 @@ type Networks interface {
 	Detach(ctx context.Context, r netw.Request) error
 	// Peers are the names and addresses on a user-made network.
 	Peers(ctx context.Context, network string) ([]netw.HostEntry, error)
+	// HostDefault is the network of the kubelet's pods; ErrUnavailable if there is
+	// none yet.
+	HostDefault(ctx context.Context) (netw.Network, error)
 	// Collect ends what is left of attachments whose sandbox is not valid.
 	Collect(ctx context.Context, valid func(id string) bool) error
 }
@@ -61,7 +64,10 @@ type records struct {
 type files struct{ *records }
 
 // settler undoes and finishes operations; it holds all ways out.
-type settler struct{ *files }
+type settler struct {
+	*files
+	flights *flights
+}
 
 // exits does what is due when a container has ended or an owner has died.
 type exits struct{ *settler }
@@ -82,7 +88,7 @@ func New(o Options) (*Controller, error) {
 		return nil, fmt.Errorf("opening pod records: %w", err)
 	}
 	r := &records{o: o, ctrs: o.Containers, dir: dir}
-	e := &exits{&settler{&files{r}}}
+	e := &exits{&settler{files: &files{r}, flights: &flights{}}}
 	r.ctrs.OnEnd(e.afterExit)
 	return &Controller{riser: &riser{e}, meter: &meter{pods: r}}, nil
 }

@@ -66,12 +66,13 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 }
 
 // hostname is a pod's when none is given: the host's where it shares the host's
-// UTS namespace, else its name, or the short ID of an implicit one.
+// UTS namespace, else its name, or the short ID of an implicit one and of
+// the kubelet's.
 func hostname(cfg Config, id string) string {
 	switch {
 	case cfg.Namespaces.UTS == spec.ModeHost:
 		return ""
-	case cfg.Implicit:
+	case cfg.Implicit, cfg.Owner == record.OwnerCRI:
 		return id[:12]
 	}
 	return cfg.Name

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/netw"
 )
@@ -79,11 +80,14 @@ func (c *files) writeFile(s Sandbox, name, content string) error {
 // resolvConf is the host's resolver configuration with what the user gave in
 // its place.
 func (c *files) resolvConf(s Sandbox) (string, error) {
+	own := s.Config.DNS
+	if own.Replace {
+		return formatResolv(netw.DNS{Servers: own.Servers, Searches: own.Searches, Options: own.Options})
+	}
 	dns, err := c.o.HostDNS()
 	if err != nil {
 		return "", fmt.Errorf("reading the host's resolver configuration: %w", err)
 	}
-	own := s.Config.DNS
 	if len(own.Servers) > 0 {
 		dns.Servers = own.Servers
 	}
@@ -135,7 +139,7 @@ func (c *files) hosts(ctx context.Context, s Sandbox) (string, error) {
 		}
 	}
 	names := []string{s.Config.Hostname}
-	if !s.Config.Implicit && s.Config.Name != s.Config.Hostname {
+	if !s.Config.Implicit && s.Config.Owner != record.OwnerCRI && s.Config.Name != s.Config.Hostname {
 		names = append(names, s.Config.Name)
 	}
 	addrs := s.Status.Attachment.IPs()

@@ -57,6 +57,8 @@ func testController(t *testing.T, n Networks) *Controller {
 	return c
 }
 
+func (n noNetworks) HostDefault(context.Context) (netw.Network, error) { return netw.Network{}, nil }
+
 func attachment(ip, gateway string) netw.Attachment {
 	return netw.Attachment{Interfaces: []netw.Interface{{
 		Network: "davit", Name: "eth0", IPs: []netip.Prefix{netip.MustParsePrefix(ip)}, Gateways: []netip.Addr{netip.MustParseAddr(gateway)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -165,29 +166,35 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 	if err := c.writeFiles(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.Config.Namespaces.PID == spec.ModePod {
-		if err := op.Advance(stageInfra); err != nil {
-			return nil, err
-		}
-		if s, err = c.startInfra(ctx, s); err != nil {
-			return nil, err
-		}
-	}
 	if err := op.Advance(stageNetwork); err != nil {
 		return nil, err
 	}
 	if s, err = c.update(ctx, s, func(n *Status) { n.Attached = attaches(s.Config) }); err != nil {
 		return nil, err
 	}
-	r := &rising{give: c.give(s), network: make(chan error, 1)}
+	network := make(chan error, 1)
 	var attachment netw.Attachment
-	go func() {
+	joining, cancel := context.WithCancel(ctx)
+	go func(s Sandbox) {
+		defer cancel()
 		var err error
 		if attaches(s.Config) {
-			attachment, err = c.o.Networks.Attach(ctx, c.request(s))
+			attachment, err = c.o.Networks.Attach(joining, c.request(s))
 		}
-		r.network <- err
-	}()
+		network <- err
+	}(s)
+	if s.Config.Namespaces.PID == spec.ModePod { // beside the network
+		err := op.Advance(stageInfra)
+		if err == nil {
+			s, err = c.startInfra(ctx, s)
+		}
+		if err != nil {
+			cancel()
+			<-network
+			return nil, err
+		}
+	}
+	r := &rising{give: c.give(s), network: network}
 	r.arrived = func(ctx context.Context) error {
 		if err := c.arrived(ctx, s, attachment); err != nil {
 			return err
@@ -219,11 +226,42 @@ func ownNet(cfg Config) bool {
 }
 
 func (c *files) request(s Sandbox) netw.Request {
-	return netw.Request{
+	r := netw.Request{
 		ID: s.ID, Name: s.Config.Name, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID), PinDir: c.nsDir(s.ID),
 		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports,
 	}
+	if k := s.Config.Kube; k != (Kube{}) {
+		r.Name, r.Namespace, r.UID = k.Name, k.Namespace, k.UID
+		r.Capabilities = capabilities(s)
+	}
+	return r
 }
+
+// capabilities are what the plugins of the kubelet's networks may ask for: the
+// conventions of CNI, and what CRI's runtimes agreed on beside them.
+func capabilities(s Sandbox) map[string]any {
+	caps := map[string]any{"io.kubernetes.cri.pod-annotations": s.Config.Annotations}
+	if s.Status.Cgroup != "" {
+		caps["cgroupPath"] = s.Status.Cgroup
+	}
+	if d := s.Config.DNS; len(d.Servers)+len(d.Searches)+len(d.Options) > 0 {
+		caps["dns"] = map[string][]string{"servers": d.Servers, "searches": d.Searches, "options": d.Options}
+	}
+	if b := s.Config.Network.Bandwidth; b != (Bandwidth{}) {
+		rates := map[string]uint64{}
+		if b.Ingress > 0 {
+			rates["ingressRate"], rates["ingressBurst"] = b.Ingress, bandwidthBurst
+		}
+		if b.Egress > 0 {
+			rates["egressRate"], rates["egressBurst"] = b.Egress, bandwidthBurst
+		}
+		caps["bandwidth"] = rates
+	}
+	return caps
+}
+
+// bandwidthBurst is the greatest burst that the bandwidth plugin takes, in bits.
+const bandwidthBurst = math.MaxInt32
 
 // pin makes the namespaces that the containers share.
 func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {

@@ -60,15 +60,23 @@ func (c *settler) down(ctx context.Context, op *record.Op) error {
 	if err != nil {
 		return errors.Join(err, op.End())
 	}
+	if s.Status.State == Ready {
+		// Whatever comes of the rest, it is not ready any more.
+		s, err = c.update(ctx, s, func(n *Status) { n.State, n.Message = NotReady, "it is being stopped" })
+		if err != nil {
+			op.Abandon()
+			return err
+		}
+	}
 	if err := c.giveBack(ctx, s, func() error { return nil }); err != nil {
 		op.Abandon()
-		return fmt.Errorf("stopping pod %q: %w", s.Config.Name, err)
+		_, uerr := c.update(ctx, s, func(n *Status) { n.Message = err.Error() })
+		return errors.Join(fmt.Errorf("stopping pod %q: %w", s.Config.Name, err), uerr)
 	}
 	_, err = c.update(ctx, s, func(n *Status) {
-		started := n.State == Ready || n.State == NotReady
-		*n = Status{State: Created, StartedAt: n.StartedAt}
-		if started {
-			n.State = NotReady
+		*n = Status{State: n.State, StartedAt: n.StartedAt}
+		if n.State != NotReady {
+			n.State = Created
 		}
 	})
 	return errors.Join(err, op.End())
@@ -116,6 +124,9 @@ func (c *settler) removeCgroup(ctx context.Context, s Sandbox) error {
 	}
 	if err := ctr.AbsentOK(host.Remove(ctx, s.Status.Cgroup)); err != nil {
 		return err
+	}
+	if s.Config.Kube != (Kube{}) {
+		return host.Prune(c.o.CgroupParent) // the kubelet's own cgroups are the kubelet's
 	}
 	return host.Prune(filepath.Dir(s.Status.Cgroup))
 }

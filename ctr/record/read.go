@@ -15,7 +15,7 @@ import (
 // Get reads one object, by its full ID and without a lock. What is being
 // created, being removed, or not whole, is ErrNotFound; a configuration that
 // cannot be read is [ErrCorrupt].
-func (d *Dir[C, S]) Get(id string) (Entry[C, S], error) {
+func (d *reader[C, S]) Get(id string) (Entry[C, S], error) {
 	if err := d.l.checkID(id); err != nil {
 		return Entry[C, S]{}, err
 	}
@@ -25,7 +25,7 @@ func (d *Dir[C, S]) Get(id string) (Entry[C, S], error) {
 // List reads all objects without a lock, oldest first. Those that cannot be
 // read are left out and joined in the error: the entries are good, whatever
 // the error is.
-func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
+func (d *reader[C, S]) List() ([]Entry[C, S], error) {
 	ids, err := d.l.ids()
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (d *Dir[C, S]) List() ([]Entry[C, S], error) {
 // load reads config.json, the status, and the op file if it is not empty, in
 // this order: see lost for what it means that one of them is missing. It reads
 // by way of buf.
-func (d *Dir[C, S]) load(id string, buf []byte) (Entry[C, S], error) {
+func (d *reader[C, S]) load(id string, buf []byte) (Entry[C, S], error) {
 	var e Entry[C, S]
 	path := d.l.configPath(id)
 	data, err := readFileTo(path, buf)
@@ -180,7 +180,7 @@ func listIDs(dir string) ([]string, error) {
 }
 
 // IDs lists the IDs of all records, whole or not, unsorted. It reads one folder.
-func (d *Dir[C, S]) IDs() ([]string, error) {
+func (d *reader[C, S]) IDs() ([]string, error) {
 	ids, err := d.l.ids()
 	if err != nil {
 		return nil, fmt.Errorf("listing records: %w", err)

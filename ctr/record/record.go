@@ -97,9 +97,10 @@ const (
 // configuration, S its status, both plain values that survive a round trip
 // through JSON. All methods may be called concurrently, by any number of
 // goroutines and processes. A Dir holds no state but paths.
-type Dir[C, S any] struct {
-	l objects
-}
+type Dir[C, S any] struct{ reader[C, S] }
+
+// reader is the part of a Dir that reads.
+type reader[C, S any] struct{ l objects }
 
 // Open makes the folders that are missing and returns the Dir. Call
 // [EnsureBoot] first. It reads no record. On a read-only root it succeeds, so
@@ -112,7 +113,7 @@ func Open[C, S any](o Options) (*Dir[C, S], error) {
 	if err := l.makeFolders(); err != nil && !errors.Is(err, unix.EROFS) {
 		return nil, err
 	}
-	return &Dir[C, S]{l: objects{claims{l}}}, nil
+	return &Dir[C, S]{reader[C, S]{l: objects{claims{l}}}}, nil
 }
 
 // RunDir is the object's folder in the run root: mode 0700, made by Create,
@@ -209,7 +210,7 @@ func (d *Dir[C, S]) freshStatus(id string) statusFile[S] {
 	}
 }
 
-func (d *Dir[C, S]) readStatus(id string, buf []byte) (statusFile[S], error) {
+func (d *reader[C, S]) readStatus(id string, buf []byte) (statusFile[S], error) {
 	path := d.l.statusPath(id)
 	var last []byte
 	for {

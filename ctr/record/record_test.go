@@ -410,7 +410,7 @@ func TestListIsFast(t *testing.T) {
 		b.Env = append(b.Env, fmt.Sprintf("VARIABLE_%d=the value of it, such as they are", i))
 		b.Labels[fmt.Sprintf("org.example.label.%d", i)] = "value"
 	}
-	bd := &Dir[big, state]{l: d.l}
+	bd := &Dir[big, state]{reader[big, state]{l: d.l}}
 	for i := range 100 {
 		op, err := bd.Create(t.Context(), Meta{ID: fmt.Sprintf("id%03d", i), Key: fmt.Sprint(i)}, b, state{}, CreateOptions{})
 		must(t, err)

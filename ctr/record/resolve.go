@@ -10,7 +10,7 @@ import (
 // Resolve finds the object that ref means, among those of the owners (nil is
 // all): an exact key, else a full ID, else a unique prefix of an ID. It
 // returns ErrNotFound or an [*AmbiguousError].
-func (d *Dir[C, S]) Resolve(owners []Owner, ref string) (string, error) {
+func (d *reader[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 	if ref == "" {
 		return "", invalidf("empty reference to a %s", d.l.noun())
 	}
@@ -41,6 +41,16 @@ func (d *Dir[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 	}
 	slices.Sort(found)
 	return "", &AmbiguousError{Ref: ref, IDs: found}
+}
+
+// Lookup finds the object of an owner that has exactly this key, whole or not.
+// ErrNotFound if there is none.
+func (d *reader[C, S]) Lookup(owner Owner, key string) (string, error) {
+	id, err := d.l.claimHolder(owner, key)
+	if err == nil && id == "" {
+		err = d.l.notFound(key)
+	}
+	return id, err
 }
 
 // finder finds objects by their ID.

@@ -1,0 +1,188 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/netw"
+)
+
+// Run makes a sandbox that the kubelet asks for, cfg.Kube being its key, and
+// returns its ID when it is ready. A call for a key under way joins that work,
+// one for a key that is done returns the same ID, one for a sandbox that is not
+// ready makes it ready again. The work goes on when ctx ends: what is left of a
+// call that was given up is a whole sandbox, or nothing.
+//
+// On an error nothing is left, but for what could not be undone: that stays
+// listed, not ready, until StopSandbox, Remove or Sweep succeed. ErrUnavailable
+// while the host has no network, ErrInvalidArgument for what cannot be.
+func (c *Controller) Run(ctx context.Context, cfg Config) (string, error) {
+	if err := cfg.Kube.check(); err != nil {
+		return "", err
+	}
+	cfg.Name, cfg.Owner = cfg.Kube.recordName(), record.OwnerCRI
+	return c.flights.join(ctx, cfg.Kube.key(), func(ctx context.Context, known func(string)) (string, error) {
+		for {
+			id, err := c.runOnce(ctx, cfg, known)
+			// It was made, or it went, while this call looked.
+			var taken *record.NameTakenError
+			if (errors.As(err, &taken) || errors.Is(err, errGone)) && ctx.Err() == nil {
+				continue
+			}
+			return id, err
+		}
+	})
+}
+
+// errGone says that a sandbox that was found is not there any more.
+var errGone = errors.New("it is gone")
+
+// runOnce makes a sandbox, or makes the one ready that has its name.
+func (c *Controller) runOnce(ctx context.Context, cfg Config, known func(string)) (string, error) {
+	id, err := c.dir.Lookup(record.OwnerCRI, cfg.Name)
+	if errdefs.IsNotFound(err) {
+		return c.make(ctx, cfg, known)
+	}
+	if err != nil {
+		return "", err
+	}
+	known(id)
+	if s, err := c.Get(ctx, id); err == nil && s.Config.Kube != cfg.Kube {
+		return "", fmt.Errorf("pod %q is another one's: %w", cfg.Name, errdefs.ErrAlreadyExists)
+	}
+	err = c.ready(ctx, id)
+	if errdefs.IsNotFound(err) {
+		if _, err := c.Get(ctx, id); errdefs.IsNotFound(err) {
+			return "", errGone
+		}
+	}
+	return id, err
+}
+
+// make records a sandbox and makes it ready, as one operation.
+func (c *riser) make(ctx context.Context, cfg Config, known func(string)) (string, error) {
+	if err := c.ctrs.CheckRuntime(cfg.Runtime); err != nil {
+		return "", err
+	}
+	if cfg.Network.Mode == NetworkCNI {
+		n, err := c.o.Networks.HostDefault(ctx)
+		if err != nil {
+			return "", fmt.Errorf("network not ready: %w", err)
+		}
+		cfg.Network.Networks = []netw.Ref{{Name: n.Name, Host: true}}
+	}
+	id := ctr.NewID()
+	known(id)
+	s, op, err := c.create(ctx, id, cfg, true)
+	if err != nil {
+		return "", err
+	}
+	r, err := c.rise(ctx, op, s)
+	if err == nil {
+		err = r.wait(ctx)
+	}
+	if err != nil {
+		return "", errors.Join(err, c.undo(ctx, op, opCreate))
+	}
+	return id, nil
+}
+
+// StopSandbox kills a sandbox's containers and gives back its network. A making
+// that is under way is cancelled. It is not ready from then on, also when the
+// network cannot be given back: that is retried by the next StopSandbox, by
+// Remove and by Sweep. One that is stopped is no error, one that is not there
+// ErrNotFound.
+func (c *Controller) StopSandbox(ctx context.Context, id string) error {
+	s, err := c.halted(ctx, id)
+	if err != nil {
+		return err
+	}
+	// Before anything else: nobody is to put a container into it.
+	if _, err := c.update(ctx, s, func(n *Status) {
+		if n.State == Ready {
+			n.State, n.Message = NotReady, "it was stopped"
+		}
+	}); err != nil {
+		return err
+	}
+	now := time.Duration(0)
+	return c.Stop(ctx, id, &now)
+}
+
+// halted is one of the kubelet's sandboxes after what made it here was cancelled.
+func (c *Controller) halted(ctx context.Context, id string) (Sandbox, error) {
+	if err := c.flights.halt(ctx, id); err != nil {
+		return Sandbox{}, err
+	}
+	return c.GetSandbox(ctx, id)
+}
+
+// RemoveSandbox deletes a sandbox of the kubelet's with its containers, which are
+// killed, and their volumes. One that is not there is ErrNotFound. Repeating a
+// removal that was cut short finishes it.
+func (c *Controller) RemoveSandbox(ctx context.Context, id string) error {
+	if _, err := c.halted(ctx, id); err != nil {
+		return err
+	}
+	return c.Remove(ctx, id, RemoveOptions{Force: true, Volumes: true})
+}
+
+// GetSandbox is Get for the kubelet, to whom the pods of the command line are
+// ErrNotFound.
+func (c *records) GetSandbox(ctx context.Context, id string) (Sandbox, error) {
+	s, err := c.Get(ctx, id)
+	if err == nil && s.Config.Owner != record.OwnerCRI {
+		return Sandbox{}, fmt.Errorf("pod %q: %w", id, errdefs.ErrNotFound)
+	}
+	return s, err
+}
+
+// Made says whether a sandbox is one that a kubelet is to know of: not while it is
+// made for the first time, when a retry of the same call joins the making.
+func (s Sandbox) Made() bool { return s.Status.State != Creating && s.Status.State != Created }
+
+// Drain waits for what Run and MakeContainer have under way, and refuses more.
+// When ctx ends that is cancelled and undone, and waited for.
+func (c *Controller) Drain(ctx context.Context) { c.flights.drain(ctx) }
+
+// maxKubeName is the longest name that the kubelet gives (RFC 1123 subdomains).
+const maxKubeName = 253
+
+// check refuses names that no Kubernetes object has and that could not be
+// carried on, to a file, a terminal or a plugin's arguments.
+func (k Kube) check() error {
+	if k.Name == "" || k.Namespace == "" {
+		return fmt.Errorf("the sandbox has no name or no namespace: %w", errdefs.ErrInvalidArgument)
+	}
+	return errors.Join(CheckKubeName("name", k.Name), CheckKubeName("namespace", k.Namespace), CheckKubeName("uid", k.UID))
+}
+
+// CheckKubeName refuses what cannot be the name of a Kubernetes object, as what:
+// over 253 bytes, white space, control and formatting characters, slashes, and
+// what CNI's arguments have a meaning for.
+func CheckKubeName(what, name string) error {
+	bad := func(r rune) bool {
+		return r == utf8.RuneError || !unicode.IsPrint(r) || unicode.IsSpace(r) || strings.ContainsRune(`/\;=#`, r)
+	}
+	if len(name) > maxKubeName || strings.ContainsFunc(name, bad) || name == "." || name == ".." {
+		return fmt.Errorf("%s %.300q cannot be that of a Kubernetes object: %w", what, name, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// key tells sandboxes apart.
+func (k Kube) key() string { return fmt.Sprintf("pod %q %q %q %d", k.Name, k.Namespace, k.UID, k.Attempt) }
+
+// recordName is the sandbox's name in davit.
+func (k Kube) recordName() string {
+	return fmt.Sprintf("k8s_%s_%s_%s_%d", k.Name, k.Namespace, k.UID, k.Attempt)
+}
