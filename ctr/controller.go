@@ -206,7 +206,7 @@ func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 
 // CheckRuntime says whether there is an OCI runtime of that name, as Create
 // would.
-func (c *settler) CheckRuntime(name string) error {
+func (c *creator) CheckRuntime(name string) error {
 	_, err := c.runtime(Config{Runtime: name})
 	return err
 }
