@@ -165,7 +165,7 @@ func blockDevice(numbers string) string {
 }
 
 func details(host *cgroup.Host, k Container) (*Details, error) {
-	limits, err := host.Current(k.Status.Cgroup)
+	limits, err := cgroup.ReadCurrent(host, k.Status.Cgroup)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/img/layersize"
 )
 
 // Roots are the root filesystems of a store: writable layers on top of images,
@@ -163,6 +165,47 @@ func (r *Roots) RootfsContainers(ctx context.Context) ([]Rootfs, error) {
 	}
 	slices.SortFunc(out, func(a, b Rootfs) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// LayerUsage is what the writable layer of a root filesystem takes up.
+type LayerUsage = layersize.Usage
+
+// LayerUsage tells what the writable layer of a root filesystem takes up. It
+// walks no tree for that: what it tells is some ten seconds old, or more where
+// the layers are large. The first time it waits for the walk until ctx ends. It
+// returns ErrNotFound when there is no such root filesystem, and
+// ErrNotImplemented when the storage driver keeps no layer in a folder of its own.
+func (r *Roots) LayerUsage(ctx context.Context, id string) (LayerUsage, error) {
+	dir, err := r.upperDir(id)
+	if err != nil {
+		r.layers.Drop(id)
+		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, err)
+	}
+	usage, err := r.layers.Usage(ctx, id, dir)
+	if err != nil {
+		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, err)
+	}
+	usage.Root = r.storage.GraphRoot()
+	return usage, nil
+}
+
+// upperDir is the folder of what was written to a root filesystem.
+func (r *Roots) upperDir(id string) (string, error) {
+	driver, err := r.storage.GraphDriver()
+	if err != nil {
+		return "", err
+	}
+	if !driver.Exists(id) {
+		return "", errdefs.ErrNotFound
+	}
+	meta, err := driver.Metadata(id)
+	if err != nil {
+		return "", err
+	}
+	if meta["UpperDir"] == "" {
+		return "", fmt.Errorf("storage driver %s: %w", driver.String(), errdefs.ErrNotImplemented)
+	}
+	return meta["UpperDir"], nil
 }
 
 func idMaps(in []IDMap) []idtools.IDMap {

@@ -22,6 +22,8 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/types"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/davit-containers/davit/img/layersize"
 )
 
 // defaultBlobCopies is how many blobs a Store transfers at a time, all its
@@ -80,7 +82,7 @@ type core struct {
 	cfg    Config
 	log    *slog.Logger
 	copies *semaphore.Weighted
-	layers layerUsages
+	layers *layersize.Meter
 	inodes layerInodes
 	pulls  pulls
 }
@@ -117,15 +119,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
-	c := &core{records: records{storage: st, sizes: map[string]int64{}, known: map[string]Image{}}, cfg: cfg, log: log, copies: semaphore.NewWeighted(copies)}
+	c := &core{
+		records: records{storage: st, sizes: map[string]int64{}, known: map[string]Image{}},
+		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
+	}
 	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
-	c.layers.known, c.layers.closed = map[string]*knownLayer{}, make(chan struct{})
 	return &Store{Roots{c}}, nil
 }
 
 // Close releases the store. Mounted root filesystems stay mounted.
 func (s *Store) Close() error {
-	s.layers.close()
+	s.layers.Close()
 	s.inodes.walks.Wait()
 	s.storage.Free()
 	return nil

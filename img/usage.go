@@ -219,7 +219,7 @@ func (r *Roots) countInodes(ctx context.Context, layers map[string]int) uint64 {
 			missing = append(missing, id)
 		}
 	}
-	if len(missing) > 0 && n.counting == nil && !r.layers.isClosed() {
+	if len(missing) > 0 && n.counting == nil && !r.layers.Closed() {
 		done := make(chan struct{})
 		n.counting = done
 		n.walks.Go(func() {
@@ -254,7 +254,7 @@ func (r *Roots) countInodes(ctx context.Context, layers map[string]int) uint64 {
 // walked. One that cannot be read counts as nothing.
 func (r *Roots) walkInodes(layers []string) {
 	for _, id := range layers {
-		if r.layers.isClosed() {
+		if r.layers.Closed() {
 			return
 		}
 		count, err := r.layerInodes(id)
@@ -269,10 +269,12 @@ func (r *Roots) walkInodes(layers []string) {
 
 func (r *Roots) layerInodes(id string) (uint64, error) {
 	dir, err := r.upperDir(id)
-	r.layers.turn.Lock()
-	defer r.layers.turn.Unlock()
 	if errors.Is(err, errdefs.ErrNotImplemented) { // the driver knows itself
-		usage, err := r.layers.driver.ReadWriteDiskUsage(id)
+		driver, err := r.storage.GraphDriver()
+		if err != nil {
+			return 0, err
+		}
+		usage, err := driver.ReadWriteDiskUsage(id)
 		if err != nil {
 			return 0, err
 		}
@@ -281,16 +283,6 @@ func (r *Roots) layerInodes(id string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	usage, err := walkLayer(dir, r.layers.closed)
+	usage, err := r.layers.Walk(dir)
 	return usage.Inodes, err
-}
-
-// isClosed says whether the store is being closed: nothing is walked any more.
-func (u *layerUsages) isClosed() bool {
-	select {
-	case <-u.closed:
-		return true
-	default:
-		return false
-	}
 }

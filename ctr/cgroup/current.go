@@ -15,8 +15,8 @@ type Current struct {
 	Swap uint64
 }
 
-// Current reads the limits of a cgroup; all are 0 of one that is not there.
-func (h *Host) Current(path string) (Current, error) {
+// ReadCurrent reads the limits of a cgroup; all are 0 of one that is not there.
+func ReadCurrent(h *Host, path string) (Current, error) {
 	if err := checkPath(path); err != nil {
 		return Current{}, err
 	}

@@ -78,14 +78,14 @@ type HugeStats struct {
 }
 
 // Stats reads all counters of a cgroup. One that is not there is ErrNotFound.
-func (h *Host) Stats(path string) (Stats, error) { return h.read(path, true) }
+func (h *Host) Stats(path string) (Stats, error) { return readStats(h, path, true) }
 
 // Usage reads what changes with the load and is asked for every few seconds:
 // CPU.Usage, Pressure, and Memory without its maximum and counts of failures.
 // One that is not there is ErrNotFound.
-func (h *Host) Usage(path string) (Stats, error) { return h.read(path, false) }
+func (h *Host) Usage(path string) (Stats, error) { return readStats(h, path, false) }
 
-func (h *Host) read(path string, full bool) (Stats, error) {
+func readStats(h *Host, path string, full bool) (Stats, error) {
 	if err := checkPath(path); err != nil {
 		return Stats{}, err
 	}

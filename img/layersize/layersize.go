@@ -1,25 +1,22 @@
-package img
+package layersize
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
-	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
-// LayerUsage is what the writable layer of a root filesystem takes up.
-type LayerUsage struct {
+// Usage is what a writable layer takes up.
+type Usage struct {
 	// At is when its walk ended.
 	At time.Time
-	// Root is where the store keeps its layers: the mount point that a kubelet
-	// knows the file system by.
+	// Root is where the store keeps its layers, for those who know: a kubelet
+	// knows the file system by it.
 	Root string
 	// Bytes are those of the disk's blocks. A hard link counts once.
 	Bytes, Inodes uint64
@@ -40,11 +37,11 @@ const (
 	layerDepth = 512
 )
 
-// layerUsages are the layers whose usage was asked for. A layer is walked in the
-// background, one at a time; whoever asks gets what is known.
-type layerUsages struct {
+// Meter knows the layers whose usage was asked for. A layer is walked in the
+// background, one at a time; whoever asks gets what is known. It may be used
+// concurrently.
+type Meter struct {
 	mu     sync.Mutex
-	driver graphdriver.Driver
 	known  map[string]*knownLayer
 	walks  sync.WaitGroup
 	turn   sync.Mutex // held by the walk under way
@@ -52,7 +49,7 @@ type layerUsages struct {
 }
 
 type knownLayer struct {
-	usage   LayerUsage
+	usage   Usage
 	err     error
 	took    time.Duration
 	asked   time.Time
@@ -60,35 +57,52 @@ type knownLayer struct {
 	ready   chan struct{} // closed when there is a usage or an error
 }
 
-// LayerUsage tells what the writable layer of a root filesystem takes up. It
-// walks no tree for that: what it tells is some ten seconds old, or more where
-// the layers are large. The first time it waits for the walk until ctx ends. It
-// returns ErrNotFound when there is no such root filesystem, and
-// ErrNotImplemented when the storage driver keeps no layer in a folder of its own.
-func (r *Roots) LayerUsage(ctx context.Context, id string) (LayerUsage, error) {
-	u := &r.layers
-	dir, err := r.upperDir(id)
-	if err != nil {
-		u.mu.Lock()
-		delete(u.known, id)
-		u.mu.Unlock()
-		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, err)
-	}
-	k := u.ask(id, func() (LayerUsage, error) { return walkLayer(dir, u.closed) })
+// New returns a Meter that knows nothing yet.
+func New() *Meter {
+	return &Meter{known: map[string]*knownLayer{}, closed: make(chan struct{})}
+}
+
+// Usage tells what the layer of an ID takes up, which is in dir. It walks no tree
+// for that: what it tells is some ten seconds old, or more where the layers are
+// large. The first time it waits for the walk until ctx ends.
+func (u *Meter) Usage(ctx context.Context, id, dir string) (Usage, error) {
+	k := u.ask(id, func() (Usage, error) { return walkLayer(dir, u.closed) })
 	select {
 	case <-k.ready:
 	case <-ctx.Done():
-		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, ctx.Err())
+		return Usage{}, ctx.Err()
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	usage := k.usage
-	usage.Root = r.storage.GraphRoot()
-	return usage, k.err
+	return k.usage, k.err
+}
+
+// Walk counts a folder now, when no other is being walked.
+func (u *Meter) Walk(dir string) (Usage, error) {
+	u.turn.Lock()
+	defer u.turn.Unlock()
+	return walkLayer(dir, u.closed)
+}
+
+// Closed tells whether Close was called: nothing is walked any more.
+func (u *Meter) Closed() bool {
+	select {
+	case <-u.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Drop forgets a layer that is gone.
+func (u *Meter) Drop(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.known, id)
 }
 
 // ask is the entry of a layer, with a walk begun where it is due.
-func (u *layerUsages) ask(id string, walk func() (LayerUsage, error)) *knownLayer {
+func (u *Meter) ask(id string, walk func() (Usage, error)) *knownLayer {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := time.Now()
@@ -101,10 +115,8 @@ func (u *layerUsages) ask(id string, walk func() (LayerUsage, error)) *knownLaye
 	if k.walking || now.Sub(k.usage.At) < u.good() {
 		return k
 	}
-	select {
-	case <-u.closed:
+	if u.Closed() {
 		return k
-	default:
 	}
 	k.walking = true
 	u.walks.Go(func() { u.walk(k, walk) })
@@ -113,7 +125,7 @@ func (u *layerUsages) ask(id string, walk func() (LayerUsage, error)) *knownLaye
 
 // good is how long a usage is good, and forgets what is not asked for; u.mu is
 // held.
-func (u *layerUsages) good() time.Duration {
+func (u *Meter) good() time.Duration {
 	var took time.Duration
 	for id, k := range u.known {
 		if time.Since(k.asked) > layerIdle && !k.walking {
@@ -125,7 +137,7 @@ func (u *layerUsages) good() time.Duration {
 	return max(layerAge, layerShare*took)
 }
 
-func (u *layerUsages) walk(k *knownLayer, walk func() (LayerUsage, error)) {
+func (u *Meter) walk(k *knownLayer, walk func() (Usage, error)) {
 	u.turn.Lock()
 	began := time.Now()
 	usage, err := walk()
@@ -145,41 +157,15 @@ func (u *layerUsages) walk(k *knownLayer, walk func() (LayerUsage, error)) {
 	}
 }
 
-// close ends the walks and waits for them.
-func (u *layerUsages) close() {
+// Close ends the walks and waits for them. It may be repeated; what is asked for
+// afterwards is not measured any more.
+func (u *Meter) Close() {
 	u.mu.Lock()
-	select {
-	case <-u.closed:
-	default:
+	if !u.Closed() {
 		close(u.closed)
 	}
 	u.mu.Unlock()
 	u.walks.Wait()
-}
-
-// upperDir is the folder of what was written to a root filesystem.
-func (r *Roots) upperDir(id string) (string, error) {
-	u := &r.layers
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.driver == nil {
-		d, err := r.storage.GraphDriver()
-		if err != nil {
-			return "", err
-		}
-		u.driver = d
-	}
-	if !u.driver.Exists(id) {
-		return "", errdefs.ErrNotFound
-	}
-	meta, err := u.driver.Metadata(id)
-	if err != nil {
-		return "", err
-	}
-	if meta["UpperDir"] == "" {
-		return "", fmt.Errorf("storage driver %s: %w", u.driver.String(), errdefs.ErrNotImplemented)
-	}
-	return meta["UpperDir"], nil
 }
 
 // errClosed ends a walk.
@@ -187,16 +173,16 @@ var errClosed = errors.New("the store is closed")
 
 // walkLayer counts what a folder holds. Its owner may change it meanwhile, so
 // that no step follows a symbolic link.
-func walkLayer(dir string, closed <-chan struct{}) (LayerUsage, error) {
+func walkLayer(dir string, closed <-chan struct{}) (Usage, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return LayerUsage{}, &os.PathError{Op: "opening", Path: dir, Err: err}
+		return Usage{}, &os.PathError{Op: "opening", Path: dir, Err: err}
 	}
 	w := layerWalk{seen: map[inode]struct{}{}, closed: closed}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		_ = unix.Close(fd)
-		return LayerUsage{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		return Usage{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	w.usage.Capacity, w.usage.InodesTotal, w.usage.InodesFree = fs.Blocks*uint64(max(fs.Bsize, 0)), fs.Files, fs.Ffree
 	err = w.folder(fd, dir, 0)
@@ -206,7 +192,7 @@ func walkLayer(dir string, closed <-chan struct{}) (LayerUsage, error) {
 type inode struct{ dev, ino uint64 }
 
 type layerWalk struct {
-	usage  LayerUsage
+	usage  Usage
 	seen   map[inode]struct{} // files with several links
 	closed <-chan struct{}
 }

@@ -1,4 +1,4 @@
-package img
+package layersize
 
 import (
 	"os"
@@ -42,12 +42,12 @@ func TestWalkLayer(t *testing.T) {
 }
 
 // A usage is asked for often and walked for seldom.
-func TestLayerUsageIsKept(t *testing.T) {
-	u := &layerUsages{known: map[string]*knownLayer{}, closed: make(chan struct{})}
+func TestUsageIsKept(t *testing.T) {
+	u := New()
 	walks := make(chan struct{}, 10)
-	walk := func() (LayerUsage, error) {
+	walk := func() (Usage, error) {
 		walks <- struct{}{}
-		return LayerUsage{Bytes: 7}, nil
+		return Usage{Bytes: 7}, nil
 	}
 	for range 5 {
 		<-u.ask("x", walk).ready
@@ -75,8 +75,8 @@ func TestLayerUsageIsKept(t *testing.T) {
 	if len(u.known) != 1 {
 		t.Errorf("%d are known of one that is asked for", len(u.known))
 	}
-	u.close()
-	u.close()
+	u.Close()
+	u.Close()
 	u.ask("z", walk)
 	if len(walks) != 3 {
 		t.Error("a walk began after the end")
