@@ -15,6 +15,10 @@ TAGS       := containers_image_openpgp
 LDFLAGS    := -s -w -X $(MODULE)/commands.version=$(VERSION)
 BUILD      := $(GO) build -buildvcs=false -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
 STATICCHECK := 0.8.2
+CRITOOLS   := 1.36.0
+RUNC_NEXT  := 1.4.0
+RUNTIME    ?= runc
+FOCUS      ?=
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
@@ -33,7 +37,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build install uninstall deps demo test test-unit test-root lint generate bench bench-deps need-root clean help
+.PHONY: build install uninstall deps demo test test-unit test-root test-cri lint generate bench bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,13 +53,20 @@ demo: need-root deps build ## run the main job: pull, pod, run, logs, exec, atta
 	@$(BUILD) -o bin/davit-demo ./cmd/davit-demo
 	@$(ASROOT) bin/davit-demo --davit bin/davit
 
-test: deps lint test-unit test-root ## everything: lint, unit tests, tests with real containers (as root)
+test: deps lint test-unit test-root test-cri ## everything: lint, unit tests, tests with real containers (as root), the CRI suite
 
 test-unit: ## tests that need neither root nor network
 	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
 
 test-root: need-root build ## tests with the real runc, conmon, CNI plugins and layer store
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
+
+test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
+	@.ci/proxy-build critools $(CRITOOLS) bin/critools-$(CRITOOLS)
+	@.ci/proxy-build runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
+	@$(BUILD) -o bin/davit-critest ./cmd/davit-critest
+	@$(ASROOT) bin/davit-critest --davit bin/davit --tools bin/critools-$(CRITOOLS) --logs bin/test-cri-$(RUNTIME) \
+		--runtime "$(RUNTIME)" --runc-next "$(if $(filter runc,$(RUNTIME)),bin/runc-$(RUNC_NEXT))" --focus "$(FOCUS)" $(CRITESTFLAGS)
 
 bin/staticcheck-$(STATICCHECK):
 	@mkdir -p bin

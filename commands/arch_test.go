@@ -36,6 +36,7 @@ func arrows() map[string][]string {
 		"cmd/davit":            {"commands", "commands/cli"},
 		"cmd/davit-demo":       {"commands/harness"},
 		"cmd/davit-bench":      {"commands/harness"},
+		"cmd/davit-critest":    {"commands/harness"},
 		"commands":             {"commands/*"},
 		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
 		"criadapter":           {"criadapter/*", "pod", "ctr", "ctr/spec", "img", "netw"},
@@ -76,7 +77,7 @@ func fences() map[string][]string {
 		"github.com/sirupsen/logrus":               {"img", "img/*"},
 		"github.com/google/go-cmp/":                {"tests"},
 		"github.com/rogpeppe/go-internal/":         {"tests"},
-		"github.com/google/go-containerregistry/":  {"tests", "commands/harness"},
+		"github.com/google/go-containerregistry/":  {"tests", "commands/harness", "cmd/davit-critest"},
 		"golang.org/x/crypto/":                     {"commands/harness"},
 		"log":                                      nil,
 	}

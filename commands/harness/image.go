@@ -24,6 +24,8 @@ type ImageConfig struct {
 	Config       v1.Config // Cmd /bin/sh and PATH where unset
 	Layers       int       // layers beyond the first, each with a small file /layers/N
 	Files        []File    // put into the last layer
+	Programs     []Program // of the host, with their libraries: a layer above busybox's
+	HardLinks    bool      // the applets are hard links, as if each were a file of its own
 	Architecture string    // amd64 where empty
 	Busybox      string    // path of a static busybox; the host's where empty
 }
@@ -51,20 +53,20 @@ func Busybox(ctx context.Context, c ImageConfig) (v1.Image, error) {
 	if c.Busybox == "" {
 		c.Busybox = hostBusybox()
 	}
-	base, err := busyboxLayer(ctx, c.Busybox)
+	base, err := busyboxLayer(ctx, c.Busybox, c.HardLinks)
 	if err != nil {
 		return nil, fmt.Errorf("building the image's first layer: %w", err)
 	}
 	layers := []v1.Layer{base}
-	for n := range c.Layers {
-		l, err := fileLayer([]File{{Path: fmt.Sprintf("/layers/%d", n+1), Text: fmt.Sprintf("layer %d\n", n+1)}})
+	if len(c.Programs) > 0 {
+		l, err := programLayer(ctx, c.Programs)
 		if err != nil {
 			return nil, err
 		}
 		layers = append(layers, l)
 	}
-	if len(c.Files) > 0 {
-		l, err := fileLayer(c.Files)
+	for n := range c.Layers {
+		l, err := fileLayer([]File{{Path: fmt.Sprintf("/layers/%d", n+1), Text: fmt.Sprintf("layer %d\n", n+1)}})
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +76,35 @@ func Busybox(ctx context.Context, c ImageConfig) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adding layers: %w", err)
 	}
-	return configure(img, c)
+	return derive(img, c)
+}
+
+// Derive builds an image on top of another: its layers, and above them the
+// programs and files of c. Architecture and Config are c's alone.
+func Derive(ctx context.Context, base v1.Image, c ImageConfig) (v1.Image, error) {
+	if len(c.Programs) > 0 {
+		l, err := programLayer(ctx, c.Programs)
+		if err != nil {
+			return nil, err
+		}
+		if base, err = mutate.AppendLayers(base, l); err != nil {
+			return nil, fmt.Errorf("adding layers: %w", err)
+		}
+	}
+	return derive(base, c)
+}
+
+func derive(base v1.Image, c ImageConfig) (v1.Image, error) {
+	if len(c.Files) > 0 {
+		l, err := fileLayer(c.Files)
+		if err != nil {
+			return nil, err
+		}
+		if base, err = mutate.AppendLayers(base, l); err != nil {
+			return nil, fmt.Errorf("adding layers: %w", err)
+		}
+	}
+	return configure(base, c)
 }
 
 func configure(img v1.Image, c ImageConfig) (v1.Image, error) {
@@ -114,7 +144,7 @@ func Index(images ...v1.Image) (v1.ImageIndex, error) {
 	return idx, nil
 }
 
-func busyboxLayer(ctx context.Context, path string) (v1.Layer, error) {
+func busyboxLayer(ctx context.Context, path string, hardLinks bool) (v1.Layer, error) {
 	binary, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading busybox (Debian's busybox-static): %w", err)
@@ -131,9 +161,14 @@ func busyboxLayer(ctx context.Context, path string) (v1.Layer, error) {
 	writeHeader(w, tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777})
 	writeHeader(w, tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(binary))})
 	_, _ = w.Write(binary)
+	link := tar.Header{Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}
+	if hardLinks {
+		link = tar.Header{Typeflag: tar.TypeLink, Linkname: "bin/busybox", Mode: 0o755}
+	}
 	for _, applet := range strings.Fields(string(applets)) {
 		if applet != "busybox" {
-			writeHeader(w, tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777})
+			link.Name = "bin/" + applet
+			writeHeader(w, link)
 		}
 	}
 	writeFiles(w, busyboxFiles())
@@ -172,7 +207,7 @@ func sealLayer(w *tar.Writer, b *bytes.Buffer) (v1.Layer, error) {
 	data := b.Bytes()
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
-	})
+	}, tarball.WithCompressedCaching)
 }
 
 // epoch is the age of all files, so that an image has the same digest each time.

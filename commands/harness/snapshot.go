@@ -41,6 +41,9 @@ type Scope struct {
 	// Roots: the bridge itself and davit's own firewall table with what is
 	// set up once for the network. What belongs to one container still counts.
 	IgnoreNetwork bool
+	// IgnoreFirewall leaves out all firewall rules, where they are a network
+	// namespace's that goes away with its test.
+	IgnoreFirewall bool
 }
 
 // Snapshot is what the machine held at one moment. It is a value: nothing
@@ -65,7 +68,9 @@ func Take(ctx context.Context, s Scope) (Snapshot, error) {
 	snap.lines[Links] = links
 	snap.lines[Processes] = processLines(s.Roots)
 	snap.lines[Cgroups] = cgroupLines()
-	snap.lines[Firewall] = firewallLines(ctx)
+	if !s.IgnoreFirewall {
+		snap.lines[Firewall] = firewallLines(ctx)
+	}
 	snap.lines[Addresses] = fileLines("/var/lib/cni/networks", "/var/lib/cni/results", "/var/lib/cni/cache")
 	for _, r := range s.Roots {
 		snap.lines[RunFiles] = append(snap.lines[RunFiles], runFileLines(r)...)
