@@ -69,7 +69,9 @@ func (s *session) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // watch ends the context when the peer hangs up, which nobody may notice who
 // waits for something else than its data. A second descriptor of the socket lets
-// the poller tell without reading.
+// the poller tell without reading. (A client that had more to send than the
+// kernels queue is missed only when keep-alive finds it gone, a minute or two
+// later: its FIN comes after its data.)
 func (s *session) watch() {
 	tcp, ok := s.socket().(*net.TCPConn)
 	if !ok {
