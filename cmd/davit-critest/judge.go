@@ -109,8 +109,10 @@ func (v verdict) err() error {
 	return nil
 }
 
-// short is the beginning of a message, on one line.
+// short is the beginning of a message, on one line, without gomega's dump of the
+// error that it has in words already.
 func short(message string) string {
+	message, _, _ = strings.Cut(message, "\nUnexpected error:")
 	message = strings.Join(strings.Fields(message), " ")
 	if r := []rune(message); len(r) > 300 {
 		return string(r[:300]) + "…"
