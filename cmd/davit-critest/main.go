@@ -112,7 +112,11 @@ func (o options) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close(context.WithoutCancel(ctx))) }()
-	if err := s.startServer(ctx); err != nil {
+	serverLog := filepath.Join(o.logs, "server.log")
+	if err := os.RemoveAll(serverLog); err != nil {
+		return fmt.Errorf("removing the last log: %w", err)
+	}
+	if s.server, err = harness.StartCRI(ctx, s.davitOf, serverLog); err != nil {
 		return err
 	}
 	var errs []error
@@ -122,7 +126,7 @@ func (o options) run(ctx context.Context) (err error) {
 	if o.crictl && o.focus == "" {
 		errs = append(errs, s.walk(ctx))
 	}
-	errs = append(errs, s.stopServer())
+	errs = append(errs, s.server.Stop())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w\nthe logs are in %s", err, o.logs)
 	}
