@@ -180,7 +180,9 @@ func CheckKubeName(what, name string) error {
 }
 
 // key tells sandboxes apart.
-func (k Kube) key() string { return fmt.Sprintf("pod %q %q %q %d", k.Name, k.Namespace, k.UID, k.Attempt) }
+func (k Kube) key() string {
+	return fmt.Sprintf("pod %q %q %q %d", k.Name, k.Namespace, k.UID, k.Attempt)
+}
 
 // recordName is the sandbox's name in davit.
 func (k Kube) recordName() string {

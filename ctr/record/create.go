@@ -53,6 +53,9 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	if err == nil {
 		st := statusFile[S]{Version: Version, Number: 1, MountNS: currentMountNS(), Status: s}
 		if err = d.writeStatus(m.ID, st); err == nil {
+			if k := d.kept.Load(); k != nil {
+				k.made(m.ID)
+			}
 			return op, nil
 		}
 		err = l.wrap(m.ID, "writing status", err)

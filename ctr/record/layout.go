@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,15 +26,19 @@ const (
 // layout knows where the files of one kind of object are. It is the part of a
 // Dir that does not depend on the types of what is kept.
 type layout struct {
-	kind   string
-	root   string // Root/<kind>
-	names  string // Root/names/<kind>
-	run    string // RunRoot/<kind>
-	status string // RunRoot/status/<kind>
-	log    *slog.Logger
-	now    func() time.Time
-	fsync  func(fd int) error
-	start  func() uint64 // of this process
+	kind    string
+	root    string // Root/<kind>
+	names   string // Root/names/<kind>
+	run     string // RunRoot/<kind>
+	status  string // RunRoot/status/<kind>
+	log     *slog.Logger
+	now     func() time.Time
+	fsync   func(fd int) error
+	start   func() uint64 // of this process
+	keeping atomic.Bool
+	// removed is told what this process has removed, once somebody keeps it in
+	// memory.
+	removed atomic.Pointer[func(id string)]
 }
 
 func newLayout(o Options) (*layout, error) {

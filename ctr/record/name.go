@@ -189,7 +189,13 @@ func (d *Dir[C, S]) Rename(ctx context.Context, id, newKey string) error {
 	if err := d.l.rename(ctx, m, keys, newKey); err != nil {
 		return err
 	}
-	return d.touchStatus(id)
+	if err := d.touchStatus(id); err != nil {
+		return err
+	}
+	if k := d.kept.Load(); k != nil {
+		k.made(id)
+	}
+	return nil
 }
 
 func (d *Dir[C, S]) touchStatus(id string) error {

@@ -22,10 +22,14 @@ func (d *reader[C, S]) Get(id string) (Entry[C, S], error) {
 	return d.load(id, make([]byte, pageSize))
 }
 
-// List reads all objects without a lock, oldest first. Those that cannot be
+// List reads all objects without a lock, oldest first, or tells them from memory
+// (see [Dir.Keep]). Those that cannot be
 // read are left out and joined in the error: the entries are good, whatever
 // the error is.
 func (d *reader[C, S]) List() ([]Entry[C, S], error) {
+	if k := d.kept.Load(); k != nil {
+		return k.list()
+	}
 	ids, err := d.l.ids()
 	if err != nil {
 		return nil, err
@@ -51,18 +55,27 @@ func (d *reader[C, S]) List() ([]Entry[C, S], error) {
 			continue
 		case !isNotFound(errs[i]):
 		case d.l.stray(ids[i]):
-			errs[i] = fmt.Errorf("the record of %s %q is not whole: %w", d.l.noun(), ids[i], ErrCorrupt)
+			errs[i] = d.strayError(ids[i])
 		default:
 			errs[i] = nil
 		}
 	}
-	slices.SortFunc(good, func(a, b Entry[C, S]) int {
+	sortEntries(good)
+	return good, errors.Join(errs...)
+}
+
+func (d *reader[C, S]) strayError(id string) error {
+	return fmt.Errorf("the record of %s %q is not whole: %w", d.l.noun(), id, ErrCorrupt)
+}
+
+// sortEntries puts the oldest first.
+func sortEntries[C, S any](entries []Entry[C, S]) {
+	slices.SortFunc(entries, func(a, b Entry[C, S]) int {
 		if c := a.Created.Compare(b.Created); c != 0 {
 			return c
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return good, errors.Join(errs...)
 }
 
 // load reads config.json, the status, and the op file if it is not empty, in

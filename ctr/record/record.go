@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -96,11 +97,15 @@ const (
 // Dir keeps the records of one kind of object: C is its immutable
 // configuration, S its status, both plain values that survive a round trip
 // through JSON. All methods may be called concurrently, by any number of
-// goroutines and processes. A Dir holds no state but paths.
+// goroutines and processes. A Dir holds no state but paths, unless it is to
+// (see Keep).
 type Dir[C, S any] struct{ reader[C, S] }
 
 // reader is the part of a Dir that reads.
-type reader[C, S any] struct{ l objects }
+type reader[C, S any] struct {
+	l    objects
+	kept atomic.Pointer[kept[C, S]] // nil unless Keep was called
+}
 
 // Open makes the folders that are missing and returns the Dir. Call
 // [EnsureBoot] first. It reads no record. On a read-only root it succeeds, so
@@ -172,7 +177,19 @@ func (d *Dir[C, S]) GetFile(id, name string, v any) error {
 // An object that is not there, or went while Update waited, is ErrNotFound.
 // When ctx ends before the lock is had: a [*BusyError].
 func (d *Dir[C, S]) Update(ctx context.Context, id string, f func(S) (S, error)) (S, error) {
-	var zero S
+	st, err := d.update(ctx, id, f)
+	if err != nil {
+		var zero S
+		return zero, err
+	}
+	if k := d.kept.Load(); k != nil {
+		k.updated(id, st)
+	}
+	return st.Status, nil
+}
+
+func (d *Dir[C, S]) update(ctx context.Context, id string, f func(S) (S, error)) (statusFile[S], error) {
+	var zero statusFile[S]
 	lock, err := d.l.lockStatus(ctx, id)
 	if err != nil {
 		return zero, err
@@ -195,7 +212,7 @@ func (d *Dir[C, S]) Update(ctx context.Context, id string, f func(S) (S, error))
 	if err := d.writeStatus(id, old); err != nil {
 		return zero, d.l.wrap(id, "writing status", err)
 	}
-	return s, nil
+	return old, nil
 }
 
 // freshStatus is what Update starts from when a status is lost or damaged. No

@@ -36,6 +36,9 @@ func (o *Op) Remove(ctx context.Context) error {
 		return o.l.wrap(o.id, "removing record", err)
 	}
 	o.close()
+	if removed := o.l.removed.Load(); removed != nil {
+		(*removed)(o.id)
+	}
 	return nil
 }
 
