@@ -2,6 +2,7 @@ package criadapter
 
 import (
 	"context"
+	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -45,7 +46,9 @@ func (s *sandboxServer) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodS
 	if err != nil {
 		return nil, err
 	}
-	out := &runtimeapi.PodSandboxStatusResponse{Status: sandboxStatus(sandbox)}
+	out := &runtimeapi.PodSandboxStatusResponse{
+		Status: sandboxStatus(sandbox), ContainersStatuses: containerStatuses(containers), Timestamp: time.Now().UnixNano(),
+	}
 	if r.GetVerbose() {
 		out.Info, err = sandboxInfo(sandbox, containers)
 	}

@@ -66,6 +66,7 @@ type Controller struct {
 	*starter
 	*stopper
 	*sessions
+	*keeper
 	*meter
 }
 
@@ -109,7 +110,8 @@ func New(o Options) (*Controller, error) {
 	return &Controller{
 		records: r, settler: s,
 		creator: &creator{b}, starter: &starter{b}, stopper: &stopper{s}, sessions: &sessions{s},
-		meter: &meter{ctrs: r},
+		keeper: &keeper{settler: s},
+		meter:  &meter{ctrs: r},
 	}, nil
 }
 

@@ -51,6 +51,7 @@ type Options struct {
 type Controller struct {
 	*riser
 	*meter
+	events *tracker
 }
 
 // records reads pods' records.
@@ -90,7 +91,9 @@ func New(o Options) (*Controller, error) {
 	r := &records{o: o, ctrs: o.Containers, dir: dir}
 	e := &exits{&settler{files: &files{r}, flights: &flights{}}}
 	r.ctrs.OnEnd(e.afterExit)
-	return &Controller{riser: &riser{e}, meter: &meter{pods: r}}, nil
+	c := &Controller{riser: &riser{e}, meter: &meter{pods: r}, events: &tracker{pods: r}}
+	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Lost: e.ContainerExited})
+	return c, nil
 }
 
 // Get returns the pod with a full ID as it is now. It takes no lock and runs
@@ -125,18 +128,8 @@ func (c *records) Resolve(ref string) (string, error) {
 }
 
 // ContainersOf lists the containers of a pod, oldest first, infra included.
-func (c *records) ContainersOf(ctx context.Context, id string) ([]ctr.Container, error) {
-	all, err := c.ctrs.List(ctx)
-	var out []ctr.Container
-	for _, k := range all {
-		if k.Config.Sandbox == id {
-			out = append(out, k)
-		}
-	}
-	if err != nil {
-		c.o.Log.Warn("some container records cannot be read", "error", err)
-	}
-	return out, nil
+func (c *records) ContainersOf(_ context.Context, id string) ([]ctr.Container, error) {
+	return c.ctrs.In(id), nil
 }
 
 // sandbox is a record as it is now: one whose run files a reboot took has none

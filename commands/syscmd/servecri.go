@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,10 +28,16 @@ func newServeCRI(env *cli.Env) *cobra.Command {
 	}
 }
 
+// drainTime is what a server that is to end gives to the pods that it is making.
+const drainTime = 10 * time.Second
+
 func serveCRI(ctx context.Context, env *cli.Env) error {
 	env.Stay()
 	e, err := env.Change(ctx, cli.Images, cli.Networks, cli.Containers, cli.Pods)
 	if err != nil {
+		return err
+	}
+	if err := e.Pods.Keep(ctx); err != nil {
 		return err
 	}
 	config, err := env.Config()
@@ -55,5 +62,9 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	return server.Serve(ctx, l)
+	err = server.Serve(ctx, l)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	e.Pods.Drain(last)
+	return err
 }
