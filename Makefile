@@ -37,7 +37,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build install uninstall deps demo test test-unit test-root test-cri lint generate bench bench-deps need-root clean help
+.PHONY: build install uninstall deps demo test test-unit test-root test-cri lint generate bench bench-cri bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -86,8 +86,12 @@ bench: need-root deps build ## measure davit run against the raw runtime, and po
 	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
 	@$(ASROOT) bin/davit-bench --davit bin/davit $(BENCHFLAGS)
 
-bench-deps: ## install podman, for make bench to compare with
-	@.ci/deps podman
+bench-cri: need-root deps build ## measure davit serve-cri against containerd where it is installed
+	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
+	@$(ASROOT) bin/davit-bench --cri --davit bin/davit $(BENCHFLAGS)
+
+bench-deps: ## install podman and containerd, for make bench and make bench-cri to compare with
+	@.ci/deps podman $$(command -v containerd >/dev/null || echo containerd)
 
 install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
 	install -D -m 755 bin/davit $(DESTDIR)$(BINDIR)/davit

@@ -27,6 +27,7 @@ type settings struct {
 	networks []string
 	json     string
 	counts   bool
+	cri      bool
 }
 
 func main() {
@@ -38,15 +39,25 @@ func main() {
 	flag.StringVar(&networks, "networks", "none,host,bridge,bridge+port", "networks")
 	flag.StringVar(&s.json, "json", "bin/bench.json", "where to write all samples")
 	flag.BoolVar(&s.counts, "counts", true, "count execs and syncs too, by strace")
+	flag.BoolVar(&s.cri, "cri", false, "measure davit serve-cri, and containerd where it is installed, in place of davit run")
 	flag.Parse()
 	s.runtimes, s.networks = strings.Split(runtimes, ","), strings.Split(networks, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, s)
+	code, err := 0, error(nil)
+	switch {
+	case !s.cri:
+		err = run(ctx, s)
+	case harness.Inside():
+		err = runCRI(ctx, s)
+	default:
+		code, err = harness.Enter(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
-		os.Exit(1)
+		code = 1
 	}
+	os.Exit(code)
 }
 
 func run(ctx context.Context, s settings) (err error) {

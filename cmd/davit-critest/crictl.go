@@ -30,12 +30,13 @@ func (w *walker) runtimeVerbs(ctx context.Context) error {
 }
 
 func (w *walker) imageVerbs(ctx context.Context) error {
+	absent := w.registry.Ref("none:of-this-name")
 	w.crictl(ctx,
 		step{args: words("pull", walkImage), want: `Image is up to date for [0-9a-z:]+$`},
 		step{args: words("images"), want: `registry.k8s.io/e2e-test-images/busybox +1.29-2 +[0-9a-f]{13} +[0-9.]+MB`},
 		step{args: words("inspecti", walkImage), want: `"repoTags": \[\s+"` + walkImage + `"`},
-		step{args: words("inspecti", "registry.k8s.io/none:of-this-name"), fails: true, errs: `no such image`},
-		step{args: words("pull", "registry.k8s.io/none:of-this-name"), fails: true, errs: `none`},
+		step{args: words("inspecti", absent), fails: true, errs: `no such image`},
+		step{args: words("pull", absent), fails: true, errs: `code = NotFound`},
 		step{args: words("imagefsinfo"), want: `"usedBytes": \{\s+"value": "[1-9][0-9]+"`},
 	)
 	return nil

@@ -16,10 +16,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -37,7 +35,6 @@ type options struct {
 	parallel int
 	suite    bool
 	crictl   bool
-	inside   bool // in the namespaces
 }
 
 func main() {
@@ -51,46 +48,26 @@ func main() {
 	flag.IntVar(&o.parallel, "parallel", 1, "specs that run at a time")
 	flag.BoolVar(&o.suite, "suite", true, "run critest")
 	flag.BoolVar(&o.crictl, "crictl", true, "walk through crictl's verbs")
-	flag.BoolVar(&o.inside, "inside", false, "the namespaces are made already")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, 25*time.Minute)
-	run := o.run
-	if !o.inside {
-		run = enter
+	code, err := 0, error(nil)
+	if harness.Inside() {
+		err = o.run(ctx)
+	} else {
+		code, err = harness.Enter(ctx)
 	}
-	err := run(ctx)
 	cancel()
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "\ntest-cri: %v\n", err)
-		os.Exit(1)
+		code = 1
 	}
-}
-
-// enter runs this program again in namespaces of its own.
-func enter(ctx context.Context) error {
-	if os.Geteuid() != 0 {
-		return errors.New("containers need root: run `sudo make test-cri`")
-	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", append(slices.Clone(os.Args[1:]), "-inside")...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Minute
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(harness.ExitCode(exit.ProcessState))
-	}
-	return err
+	os.Exit(code)
 }
 
 // run sets the stage, runs what is asked for, and clears the stage whatever happened.
 func (o options) run(ctx context.Context) (err error) {
-	if out, err := exec.CommandContext(ctx, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("setting up lo: %w: %s", err, out)
-	}
 	dir, err := os.MkdirTemp("", "davit-cri-")
 	if err != nil {
 		return fmt.Errorf("making a folder: %w", err)

@@ -59,7 +59,7 @@ func (o options) setUp(ctx context.Context, dir string) (*stage, error) {
 // configure writes the mirrors, the network and davit's configuration.
 func (s *stage) configure() error {
 	var mirrors bytes.Buffer
-	fmt.Fprintf(&mirrors, "unqualified-search-registries = []\n")
+	fmt.Fprintf(&mirrors, "unqualified-search-registries = []\n\n[[registry]]\nlocation = %q\ninsecure = true\n", s.registry.Addr)
 	for _, r := range []string{"registry.k8s.io", "k8s.gcr.io", "gcr.io"} {
 		fmt.Fprintf(&mirrors, "\n[[registry]]\nlocation = %q\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", r, s.registry.Addr)
 	}
