@@ -32,7 +32,7 @@ func containerStatuses(containers []ctr.Container) []*runtimeapi.ContainerStatus
 	var out []*runtimeapi.ContainerStatus
 	for _, k := range containers {
 		if !k.Config.Infra {
-			out = append(out, &runtimeapi.ContainerStatus{Id: k.ID, Metadata: containerMetadata(k)})
+			out = append(out, containerStatus(k))
 		}
 	}
 	return out

@@ -4,15 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/logs"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 )
+
+// Streams are a client's ends of a container's standard streams.
+type Streams struct {
+	// Stdin is copied to the container; nil sends nothing.
+	Stdin io.Reader
+	// Stdout and Stderr receive the output; a nil one is dropped. With a
+	// terminal everything comes on Stdout.
+	Stdout, Stderr io.Writer
+	// Resize delivers the client's terminal sizes; nil where it has none.
+	Resize <-chan Size
+	// DetachKeys is the byte sequence that ends the session and leaves the
+	// container alone; empty disables it.
+	DetachKeys []byte
+	// Dropped, where it is set, keeps an attached client from holding the
+	// container up: output that it does not take in time is thrown away, and
+	// Dropped is told how many bytes were, between what came before and after.
+	Dropped func(bytes int64)
+}
 
 // Session is a client that is attached to a container.
 type Session struct {
@@ -149,9 +169,8 @@ func (c *starter) openLog(ctr Container) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("opening log of container %q: %w", ctr.Config.Name, &os.PathError{Op: "open", Path: path, Err: err})
+	if err := logs.Make(ctr.Config.Log.Dir, path); err != nil {
+		return "", fmt.Errorf("opening log of container %q: %w", ctr.Config.Name, err)
 	}
-	return path, unix.Close(fd)
+	return path, nil
 }

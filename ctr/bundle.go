@@ -24,40 +24,46 @@ func cgroupPath(ctr Container, sb Sandbox) string {
 	return filepath.Join(sb.CgroupParent, ctr.ID)
 }
 
-// writeBundle writes the runtime spec of a container into its bundle.
-func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) error {
+// writeBundle writes the runtime spec of a container into its bundle, and returns
+// who the process runs as.
+func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.User, error) {
 	built, err := c.specConfig(ctx, ctr, sb, root)
 	if err != nil {
-		return err
+		return spec.User{}, err
 	}
 	s, err := spec.Build(built)
 	if err != nil {
-		return fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
+		return spec.User{}, fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
 	}
 	data, err := json.Marshal(s)
 	if err != nil {
-		return fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
+		return spec.User{}, fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
 	}
 	path := filepath.Join(c.bundle(ctr.ID), "config.json")
 	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil {
-		return fmt.Errorf("writing bundle of container %q: %w", ctr.Config.Name, err)
+		return spec.User{}, fmt.Errorf("writing bundle of container %q: %w", ctr.Config.Name, err)
 	}
-	return nil
+	u := s.Process.User
+	return spec.User{UID: u.UID, GID: u.GID, AdditionalGIDs: u.AdditionalGids}, nil
 }
 
 // specConfig gathers what a spec is built from: what was asked for, what the
 // sandbox gives, and what only the host and the image's files tell.
 func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.Config, error) {
-	cfg := ctr.Config
+	cfg, limits := ctr.Config, ctr.Limits()
+	cfg.Process.OOMScoreAdj = limits.OOMScoreAdj
 	out := spec.Config{
-		Rootfs: root, Resources: cfg.Resources, Security: cfg.Security, Sysctls: cfg.Sysctls,
-		Annotations: cfg.Annotations, Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
+		Rootfs: root, Security: cfg.Security, Sysctls: cfg.Sysctls,
+		Annotations: specAnnotations(cfg), Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
 		CgroupsPath: cgroupPath(ctr, sb),
 	}
 	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
 		out.Hostname = sb.Hostname
 	}
 	var err error
+	if out.Resources, err = c.enforceable(limits.Resources); err != nil {
+		return out, err
+	}
 	if out.Security, err = confinement(cfg.Security); err != nil {
 		return out, err
 	}
@@ -72,6 +78,15 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	}
 	out.Host, err = c.specHost(sb)
 	return out, err
+}
+
+// specAnnotations are those that the runtime sees: all that a person gave on the
+// command line. The kubelet's steer nothing.
+func specAnnotations(cfg Config) map[string]string {
+	if cfg.Owner == record.OwnerCRI {
+		return nil
+	}
+	return cfg.Annotations
 }
 
 // specProcess resolves the user inside the image and clamps what the caller may

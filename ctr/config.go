@@ -73,6 +73,12 @@ type Image struct {
 	// full name, which is empty for an image without one.
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Digested is the image by the digest of its manifest, name@digest; filled in
+	// by Create for an image that has a name.
+	Digested string `json:"digested,omitempty"`
+	// Asked is what a pod's author wrote, where Ref is what the kubelet made of
+	// it.
+	Asked string `json:"asked,omitempty"`
 }
 
 // Process is the process to run. In a Config that is given to Create, zero
@@ -111,6 +117,9 @@ type Log struct {
 	Driver string `json:"driver,omitempty"`
 	// Path is absolute; empty is a file in the container's record folder.
 	Path string `json:"path,omitempty"`
+	// Dir is a folder above Path, of somebody whose logs these are: what is
+	// missing from it on to Path is made, and none of it may be a symbolic link.
+	Dir string `json:"dir,omitempty"`
 	// MaxSize is in bytes; 0 is unlimited.
 	MaxSize int64 `json:"maxSize,omitempty"`
 }

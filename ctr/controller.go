@@ -64,6 +64,7 @@ type Controller struct {
 	*settler
 	*creator
 	*starter
+	*maker
 	*stopper
 	*sessions
 	*keeper
@@ -76,9 +77,12 @@ type records struct {
 	dir *record.Dir[Config, Status]
 }
 
+// limiter sets limits.
+type limiter struct{ *records }
+
 // settler runs operations, and undoes or finishes them; it holds all ways out.
 type settler struct {
-	*records
+	*limiter
 	// ended does what is due when a container has ended during an operation, so
 	// that its exit command found the lock taken; nil does nothing.
 	ended func(context.Context, string) error
@@ -86,6 +90,13 @@ type settler struct {
 
 // bundler turns a record into what the runtime is started from.
 type bundler struct{ *settler }
+
+// maker creates and starts in two steps.
+type maker struct {
+	*settler
+	creator *creator
+	starter *starter
+}
 
 // creator, starter, stopper and sessions do what their names say.
 type (
@@ -105,11 +116,13 @@ func New(o Options) (*Controller, error) {
 		return nil, fmt.Errorf("opening container records: %w", err)
 	}
 	r := &records{o: o, dir: dir}
-	s := &settler{records: r}
+	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
+	cr, st := &creator{b}, &starter{b}
 	return &Controller{
 		records: r, settler: s,
-		creator: &creator{b}, starter: &starter{b}, stopper: &stopper{s}, sessions: &sessions{s},
+		creator: cr, starter: st, maker: &maker{s, cr, st},
+		stopper: &stopper{s}, sessions: &sessions{s},
 		keeper: &keeper{settler: s},
 		meter:  &meter{ctrs: r},
 	}, nil

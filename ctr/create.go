@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -24,6 +25,8 @@ const (
 	opPause  = "pause"
 	opMount  = "mount"
 	opRotate = "rotate"
+	opJoin   = "join"
+	opUpdate = "update"
 )
 
 // Stages of creating.
@@ -47,29 +50,38 @@ func NewID() string {
 // nothing runs. A name that is taken is *record.NameTakenError; an image that is
 // absent is ErrNotFound. On an error nothing is left.
 func (c *creator) Create(ctx context.Context, cfg Config) (Container, error) {
+	k, op, err := c.begun(ctx, cfg)
+	if err != nil {
+		return Container{}, err
+	}
+	return k, op.End()
+}
+
+// begun is Create but for the end of its operation.
+func (c *creator) begun(ctx context.Context, cfg Config) (Container, *record.Op, error) {
 	id := cfg.ID
 	if id == "" {
 		id = NewID()
 	}
 	cfg, image, err := c.complete(ctx, id, cfg)
 	if err != nil {
-		return Container{}, err
+		return Container{}, nil, err
 	}
 	now := c.o.Now()
 	meta := record.Meta{ID: id, Owner: cfg.Owner, Key: cfg.Name, Created: now}
 	op, err := c.dir.Create(ctx, meta, cfg, Status{State: Creating},
 		record.CreateOptions{Durable: !cfg.Remove, Stage: stageRecord})
 	if err != nil {
-		return Container{}, fmt.Errorf("recording container %q: %w", cfg.Name, err)
+		return Container{}, nil, fmt.Errorf("recording container %q: %w", cfg.Name, err)
 	}
 	if err := c.create(ctx, op, cfg, image); err != nil {
-		return Container{}, errors.Join(err, c.undo(ctx, op, opCreate))
+		return Container{}, nil, errors.Join(err, c.undo(ctx, op, opCreate))
 	}
 	status := Status{State: Created}
 	if _, err := c.dir.Update(ctx, id, func(Status) (Status, error) { return status, nil }); err != nil {
-		return Container{}, errors.Join(fmt.Errorf("recording container %q: %w", cfg.Name, err), c.undo(ctx, op, opCreate))
+		return Container{}, nil, errors.Join(fmt.Errorf("recording container %q: %w", cfg.Name, err), c.undo(ctx, op, opCreate))
 	}
-	return Container{ID: id, Created: now, Config: cfg, Status: status}, op.End()
+	return Container{ID: id, Created: now, Config: cfg, Status: status}, op, nil
 }
 
 // create makes what a record stands for.
@@ -87,7 +99,7 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	if err != nil {
 		return err
 	}
-	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.Remove})
+	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.Remove || cfg.Owner == record.OwnerCRI})
 	if err != nil {
 		return fmt.Errorf("creating root filesystem of container %q: %w", cfg.Name, err)
 	}
@@ -112,11 +124,15 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 			return cfg, image, err
 		}
 		if image, err = images.Resolve(ctx, cfg.Image.Ref); err != nil {
+			if errdefs.IsNotFound(err) && cfg.Owner == record.OwnerCRI {
+				err = fmt.Errorf("it is to be pulled first: %w", err)
+			}
 			return cfg, image, err
 		}
 		cfg.Image.ID = image.ID
 		if len(image.Names) > 0 {
 			cfg.Image.Name = image.Names[0]
+			cfg.Image.Digested = digested(image)
 		}
 	}
 	p, err := mergeProcess(image.Config, cfg.Process)
@@ -128,6 +144,21 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 		cfg.Stop.Signal = image.Config.StopSignal
 	}
 	return nameVolumes(cfg, image.Config), image, nil
+}
+
+// digested is the first name of an image with its digest in place of a tag.
+func digested(image img.Image) string {
+	name, _, ok := strings.Cut(image.Names[0], "@")
+	switch {
+	case image.Digest == "":
+		return ""
+	case ok:
+		return image.Names[0]
+	}
+	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
+		name = name[:colon]
+	}
+	return name + "@" + image.Digest
 }
 
 // mergeProcess fills a process in from the image's configuration.

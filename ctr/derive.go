@@ -20,6 +20,8 @@ type lastExit struct {
 	ExitCode   int       `json:"exitCode"`
 	CodeKnown  bool      `json:"codeKnown"`
 	OOMKilled  bool      `json:"oomKilled,omitempty"`
+	// StartError is why the container could not be started.
+	StartError string `json:"startError,omitempty"`
 }
 
 const exitRecord = "exit.json"
@@ -62,11 +64,13 @@ func (c *records) update(ctx context.Context, ctr Container, f func(*Status)) (S
 // afterReboot is the status of a container whose run files are gone.
 func (c *records) afterReboot(id string) Status {
 	var last lastExit
+	var changed settings
+	_ = c.dir.GetFile(id, settingsFile, &changed) // lost with the power: as it was made
 	err := c.dir.GetFile(id, exitRecord, &last)
 	if errdefs.IsNotFound(err) || (err == nil && last.Start == 0) {
-		return Status{State: Created}
+		return Status{State: Created, Limits: changed.Limits}
 	}
-	s := Status{State: Stopped, Reason: ReasonReboot, Message: "the machine was restarted"}
+	s := Status{State: Stopped, Reason: ReasonReboot, Message: "the machine was restarted", Limits: changed.Limits}
 	if err != nil {
 		return s
 	}
@@ -74,6 +78,9 @@ func (c *records) afterReboot(id string) Status {
 	if !last.FinishedAt.IsZero() {
 		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled = last.FinishedAt, last.ExitCode, last.CodeKnown, last.OOMKilled
 		s.Reason, s.Message = exitReason(s), ""
+		if last.StartError != "" {
+			s.Reason, s.Message = ReasonStartError, last.StartError
+		}
 	}
 	return s
 }

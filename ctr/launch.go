@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
 )
 
 // Stages of starting, each written down before what it names is done.
@@ -34,24 +35,6 @@ type Launch struct {
 	// BeforeStart runs when the process exists and has not started yet: the last
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
-}
-
-// Prepare has the runtime make the container's process, ready to start: CRI's
-// CreateContainer. ErrFailedPrecondition if it is running or prepared already.
-func (c *starter) Prepare(ctx context.Context, id string, sandbox func(context.Context) (Sandbox, error)) error {
-	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
-		return c.prepare(ctx, op, ctr, sandbox)
-	})
-}
-
-// Start starts a prepared container.
-func (c *starter) Start(ctx context.Context, id string) error {
-	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
-		if ctr.Status.State != Created || !ctr.Status.Prepared {
-			return fmt.Errorf("container %q is %s, not created: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
-		}
-		return c.start(ctx, op, ctr)
-	})
 }
 
 // Launch prepares a container unless it is prepared already, and starts it, as
@@ -91,7 +74,7 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 		return errors.Join(fmt.Errorf("container %q: %w", id, err), op.End())
 	}
 	if err := f(op, c.derive(e)); err != nil {
-		if (kind == opStart || kind == opPause) && op.Stage() == "" {
+		if (kind == opStart || kind == opPause || kind == opUpdate) && op.Stage() == "" {
 			return errors.Join(err, op.End()) // refused: nothing was done
 		}
 		return errors.Join(err, c.undo(ctx, op, kind))
@@ -174,44 +157,52 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 		return errors.Join(err, starting.Abort())
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
-		s.Prepared = true
+		s.Prepared, s.User = true, &started.user
 		s.Pid, s.PidStart = started.Pid, started.PidStart
 		s.MonitorPid, s.MonitorStart = started.MonitorPid, started.MonitorStart
 	})
 	return err
 }
 
+// made is what the runtime made, and who it runs as.
+type made struct {
+	monitor.Started
+	user spec.User
+}
+
 // runtimeCreate writes the bundle and releases the monitor.
 func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
-	sandbox func(context.Context) (Sandbox, error)) (monitor.Started, error) {
+	sandbox func(context.Context) (Sandbox, error)) (made, error) {
 	_, err := c.update(ctx, ctr, func(s *Status) {
 		s.Start++
 		s.MonitorPid, s.MonitorStart = starting.Pid(), starting.PidStart()
 	})
 	if err != nil {
-		return monitor.Started{}, err
+		return made{}, err
 	}
 	rootfs, err := c.mount(ctx, ctr)
 	if err != nil {
-		return monitor.Started{}, err
+		return made{}, err
 	}
 	sb, err := sandbox(ctx)
 	if err != nil {
-		return monitor.Started{}, err
+		return made{}, err
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
 		s.Mounted, s.Cgroup = rootfs, cgroupPath(ctr, sb)
 	})
 	if err != nil {
-		return monitor.Started{}, err
+		return made{}, err
 	}
-	if err := c.writeBundle(ctx, ctr, sb, rootfs); err != nil {
-		return monitor.Started{}, err
+	user, err := c.writeBundle(ctx, ctr, sb, rootfs)
+	if err != nil {
+		return made{}, err
 	}
 	if err := op.Advance(stageRuntime); err != nil {
-		return monitor.Started{}, err
+		return made{}, err
 	}
-	return starting.Create(ctx)
+	started, err := starting.Create(ctx)
+	return made{started, user}, err
 }
 
 // mount mounts the container's root filesystem.

@@ -19,8 +19,10 @@ func TestRefusedStartUndoesNothing(t *testing.T) {
 		status Status
 		start  func(*Controller, context.Context, string) error
 	}{
-		{name: "paused", status: Status{State: Paused}, start: func(c *Controller, ctx context.Context, id string) error { return c.Start(ctx, id) }},
-		{name: "prepared twice", status: Status{State: Created, Prepared: true}, start: func(c *Controller, ctx context.Context, id string) error { return c.Prepare(ctx, id, nil) }},
+		{name: "paused", status: Status{State: Paused}, start: func(c *Controller, ctx context.Context, id string) error { return c.Start(ctx, id, nil) }},
+		{name: "its sandbox is gone", status: Status{State: Created, Prepared: true}, start: func(c *Controller, ctx context.Context, id string) error {
+			return c.Start(ctx, id, func(context.Context) (Sandbox, error) { return Sandbox{}, errdefs.ErrFailedPrecondition })
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := testController(t)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/logs"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -61,11 +62,17 @@ const stageVolumes = "volumes"
 // takesVolumes tells whether a removal, of this process's or a dead one's, takes
 // the anonymous volumes with it: those of a creation that is undone do, too.
 func takesVolumes(op *record.Op, ctr Container) bool {
-	kind, stage := op.Kind(), op.Stage()
-	if prior, dead := op.Prior(); dead {
-		kind, stage = prior.Kind, prior.Stage
-	}
+	kind, stage := removes(op)
 	return ctr.Config.Remove || kind == opCreate || stage == stageVolumes
+}
+
+// removes is the operation that a removal belongs to, this process's or a dead
+// one's.
+func removes(op *record.Op) (kind, stage string) {
+	if prior, dead := op.Prior(); dead {
+		return prior.Kind, prior.Stage
+	}
+	return op.Kind(), op.Stage()
 }
 
 // remove is the way out, for a removal and for undoing a creation: idempotent
@@ -87,6 +94,12 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 				return nil
 			}
 			return c.removeAnonymous(ctx, ctr)
+		},
+		func() error {
+			if kind, _ := removes(op); kind != opCreate {
+				return nil
+			}
+			return logs.DropEmpty(ctr.Config.Log.Dir, ctr.Config.Log.Path)
 		},
 	)
 	if err != nil {

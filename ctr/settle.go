@@ -37,7 +37,8 @@ func (c *settler) Exited(ctx context.Context, id string, start int) (ctr Contain
 		return ctr, true, err
 	}
 	ctr, err = c.Get(ctx, id)
-	if err != nil || (start > 0 && ctr.Status.Start != start) || ctr.Status.Alive() || ctr.Status.Mounted == "" {
+	live := ctr.Status.Alive() || ctr.Status.Prepared
+	if err != nil || (start > 0 && ctr.Status.Start != start) || live || ctr.Status.Mounted == "" {
 		return ctr, false, errors.Join(err, op.End())
 	}
 	if err := c.finish(ctx, ctr); err != nil {
@@ -71,9 +72,10 @@ func (c *settler) settleExit(ctx context.Context, id string) error {
 
 // finish writes down how a stopped container ended and gives back what it held:
 // the runtime's state, the mount, the cgroup, the bundle. Every step is
-// idempotent, and a container that is still alive is left alone.
+// idempotent, and a container that is still alive, or waits to be started, is left
+// alone.
 func (c *settler) finish(ctx context.Context, ctr Container) error {
-	if ctr.Status.Alive() {
+	if ctr.Status.Alive() || ctr.Status.Prepared {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
@@ -174,6 +176,11 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		if err = c.thaw(ctx, ctr); err == nil {
 			_, err = c.update(ctx, ctr, func(s *Status) { s.State = Running })
 		}
+	case kind == opUpdate:
+		if err := c.applyLimits(ctx, ctr, ctr.Limits()); err != nil {
+			c.o.Log.Warn("limits could not be put back", "container", ctr.Config.Name, "error", err)
+		}
+		err = c.finish(ctx, ctr)
 	case kind == opStop && ctr.Status.Alive():
 		// The signal was sent; what remains of the grace time is for whoever
 		// stops it next.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/spec"
 )
 
 // State is where a container is in its life:
@@ -53,6 +54,11 @@ type Status struct {
 	// Cgroup is the container's cgroup, below the mounts of the hierarchies.
 	Cgroup string `json:"cgroup,omitempty"`
 
+	// User is who the process runs as, resolved in the image.
+	User *spec.User `json:"user,omitempty"`
+	// Limits replace those of the Config; nil when they were not updated.
+	Limits *Limits `json:"limits,omitempty"`
+
 	Pid          int    `json:"pid,omitempty"`
 	PidStart     uint64 `json:"pidStart,omitempty"`
 	MonitorPid   int    `json:"monitorPid,omitempty"`
@@ -77,6 +83,12 @@ type Container struct {
 	Status  Status
 	// Op is the operation under way on it, nil when there is none.
 	Op *record.Holder
+}
+
+// Made tells whether the container is whole: not while it is made for the first
+// time, or when whoever made it has died.
+func (c Container) Made() bool {
+	return c.Status.State != Creating && (c.Op == nil || c.Op.Kind != opCreate)
 }
 
 // Alive tells whether the container has a process.

@@ -50,6 +50,7 @@ type Options struct {
 // of which needs those before it.
 type Controller struct {
 	*riser
+	*maker
 	*meter
 	events *tracker
 }
@@ -76,6 +77,9 @@ type exits struct{ *settler }
 // riser makes sandboxes and makes them ready.
 type riser struct{ *exits }
 
+// maker makes and drives the kubelet's containers.
+type maker struct{ *riser }
+
 // New returns a Controller on the records below o.Paths.
 func New(o Options) (*Controller, error) {
 	if o.Now == nil {
@@ -91,7 +95,8 @@ func New(o Options) (*Controller, error) {
 	r := &records{o: o, ctrs: o.Containers, dir: dir}
 	e := &exits{&settler{files: &files{r}, flights: &flights{}}}
 	r.ctrs.OnEnd(e.afterExit)
-	c := &Controller{riser: &riser{e}, meter: &meter{pods: r}, events: &tracker{pods: r}}
+	rise := &riser{e}
+	c := &Controller{riser: rise, maker: &maker{rise}, meter: &meter{pods: r}, events: &tracker{pods: r}}
 	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Lost: e.ContainerExited})
 	return c, nil
 }

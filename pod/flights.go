@@ -29,19 +29,25 @@ type flights struct {
 // flight is one work. Its result may be read once done is closed.
 type flight struct {
 	cancel context.CancelCauseFunc
-	object string // the ID of what it makes, once that is known
+	object string // the ID of what it makes, or makes something in, once that is known
 	done   chan struct{}
 	id     string
 	err    error
 }
 
 // work makes an object and returns its ID. It tells the ID by known as soon as
-// there is one, so that halt finds it.
+// there is one, or that of the sandbox that the object is for, so that halt finds
+// it.
 type work func(ctx context.Context, known func(id string)) (string, error)
 
 // join waits for the work of a key, which is begun unless it is under way. When
 // ctx ends, join returns its error and the work goes on.
 func (f *flights) join(ctx context.Context, key string, w work) (string, error) {
+	return f.joinFor(ctx, flightTimeout, key, w)
+}
+
+// joinFor is join for work that may take longer.
+func (f *flights) joinFor(ctx context.Context, limit time.Duration, key string, w work) (string, error) {
 	f.mu.Lock()
 	one := f.byKey[key]
 	if one == nil {
@@ -49,7 +55,7 @@ func (f *flights) join(ctx context.Context, key string, w work) (string, error) 
 			f.mu.Unlock()
 			return "", fmt.Errorf("davit is stopping: %w", errdefs.ErrUnavailable)
 		}
-		one = f.begin(ctx, key, w)
+		one = f.begin(ctx, limit, key, w)
 	}
 	f.mu.Unlock()
 	select {
@@ -61,7 +67,7 @@ func (f *flights) join(ctx context.Context, key string, w work) (string, error) 
 }
 
 // begin starts a work; f.mu is held.
-func (f *flights) begin(ctx context.Context, key string, w work) *flight {
+func (f *flights) begin(ctx context.Context, limit time.Duration, key string, w work) *flight {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	one := &flight{cancel: cancel, done: make(chan struct{})}
 	if f.byKey == nil {
@@ -69,7 +75,7 @@ func (f *flights) begin(ctx context.Context, key string, w work) *flight {
 	}
 	f.byKey[key] = one
 	f.wg.Go(func() {
-		ctx, stop := context.WithTimeout(ctx, flightTimeout)
+		ctx, stop := context.WithTimeout(ctx, limit)
 		defer stop()
 		defer cancel(nil)
 		id, err := w(ctx, func(id string) {
@@ -89,27 +95,26 @@ func (f *flights) begin(ctx context.Context, key string, w work) *flight {
 	return one
 }
 
-// halt cancels the work that makes an object, if it is under way here, and waits
-// for it to have been undone.
+// halt cancels the works that make an object or make something in it, as far as
+// they are under way here, and waits for them to have been undone.
 func (f *flights) halt(ctx context.Context, id string) error {
 	f.mu.Lock()
-	var found *flight
+	var found []*flight
 	for _, one := range f.byKey {
 		if one.object == id {
-			found = one
+			found = append(found, one)
+			one.cancel(errStopped)
 		}
 	}
 	f.mu.Unlock()
-	if found == nil {
-		return nil
+	for _, one := range found {
+		select {
+		case <-one.done:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the making of %q to be undone: %w", id, context.Cause(ctx))
+		}
 	}
-	found.cancel(errStopped)
-	select {
-	case <-found.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the making of %q to be undone: %w", id, context.Cause(ctx))
-	}
+	return nil
 }
 
 // drain refuses new works and waits for those under way. When ctx ends they are

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -54,6 +55,45 @@ type HugepageLimit struct {
 func (r Resources) WithDefaultSwap() Resources {
 	if r.Memory.Limit > 0 && r.Memory.Swap == 0 {
 		r.Memory.Swap = 2 * r.Memory.Limit
+	}
+	return r
+}
+
+// With is r with the limits that are set in n in place of its own.
+func (r Resources) With(n Resources) Resources {
+	m, c := n.Memory, n.CPU
+	r.Memory.Limit = cmp.Or(m.Limit, r.Memory.Limit)
+	r.Memory.Reservation = cmp.Or(m.Reservation, r.Memory.Reservation)
+	r.Memory.Swap = cmp.Or(m.Swap, r.Memory.Swap)
+	r.Memory.Swappiness = cmp.Or(m.Swappiness, r.Memory.Swappiness)
+	r.Memory.DisableOOMKill = cmp.Or(m.DisableOOMKill, r.Memory.DisableOOMKill)
+	if c.NanoCPUs != 0 {
+		r.CPU.Quota, r.CPU.Period = 0, 0
+	}
+	if c.Quota != 0 || c.Period != 0 {
+		r.CPU.NanoCPUs = 0
+	}
+	r.CPU.Shares = cmp.Or(c.Shares, r.CPU.Shares)
+	r.CPU.Quota = cmp.Or(c.Quota, r.CPU.Quota)
+	r.CPU.Period = cmp.Or(c.Period, r.CPU.Period)
+	r.CPU.NanoCPUs = cmp.Or(c.NanoCPUs, r.CPU.NanoCPUs)
+	r.CPU.Cpus = cmp.Or(c.Cpus, r.CPU.Cpus)
+	r.CPU.Mems = cmp.Or(c.Mems, r.CPU.Mems)
+	r.Pids = cmp.Or(n.Pids, r.Pids)
+	r.Blkio = cmp.Or(n.Blkio, r.Blkio)
+	if len(n.Huge) > 0 {
+		r.Huge = slices.Clone(r.Huge)
+		for _, h := range n.Huge {
+			r.Huge = slices.DeleteFunc(r.Huge, func(old HugepageLimit) bool { return old.PageSize == h.PageSize })
+			r.Huge = append(r.Huge, h)
+		}
+	}
+	if len(n.Unified) > 0 {
+		r.Unified = maps.Clone(r.Unified)
+		if r.Unified == nil {
+			r.Unified = map[string]string{}
+		}
+		maps.Copy(r.Unified, n.Unified)
 	}
 	return r
 }

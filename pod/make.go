@@ -1,0 +1,211 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// MakeContainer makes one of the kubelet's containers in a sandbox of its, ready
+// to start, cfg.Kube being its key there: CRI's CreateContainer. The image must
+// be local. cfg.Log.Path is relative to the sandbox's LogDir; either empty is no
+// log.
+//
+// A call for a key under way joins that work, here or in another process, and one
+// for a key that is done returns the same container. The work goes on when ctx
+// ends. ErrNotFound if there is no such sandbox or image, ErrFailedPrecondition
+// if the sandbox is not ready or is being stopped. On an error nothing is left.
+func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, err error) {
+	if err := CheckKubeName("name", cfg.Kube.Name); err != nil || cfg.Kube.Name == "" {
+		return "", fmt.Errorf("container without a name: %w", errors.Join(err, errdefs.ErrInvalidArgument))
+	}
+	s, err := c.takes(ctx, cfg.Sandbox)
+	if err != nil {
+		return "", err
+	}
+	cfg.Owner, cfg.Name, cfg.Runtime = record.OwnerCRI, containerName(s.Config.Kube, cfg.Kube), s.Config.Runtime
+	if cfg.Log, err = containerLog(s.Config.LogDir, cfg.Log); err != nil {
+		return "", err
+	}
+	return c.flights.join(ctx, "container "+cfg.Name, func(ctx context.Context, known func(string)) (string, error) {
+		for {
+			id, err := c.makeOnce(ctx, cfg, known)
+			var taken *record.NameTakenError
+			if (errors.As(err, &taken) || errors.Is(err, errGone)) && ctx.Err() == nil {
+				continue // it was made, or it went, while this call looked
+			}
+			return id, err
+		}
+	})
+}
+
+// makeOnce finds the container of a name or makes it.
+func (c *maker) makeOnce(ctx context.Context, cfg ctr.Config, known func(string)) (string, error) {
+	id, err := c.ctrs.Find(ctx, record.OwnerCRI, cfg.Name)
+	switch {
+	case err == nil:
+		k, err := c.ctrs.Get(ctx, id)
+		if err == nil && k.Config.Sandbox != cfg.Sandbox {
+			err = fmt.Errorf("container %q is in another sandbox: %w", cfg.Name, errdefs.ErrAlreadyExists)
+		}
+		return id, err
+	case id != "" && errdefs.IsNotFound(err):
+		return "", errGone
+	case !errdefs.IsNotFound(err):
+		return "", err
+	}
+	known(cfg.Sandbox)
+	k, err := c.ctrs.Make(ctx, cfg, c.takenBy(cfg.Sandbox))
+	return k.ID, err
+}
+
+// takes returns a sandbox that takes containers: it is ready, and nobody is
+// taking it down. A stop says so on record before it lists the containers, and a
+// container is on record before this is asked: one of the two sees the other.
+func (c *riser) takes(ctx context.Context, id string) (Sandbox, error) {
+	s, err := c.GetSandbox(ctx, id)
+	if err != nil {
+		return s, err
+	}
+	if s.Status.State != Ready {
+		return s, fmt.Errorf("pod %q is not ready: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
+	}
+	if s.Op != nil && (s.Op.Kind == opStop || s.Op.Kind == opRemove) {
+		return s, fmt.Errorf("pod %q is being taken down: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
+	}
+	return s, nil
+}
+
+// takenBy tells a container what its sandbox gives, if it takes it.
+func (c *riser) takenBy(sandbox string) func(context.Context) (ctr.Sandbox, error) {
+	return func(ctx context.Context) (ctr.Sandbox, error) {
+		s, err := c.takes(ctx, sandbox)
+		if err != nil {
+			return ctr.Sandbox{}, err
+		}
+		return c.give(s), nil
+	}
+}
+
+// StartMade starts a container that MakeContainer made: once, in a sandbox that
+// is ready. See ctr's Start for what is left of one that cannot be started. The
+// work goes on when ctx ends.
+func (c *maker) StartMade(ctx context.Context, id string) error {
+	k, err := c.Made(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.detached(ctx, flightTimeout, "start "+id, func(ctx context.Context) error {
+		return c.ctrs.Start(ctx, id, c.takenBy(k.Config.Sandbox))
+	})
+}
+
+// StopMade stops one of the kubelet's containers: see ctr's Stop. The work goes
+// on, to the kill, when ctx ends.
+func (c *maker) StopMade(ctx context.Context, id string, timeout time.Duration) error {
+	if _, err := c.Made(ctx, id); err != nil {
+		return err
+	}
+	return c.detached(ctx, timeout+flightTimeout, fmt.Sprintf("stop %s %d", id, timeout), func(ctx context.Context) error {
+		if err := c.ctrs.Stop(ctx, id, ctr.StopOptions{Timeout: &timeout}); err != nil {
+			return err
+		}
+		return c.afterExit(ctx, id)
+	})
+}
+
+// RemoveMade deletes one of the kubelet's containers, killing what runs, and the
+// volumes that it was given. ErrNotFound if there is none. The work goes on when
+// ctx ends.
+func (c *maker) RemoveMade(ctx context.Context, id string) error {
+	if _, err := c.Made(ctx, id); err != nil {
+		return err
+	}
+	return c.detached(ctx, flightTimeout, "remove "+id, func(ctx context.Context) error {
+		return c.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true, Volumes: true})
+	})
+}
+
+// UpdateMade changes the limits of one of the kubelet's containers: see ctr's
+// Update.
+func (c *maker) UpdateMade(ctx context.Context, id string, l ctr.Limits) error {
+	if _, err := c.Made(ctx, id); err != nil {
+		return err
+	}
+	return c.ctrs.Update(ctx, id, l)
+}
+
+// ReopenMade has the log of one of the kubelet's containers opened anew: see
+// ctr's ReopenLog. Calls at the same time are one.
+func (c *maker) ReopenMade(ctx context.Context, id string) error {
+	if _, err := c.Made(ctx, id); err != nil {
+		return err
+	}
+	return c.detached(ctx, flightTimeout, "reopen "+id, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, reopenTimeout)
+		defer cancel()
+		return c.ctrs.ReopenLog(ctx, id)
+	})
+}
+
+// reopenTimeout bounds the wait for a monitor to open a log.
+const reopenTimeout = 10 * time.Second
+
+// detached does a work that does not end with ctx; an equal one under way is
+// joined.
+func (c *maker) detached(ctx context.Context, limit time.Duration, key string, f func(context.Context) error) error {
+	_, err := c.flights.joinFor(ctx, limit, key, func(ctx context.Context, _ func(string)) (string, error) {
+		return "", f(ctx)
+	})
+	return err
+}
+
+// Made returns one of the kubelet's containers as it is now. ErrNotFound for
+// those of the command line and for what holds a sandbox open.
+func (c *records) Made(ctx context.Context, id string) (ctr.Container, error) {
+	k, err := c.ctrs.Get(ctx, id)
+	if errdefs.IsInvalidArgument(err) { // what cannot be an ID is none's
+		return k, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	if err == nil && (k.Config.Owner != record.OwnerCRI || k.Config.Infra) {
+		return ctr.Container{}, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	return k, err
+}
+
+// ContainersMade lists the kubelet's containers, oldest first, without those that
+// are being made. Records that cannot be read are left out and named in the
+// error, which comes beside the others.
+func (c *records) ContainersMade(ctx context.Context) ([]ctr.Container, error) {
+	all, err := c.ctrs.List(ctx)
+	out := all[:0:0]
+	for _, k := range all {
+		if k.Config.Owner == record.OwnerCRI && !k.Config.Infra && k.Made() {
+			out = append(out, k)
+		}
+	}
+	return out, err
+}
+
+// containerName is the record's name of one of the kubelet's containers.
+func containerName(p Kube, k ctr.Kube) string {
+	return fmt.Sprintf("k8s_%s_%s_%s_%s_%d_%d", k.Name, p.Name, p.Namespace, p.UID, p.Attempt, k.Attempt)
+}
+
+// containerLog is the log of a container below its sandbox's folder.
+func containerLog(dir string, log ctr.Log) (ctr.Log, error) {
+	if dir == "" || log.Path == "" {
+		return ctr.Log{Driver: ctr.LogNone}, nil
+	}
+	if !filepath.IsLocal(log.Path) || filepath.Clean(log.Path) == "." {
+		return log, fmt.Errorf("log path %q is not one below the sandbox's log folder: %w", log.Path, errdefs.ErrInvalidArgument)
+	}
+	return ctr.Log{Path: filepath.Join(dir, log.Path), Dir: dir}, nil
+}
