@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/containerd/errdefs"
 )
 
 func TestCancelAndPullAgain(t *testing.T) {
@@ -120,6 +122,11 @@ func TestWaitingPullGoesOnAfterAFailure(t *testing.T) {
 	reg := faultyRegistry(t)
 	push(t, reg.host+"/w:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
 	s := openTest(t)
+	other, err := Open(t.Context(), s.cfg) // as another process
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
 	first, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	begun := make(chan struct{})
@@ -145,7 +152,7 @@ func TestWaitingPullGoesOnAfterAFailure(t *testing.T) {
 			cancel()
 		}
 	}
-	im, err := s.Pull(t.Context(), reg.host+"/w:1", o)
+	im, err := other.Pull(t.Context(), reg.host+"/w:1", o)
 	if err != nil || im.ID == "" {
 		t.Errorf("the pull that waited = %v, %v", im.ID, err)
 	}
@@ -181,5 +188,199 @@ func TestOwners(t *testing.T) {
 	}
 	if got := pull("2", "cri", PullMissing); len(got) > 0 {
 		t.Errorf("an image that was here became CRI's: %v", got)
+	}
+}
+
+// joined is three pulls of one image that wait for each other, and how to let
+// the registry answer.
+type joined struct {
+	cancel [3]context.CancelFunc
+	done   [3]chan error
+	reg    *fault
+	goOn   chan struct{} // to be closed: the registry answers
+	gone   chan struct{} // closed when the transfer was cut off
+}
+
+func joinThree(t *testing.T, s *Store) *joined {
+	t.Helper()
+	reg := faultyRegistry(t)
+	push(t, reg.host+"/j:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
+	j := &joined{reg: reg, goOn: make(chan struct{}), gone: make(chan struct{})}
+	var once sync.Once
+	begun := make(chan struct{})
+	reg.set(func(w http.ResponseWriter, r *http.Request) (blocked bool) {
+		once.Do(func() {
+			close(begun)
+			select {
+			case <-r.Context().Done():
+				blocked = true
+				close(j.gone)
+			case <-j.goOn:
+			}
+		})
+		return blocked
+	}, nil)
+	waiting := make(chan struct{}, 3)
+	for i := range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		j.cancel[i], j.done[i] = cancel, make(chan error, 1)
+		o := quick()
+		o.Progress = func(e ProgressEvent) {
+			if e.Kind == PullWaiting {
+				waiting <- struct{}{}
+			}
+		}
+		go func() {
+			_, err := s.Pull(ctx, reg.host+"/j:1", o)
+			j.done[i] <- err
+		}()
+		if i == 0 {
+			<-begun
+		} else {
+			<-waiting
+		}
+	}
+	return j
+}
+
+func TestJoinedPullSurvivesItsFirstCaller(t *testing.T) {
+	unpacks(t)
+	j := joinThree(t, openTest(t))
+	j.cancel[0]()
+	if err := <-j.done[0]; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that gave up: %v", err)
+	}
+	close(j.goOn)
+	for i := 1; i < 3; i++ {
+		if err := <-j.done[i]; err != nil {
+			t.Errorf("pull %d: %v", i, err)
+		}
+	}
+	if n := j.reg.count("GET /v2/j/manifests"); n != 1 {
+		t.Errorf("%d manifests asked for, want 1", n)
+	}
+}
+
+func TestJoinedPullEndsWithItsLastCaller(t *testing.T) {
+	unpacks(t)
+	s := openTest(t)
+	j := joinThree(t, s)
+	for i := range 3 {
+		j.cancel[i]()
+	}
+	for i := range 3 {
+		if err := <-j.done[i]; !errors.Is(err, context.Canceled) {
+			t.Errorf("pull %d: %v", i, err)
+		}
+	}
+	select {
+	case <-j.gone:
+	case <-time.After(5 * time.Second):
+		t.Error("the transfer goes on for nobody")
+	}
+	noTemp(t, s)
+	if len(s.pulls.flights) > 0 {
+		t.Errorf("%d pulls are left", len(s.pulls.flights))
+	}
+	if _, err := s.Pull(t.Context(), j.reg.host+"/j:1", quick()); err != nil {
+		t.Errorf("pulling again: %v", err)
+	}
+}
+
+func TestUnequalPullsDoNotJoin(t *testing.T) {
+	p := func(change func(*PullOptions)) string {
+		o := PullOptions{Registry: Registry{Creds: &Credentials{Username: "u", Password: "p"}}}
+		if change != nil {
+			change(&o)
+		}
+		return puller{o: o}.flightKey("x:1")
+	}
+	same := p(nil)
+	if p(func(o *PullOptions) { o.Progress = func(ProgressEvent) {} }) != same {
+		t.Error("who listens keeps pulls apart")
+	}
+	for name, change := range map[string]func(*PullOptions){
+		"password": func(o *PullOptions) { o.Registry.Creds = &Credentials{Username: "u", Password: "q"} },
+		"no creds": func(o *PullOptions) { o.Registry.Creds = nil },
+		"token": func(o *PullOptions) {
+			o.Registry.Creds = &Credentials{Username: "u", Password: "p", RegistryToken: "t"}
+		},
+		"platform": func(o *PullOptions) { o.Platform = Platform{Architecture: "arm64"} },
+		"owner":    func(o *PullOptions) { o.Owner = "cri" },
+		"policy":   func(o *PullOptions) { o.Policy = PullMissing },
+	} {
+		if p(change) == same {
+			t.Errorf("%s: joined", name)
+		}
+	}
+}
+
+func TestStalledPull(t *testing.T) {
+	unpacks(t)
+	reg := faultyRegistry(t)
+	im := testImage(t, "amd64", testLayer(t, map[string]string{"f": strings.Repeat("0123456789abcdef", 1<<12)}))
+	push(t, reg.host+"/slow:1", im)
+	for _, tt := range []struct{ name, path string }{
+		{"manifest", "/manifests/"},
+		{"blob", "/blobs/"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := openTest(t)
+			reg.set(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, tt.path) {
+					return false
+				}
+				w.Header().Set("Content-Length", "100000")
+				_, _ = w.Write(make([]byte, 10)) // then nothing more
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+				return true
+			}, nil)
+			defer reg.set(nil, nil)
+			o := quick()
+			o.Stall = 300 * time.Millisecond
+			begin := time.Now()
+			_, err := s.Pull(t.Context(), reg.host+"/slow:1", o)
+			if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "has sent nothing for 300ms") {
+				t.Errorf("error = %v", err)
+			}
+			if took := time.Since(begin); took < 300*time.Millisecond || took > 10*time.Second {
+				t.Errorf("given up after %v", took)
+			}
+			noTemp(t, s)
+		})
+	}
+	t.Run("slow but steady", func(t *testing.T) {
+		s := openTest(t)
+		reg.set(func(_ http.ResponseWriter, _ *http.Request) bool {
+			time.Sleep(200 * time.Millisecond)
+			return false
+		}, nil)
+		defer reg.set(nil, nil)
+		o := quick()
+		o.Stall = 2 * time.Second
+		if _, err := s.Pull(t.Context(), reg.host+"/slow:1", o); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStallWatchStandsStillWhileUnpacking(t *testing.T) {
+	fired := make(chan struct{}, 1)
+	w := newStallWatch(50*time.Millisecond, func() { fired <- struct{}{} })
+	defer w.stop()
+	w.see(BlobStarted)
+	w.see(BlobDone)
+	select {
+	case <-fired:
+		t.Error("it ran while nothing was on its way")
+	case <-time.After(200 * time.Millisecond):
+	}
+	w.see(BlobStarted)
+	select {
+	case <-fired:
+	case <-time.After(5 * time.Second):
+		t.Error("it does not run any more")
 	}
 }
