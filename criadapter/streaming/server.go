@@ -99,7 +99,7 @@ func Listen(o Options, ctrs Containers, pods Pods) (*Server, error) {
 	if err := checkAddress(o); err != nil {
 		return nil, err
 	}
-	logged().Do(func() { klog.SetSlogLogger(o.Log) })
+	logged().Do(func() { klog.SetSlogLogger(slog.New(kubeLog{o.Log.Handler()})) })
 	l, err := net.Listen("tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for streams: %w", err)
