@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -49,13 +48,12 @@ func newRig(t *testing.T) *rig {
 	}
 	r.image = reg.Ref("busybox:latest")
 	r.must(t, "pull", "-q", r.image)
-	cmd := r.Command(context.WithoutCancel(t.Context()), "serve-cri")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	server, err := harness.StartCRI(t.Context(), r.Davit, filepath.Join(r.Roots.Dir, "serve-cri.log"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	r.server = cmd.Process.Pid
-	conn, err := grpc.NewClient("unix:"+filepath.Join(r.Roots.RunRoot, "davit.sock"),
+	r.server = server.PID()
+	conn, err := grpc.NewClient("unix:"+server.Socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(16<<20)))
 	if err != nil {
@@ -64,12 +62,16 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() {
 		_ = conn.Close()
 		began := time.Now()
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("the server took %s to stop", took)
 		}
 		r.must(t, "rm", "--force", "--all")
+		if log, _ := os.ReadFile(server.LogAt); t.Failed() {
+			t.Logf("%s", log)
+		}
 	})
 	r.RuntimeServiceClient = runtimeapi.NewRuntimeServiceClient(conn)
 	return r
@@ -309,20 +311,41 @@ func testRealAttach(t *testing.T, r *rig) {
 	all := &runtimeapi.AttachRequest{ContainerId: id, Stdin: true, Stdout: true, Stderr: true}
 	first := connectWebSocket(t, r.attach(t, all), v5)
 	second := connectWebSocket(t, r.attach(t, &runtimeapi.AttachRequest{ContainerId: id, Stdout: true}), v5)
-	first.send(t, 0, "one\n")
+	// A session stands before the client is attached, and there is no history.
+	both := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			first.send(t, 0, "one\n")
+			select {
+			case <-both:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
 	want(t, first, "got one\n")
 	want(t, second, "got one\n")
-	_ = second.raw.Close()
-	third := connectWebSocket(t, r.attach(t, all), v5)
-	third.send(t, 0, "two\n")
-	want(t, first, "got two\n")
-	third.send(t, 0, "quit\n")
-	if got := first.messages(t); !strings.Contains(got[3], `"Success"`) {
-		t.Errorf("at the end: %q", got)
+	close(both)
+	sending.Wait()
+	second.send(t, 0, "nobody asked for this stream\n")
+	first.send(t, 0, "quit\n")
+	for _, c := range []*client{first, second} {
+		if got := c.messages(t); !strings.Contains(got[3], `"Success"`) {
+			t.Errorf("at the end: %q", got)
+		}
 	}
 	if _, err := r.Attach(t.Context(), all); grpcstatus.Code(err) != codes.FailedPrecondition {
 		t.Errorf("after the end: %v", err)
 	}
+	id = r.container(t, nil, "sh", "-c", "while sleep 0.1; do echo tick; done")
+	// It has no stdin; the client's is thrown away and does not hold it up.
+	all.ContainerId = id
+	third := connectWebSocket(t, r.attach(t, all), v5)
+	third.send(t, 0, strings.Repeat("x", 1<<20))
+	want(t, third, "tick\n")
+	_ = third.raw.Close()
+	r.sh(t, id, "true")
 }
 
 // want reads a client's stdout until it has said so.
@@ -365,12 +388,12 @@ func testRealSlow(t *testing.T, r *rig) {
 func testRealPorts(t *testing.T, r *rig) {
 	for _, network := range []string{"bridge", "host"} {
 		t.Run(network, func(t *testing.T) {
-			flags := []string{"--label", "n=" + network}
+			flags := []string{"pod", "create"}
 			if network == "host" {
 				flags = append(flags, "--network", "host")
 			}
-			id := r.container(t, flags, "nc", "-ll", "-p", "4007", "-e", "cat")
-			pod := r.must(t, "inspect", "--format", "{{.Pod}}", id)
+			pod := r.must(t, flags...)
+			id := r.container(t, []string{"--pod", pod}, "nc", "-ll", "-p", "4007", "-e", "cat")
 			r.until(t, id, "grep -q :0FA7 /proc/net/tcp /proc/net/tcp6")
 			got, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod})
 			if err != nil {
@@ -387,7 +410,11 @@ func testRealPorts(t *testing.T, r *rig) {
 			if got := string(readAll(t, first)); got != "hello" {
 				t.Errorf("port 4007: %q", got)
 			}
-			r.must(t, "rm", "--force", id)
+			r.must(t, "pod", "stop", "-t", "0", pod)
+			if _, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod}); grpcstatus.Code(err) != codes.FailedPrecondition {
+				t.Errorf("after a stop: %v", err)
+			}
+			r.must(t, "pod", "rm", "--force", pod)
 			if _, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod}); grpcstatus.Code(err) != codes.NotFound {
 				t.Errorf("after its end: %v", err)
 			}
