@@ -39,6 +39,7 @@ func sandboxConfig(r *runtimeapi.RunPodSandboxRequest) (pod.Config, error) {
 		Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Sysctls: linux.GetSysctls(),
 		CgroupParent: linux.GetCgroupParent(), DNS: sandboxDNS(c.GetDnsConfig()),
 	}
+	out.Resources, out.Overhead = sandboxResources(linux.GetResources()), sandboxResources(linux.GetOverhead())
 	if err := checkPaths(out.LogDir, out.CgroupParent); err != nil {
 		return out, err
 	}
@@ -60,6 +61,17 @@ func sandboxConfig(r *runtimeapi.RunPodSandboxRequest) (pod.Config, error) {
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, errdefs.ErrInvalidArgument)...)
+}
+
+// sandboxResources are what counts of a sandbox's limits: those that can be summed
+// up.
+func sandboxResources(r *runtimeapi.LinuxContainerResources) spec.Resources {
+	return spec.Resources{
+		Memory: spec.Memory{Limit: max(r.GetMemoryLimitInBytes(), 0)},
+		CPU: spec.CPU{
+			Shares: uint64(max(r.GetCpuShares(), 0)), Quota: max(r.GetCpuQuota(), 0), Period: uint64(max(r.GetCpuPeriod(), 0)),
+		},
+	}
 }
 
 // checkPaths refuses paths that lead elsewhere than they seem to.

@@ -75,6 +75,13 @@ func (s *sandboxServer) StreamPodSandboxes(r *runtimeapi.StreamPodSandboxesReque
 	})
 }
 
+// UpdatePodSandboxResources implements runtimeapi.RuntimeServiceServer.
+func (s *sandboxServer) UpdatePodSandboxResources(ctx context.Context, r *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, s.pods.SetLimits(ctx, r.GetPodSandboxId(), pod.Limits{
+		Resources: sandboxResources(r.GetResources()), Overhead: sandboxResources(r.GetOverhead()),
+	})
+}
+
 func (s *sandboxServer) list(ctx context.Context, f *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
 	all, err := s.pods.List(ctx)
 	if len(all) == 0 && err != nil {

@@ -27,7 +27,10 @@ type Config struct {
 	ShmSize int64             `json:"shmSize,omitempty"`
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 
-	Resources    spec.Resources `json:"resources"`
+	Resources spec.Resources `json:"resources"`
+	// Overhead is what a sandbox of the kubelet's may use beside its containers,
+	// whose sum Resources is then.
+	Overhead     spec.Resources `json:"overhead,omitzero"`
 	CgroupParent string         `json:"cgroupParent,omitempty"`
 	CgroupsOff   bool           `json:"cgroupsOff,omitempty"`
 	// InfraCommand runs in the infra container of a shared PID namespace; nil is

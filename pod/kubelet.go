@@ -102,35 +102,31 @@ func (c *riser) make(ctx context.Context, cfg Config, known func(string)) (strin
 // Remove and by Sweep. One that is stopped is no error, one that is not there
 // ErrNotFound.
 func (c *Controller) StopSandbox(ctx context.Context, id string) error {
-	s, err := c.halted(ctx, id)
-	if err != nil {
-		return err
-	}
-	// Before anything else: nobody is to put a container into it.
-	if _, err := c.update(ctx, s, func(n *Status) {
-		if n.State == Ready {
-			n.State, n.Message = NotReady, "it was stopped"
-		}
-	}); err != nil {
+	if err := c.halted(ctx, id); err != nil {
 		return err
 	}
 	now := time.Duration(0)
 	return c.Stop(ctx, id, &now)
 }
 
-// halted is one of the kubelet's sandboxes after what made it here was cancelled.
-func (c *Controller) halted(ctx context.Context, id string) (Sandbox, error) {
-	if err := c.flights.halt(ctx, id); err != nil {
-		return Sandbox{}, err
+// halted cancels what makes one of the kubelet's sandboxes here, and what makes
+// containers in it, and has no more of them made.
+func (c *Controller) halted(ctx context.Context, id string) error {
+	_, err := c.GetSandbox(ctx, id)
+	if err == nil {
+		err = c.unready(ctx, id)
 	}
-	return c.GetSandbox(ctx, id)
+	if err != nil {
+		return err
+	}
+	return c.flights.halt(ctx, id)
 }
 
 // RemoveSandbox deletes a sandbox of the kubelet's with its containers, which are
 // killed, and their volumes. One that is not there is ErrNotFound. Repeating a
 // removal that was cut short finishes it.
 func (c *Controller) RemoveSandbox(ctx context.Context, id string) error {
-	if _, err := c.halted(ctx, id); err != nil {
+	if err := c.halted(ctx, id); err != nil {
 		return err
 	}
 	return c.Remove(ctx, id, RemoveOptions{Force: true, Volumes: true})

@@ -303,7 +303,7 @@ func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if s, err = c.update(ctx, s, func(n *Status) { n.Cgroup = path }); err != nil {
 		return s, err
 	}
-	if err := host.Create(ctx, path, s.Config.Resources.Linux()); err != nil {
+	if err := host.Create(ctx, path, c.limits(s).Linux()); err != nil {
 		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
 	}
 	return s, nil

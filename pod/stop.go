@@ -20,6 +20,9 @@ import (
 // the pod holds. One that is stopped is no error. A nil timeout is each
 // container's own.
 func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration) error {
+	if err := c.unready(ctx, id); err != nil {
+		return err
+	}
 	if err := c.stopContainers(ctx, id, timeout); err != nil {
 		return err
 	}
@@ -28,6 +31,21 @@ func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration
 		return err
 	}
 	return c.down(ctx, op)
+}
+
+// unready marks a sandbox of the kubelet's that is to be stopped, before anything
+// else: nobody puts a container into it from then on.
+func (c *settler) unready(ctx context.Context, id string) error {
+	s, err := c.Get(ctx, id)
+	if err != nil || s.Config.Owner != record.OwnerCRI || s.Status.State != Ready {
+		return err
+	}
+	_, err = c.update(ctx, s, func(n *Status) {
+		if n.State == Ready {
+			n.State, n.Message = NotReady, "it is being stopped"
+		}
+	})
+	return err
 }
 
 // stopContainers stops the containers, infra after the others.
