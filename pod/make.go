@@ -62,6 +62,13 @@ func (c *maker) makeOnce(ctx context.Context, cfg ctr.Config, known func(string)
 		return "", err
 	}
 	known(cfg.Sandbox)
+	s, err := c.takes(ctx, cfg.Sandbox)
+	if err == nil {
+		err = c.makeRoom(s, cfg)
+	}
+	if err != nil {
+		return "", err
+	}
 	k, err := c.ctrs.Make(ctx, cfg, c.takenBy(cfg.Sandbox))
 	return k.ID, err
 }
