@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/davit-containers/davit/commands/harness"
 )
 
@@ -48,6 +50,9 @@ func (o options) setUp(ctx context.Context, dir string) (*stage, error) {
 		err = s.patchSuite(digest)
 	}
 	if err == nil {
+		err = s.shareTemp()
+	}
+	if err == nil {
 		s.before, err = harness.Take(ctx, s.scope())
 	}
 	if err != nil {
@@ -72,6 +77,26 @@ func (s *stage) configure() error {
 		s.davitOf.Roots.AddPodNetwork(93),
 		s.davitOf.Roots.Configure(config))
 }
+
+// shareTemp makes a folder that mounts are propagated from and to, which the
+// root of a container or of a mount namespace may not be. The suite's temporary
+// folders are made in it.
+func (s *stage) shareTemp() error {
+	dir := s.temp()
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = unix.Mount(dir, dir, "", unix.MS_BIND, "")
+	}
+	if err == nil {
+		err = unix.Mount("", dir, "", unix.MS_SHARED, "")
+	}
+	if err != nil {
+		return fmt.Errorf("making a folder with shared mounts: %w", err)
+	}
+	return nil
+}
+
+func (s *stage) temp() string { return filepath.Join(s.dir, "tmp") }
 
 func (s *stage) hasNext() bool {
 	if s.next == "" {

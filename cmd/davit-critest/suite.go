@@ -84,7 +84,7 @@ func (s *stage) play(ctx context.Context, p pass) ([]spec, error) {
 	fmt.Printf("critest, %s: running (its output is in %s)\n", p.name, log.Name())
 	cmd := exec.CommandContext(ctx, s.critest, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
-	cmd.Env = append(os.Environ(), "PATH="+s.tools+":"+os.Getenv("PATH"), "TMPDIR="+s.dir)
+	cmd.Env = append(os.Environ(), "PATH="+s.tools+":"+os.Getenv("PATH"), "TMPDIR="+s.temp())
 	cmd.WaitDelay = 5 * time.Second
 	runErr := cmd.Run()
 	specs, err := readReport(report)
