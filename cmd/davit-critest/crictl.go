@@ -101,7 +101,7 @@ func (w *walker) podVerbs(ctx context.Context) error {
 
 func (w *walker) execVerbs(ctx context.Context, id string) {
 	w.crictl(ctx,
-		step{args: words("exec", "--sync", id, "sh", "-c", "hostname; echo e >&2"), want: `^walk-host\ne$`},
+		step{args: words("exec", "--sync", id, "sh", "-c", "hostname; echo e >&2"), want: `^walk-host\s+e$`},
 		step{args: words("exec", "--sync", id, "sh", "-c", "exit 7"), fails: true, errs: `7`},
 		step{args: words("exec", "--sync", "--timeout", "1", id, "sleep", "20"), fails: true, errs: `(?i)deadline|timed? ?out`},
 	)
