@@ -163,6 +163,11 @@ func (c *bundler) mountSources(ctx context.Context, cfg Config, root string) ([]
 			} else if err != nil {
 				return nil, fmt.Errorf("source of the mount at %q: %w", m.Destination, err)
 			}
+			if cfg.Owner == record.OwnerCRI {
+				if err := propagates(m); err != nil {
+					return nil, err
+				}
+			}
 		}
 		out = append(out, m)
 	}

@@ -7,11 +7,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/capability"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr/spec"
@@ -155,6 +157,35 @@ func deviceNodes(d spec.Device) ([]spec.Device, error) {
 		return nil
 	})
 	return out, err
+}
+
+// propagates refuses a mount that is to tell of mounts, or be told, when its
+// source lies on one that the host shares with nobody: what is asked for would be
+// left out silently.
+func propagates(m spec.Mount) error {
+	shared, slave := slices.Contains(m.Options, "rshared"), slices.Contains(m.Options, "rslave")
+	if !shared && !slave {
+		return nil
+	}
+	path, err := filepath.EvalSymlinks(m.Source)
+	if err != nil {
+		return fmt.Errorf("source of the mount at %q: %w", m.Destination, err)
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(path))
+	if err != nil {
+		return fmt.Errorf("reading the mount table: %w", err)
+	}
+	var at mountinfo.Info
+	for _, one := range mounts { // the last one at a place is on top
+		if len(one.Mountpoint) >= len(at.Mountpoint) {
+			at = *one
+		}
+	}
+	if strings.Contains(at.Optional, "shared:") || slave && strings.Contains(at.Optional, "master:") {
+		return nil
+	}
+	return fmt.Errorf("%q, for the mount at %q, is on a mount that is not shared, so that nothing can propagate (%s): %w",
+		m.Source, m.Destination, at.Mountpoint, errdefs.ErrFailedPrecondition)
 }
 
 func allDevices() ([]spec.Device, error) {

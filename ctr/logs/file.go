@@ -103,8 +103,11 @@ func folder(dir, path string) (fd int, name string, err error) {
 }
 
 // refusedLink explains what open(2) says of a symbolic link that it is not to
-// follow.
+// follow, and of a fifo that nobody reads.
 func refusedLink(err error) error {
+	if errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("%w (it is no regular file): %w", err, errdefs.ErrInvalidArgument)
+	}
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		return fmt.Errorf("%w (symbolic links are not followed there): %w", err, errdefs.ErrInvalidArgument)
 	}
