@@ -72,6 +72,7 @@ func fences() map[string][]string {
 		"github.com/opencontainers/cgroups":        {"ctr/cgroup"},
 		"k8s.io/":                                  {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"google.golang.org/grpc":                   {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
+		"google.golang.org/protobuf":               {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"github.com/spf13/":                        {"commands", "commands/*"},
 		"github.com/mdlayher/":                     {"netw", "netw/*"},
 		"github.com/olekukonko/":                   {"commands", "commands/*"},

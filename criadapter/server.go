@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -31,7 +32,18 @@ type Options struct {
 	Images  ImageOptions
 	Version string // of davit
 	Streams StreamOptions
+	Limits  Limits
 	Log     *slog.Logger
+}
+
+// Limits bound what clients may ask for. Zero is no limit.
+type Limits struct {
+	// Calls in flight, streams apart; one more is ResourceExhausted.
+	Calls int
+	// Message is the most bytes of a request.
+	Message int
+	// Slow is from when on a call is worth a warning.
+	Slow time.Duration
 }
 
 // Server is the CRI server: RuntimeService and ImageService on one gRPC server.
@@ -48,7 +60,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Log, grpc: grpc.NewServer(), streams: streams.sessions}
+	c := &calls{log: o.Log, limits: o.Limits, now: time.Now}
+	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions}
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
 	return s, nil

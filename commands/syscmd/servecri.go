@@ -47,6 +47,7 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 	server, err := criadapter.New(criadapter.Options{
 		Engine:  criadapter.Engine{Pods: e.Pods, Containers: e.Containers, Images: e.Images, Networks: e.Networks},
 		Version: env.Version, Log: env.Log(),
+		Limits: criadapter.Limits{Calls: 512, Message: 16 << 20, Slow: time.Second},
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,157 @@
+package criadapter
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"path"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/davit-containers/davit/criadapter/wire"
+)
+
+// calls is what every call passes on its way in and out: its limits, its check,
+// the recovery of a panic, the codes of errors, the log.
+type calls struct {
+	log    *slog.Logger
+	limits Limits
+	now    func() time.Time
+	flying atomic.Int64
+}
+
+// options are those of a gRPC server whose calls these are.
+func (c *calls) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(wire.NewCodec()), grpc.UnaryInterceptor(c.unary), grpc.StreamInterceptor(c.stream),
+		grpc.MaxRecvMsgSize(cmp.Or(c.limits.Message, math.MaxInt32)), grpc.MaxSendMsgSize(math.MaxInt32),
+		// A client that has gone without a word holds no stream for ever.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+// unary is the interceptor of calls with one answer.
+func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	var resp any
+	err := c.run(ctx, call{method: info.FullMethod, request: req}, func(ctx context.Context) (err error) {
+		resp, err = next(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// stream is the interceptor of calls with a stream of answers. They are not
+// counted among the calls in flight: an event stream lasts as long as its client.
+func (c *calls) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return c.run(ss.Context(), call{method: info.FullMethod, stream: true}, func(ctx context.Context) error {
+		return next(srv, &checkedStream{ServerStream: ss, ctx: ctx})
+	})
+}
+
+// checkedStream checks what a stream's client sends.
+type checkedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s *checkedStream) Context() context.Context { return s.ctx }
+
+// RecvMsg implements grpc.ServerStream.
+func (s *checkedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return wire.Check(m)
+}
+
+// call is one call on its way.
+type call struct {
+	method  string // full, "/runtime.v1.RuntimeService/StopContainer"
+	request any    // nil for a stream
+	stream  bool
+}
+
+func (c call) name() string { return path.Base(c.method) }
+
+func (c *calls) run(ctx context.Context, k call, do func(context.Context) error) error {
+	start := c.now()
+	err := c.admit(k, func() error {
+		if k.request != nil {
+			if err := wire.Check(k.request); err != nil {
+				return err
+			}
+		}
+		return c.recovered(k, func() error { return do(ctx) })
+	})
+	err = statusOf(ctx, err)
+	c.report(ctx, k, err, c.now().Sub(start))
+	return err
+}
+
+// admit does a call unless too many are in flight.
+func (c *calls) admit(k call, do func() error) error {
+	if k.stream {
+		return do()
+	}
+	n := c.flying.Add(1)
+	defer c.flying.Add(-1)
+	if most := c.limits.Calls; most > 0 && n > int64(most) {
+		return fmt.Errorf("%d calls are in flight already: %w", most, errdefs.ErrResourceExhausted)
+	}
+	return do()
+}
+
+// recovered turns a panic into an error, and logs its stack.
+func (c *calls) recovered(k call, do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.log.Error("a call has panicked", "rpc", k.name(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = fmt.Errorf("%s has panicked, the log has the stack: %w", k.name(), errdefs.ErrInternal)
+		}
+	}()
+	return do()
+}
+
+// report logs a call: one that failed, or was slow, as a warning.
+func (c *calls) report(ctx context.Context, k call, err error, took time.Duration) {
+	level, text := slog.LevelDebug, "call"
+	code := status.Code(err)
+	switch {
+	case err != nil && expected(k, code):
+	case err != nil:
+		level, text = slog.LevelWarn, "call failed"
+	case !k.stream && c.limits.Slow > 0 && took > c.limits.Slow:
+		level, text = slog.LevelWarn, "slow call"
+	}
+	if !c.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("rpc", k.name()), slog.String("code", code.String()), slog.String("took", took.Round(time.Millisecond/10).String())}
+	if object := wire.Object(k.request); object != "" {
+		attrs = append(attrs, slog.String("object", object))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
+	}
+	c.log.LogAttrs(ctx, level, text, attrs...)
+}
+
+// expected says whether a failure is an everyday answer, not worth a line: a
+// client that asks whether something is there yet, or ends a stream.
+func expected(k call, code codes.Code) bool {
+	return code == codes.NotFound || code == codes.Unimplemented || k.stream && code == codes.Canceled
+}
