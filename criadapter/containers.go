@@ -23,7 +23,7 @@ func (s *containerServer) CreateContainer(ctx context.Context, r *runtimeapi.Cre
 	}
 	id, err := s.pods.MakeContainer(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, makeError(err)
 	}
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, nil
 }

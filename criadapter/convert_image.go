@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,13 +12,10 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	crierrors "k8s.io/cri-api/pkg/errors"
 
+	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
 )
-
-// partBytes bounds what one message of a stream of images holds, unless one
-// image alone is larger.
-const partBytes = 256 << 10
 
 // Pins says which images are reported as pinned.
 type Pins struct {
@@ -108,6 +103,15 @@ func pullError(err error) error {
 	return err
 }
 
+// makeError begins with the words by which a kubelet knows that an image could not
+// be mounted into a container.
+func makeError(err error) error {
+	if errors.Is(err, ctr.ErrImageMount) {
+		return fmt.Errorf("%w: %w", crierrors.ErrImageVolumeMountFailed, err)
+	}
+	return err
+}
+
 // apiImage is an image in the API's terms. It does not depend on how the image
 // was asked for.
 func apiImage(im img.Image, pinned bool) *runtimeapi.Image {
@@ -150,38 +154,6 @@ func imageInfo(d img.Details) verboseImage {
 	return verboseImage{
 		ImageSpec: d.RawConfig, Labels: d.Config.Labels, Digest: d.Digest, DiffIDs: d.DiffIDs, PulledBy: d.Pulled,
 	}
-}
-
-// imageParts are images in parts of one message each.
-func imageParts(images []*runtimeapi.Image) iter.Seq[[]*runtimeapi.Image] {
-	return func(yield func([]*runtimeapi.Image) bool) {
-		begin, size := 0, 0
-		for i, im := range images {
-			n := imageSize(im)
-			if i > begin && size+n > partBytes {
-				if !yield(images[begin:i]) {
-					return
-				}
-				begin, size = i, 0
-			}
-			size += n
-		}
-		if begin < len(images) {
-			yield(images[begin:])
-		}
-	}
-}
-
-// imageSize is about what an image takes up in a message.
-func imageSize(im *runtimeapi.Image) int {
-	n := 64 + len(im.Id) + len(im.Username) + len(im.GetSpec().GetImage())
-	for _, name := range slices.Concat(im.RepoTags, im.RepoDigests) {
-		n += len(name) + 3
-	}
-	for k, v := range im.GetSpec().GetAnnotations() {
-		n += len(k) + len(v) + 8
-	}
-	return n
 }
 
 // fsInfo is what images take up. Containers lie on the same file system, unless

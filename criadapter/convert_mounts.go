@@ -142,7 +142,7 @@ func statusMounts(mounts []spec.Mount) []*runtimeapi.Mount {
 		case spec.MountBind:
 			one.HostPath = m.Source
 		case spec.MountImage:
-			one.Image, one.ImageSubPath = &runtimeapi.ImageSpec{Image: m.Source}, m.Subpath
+			one.Image, one.ImageSubPath = &runtimeapi.ImageSpec{Image: m.Source, ImageRef: imageID(m.ImageID)}, m.Subpath
 		default:
 			continue
 		}

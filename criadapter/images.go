@@ -92,12 +92,9 @@ func (s *imageServer) StreamImages(r *runtimeapi.StreamImagesRequest, out runtim
 	if err != nil {
 		return err
 	}
-	for part := range imageParts(images) {
-		if err := out.Send(&runtimeapi.StreamImagesResponse{Images: part}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return sendChunks(images, func(part []*runtimeapi.Image) error {
+		return out.Send(&runtimeapi.StreamImagesResponse{Images: part})
+	})
 }
 
 // RemoveImage implements runtimeapi.ImageServiceServer: with all its names,

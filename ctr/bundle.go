@@ -70,7 +70,7 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if out.Process, err = c.specProcess(cfg, sb, root); err != nil {
 		return out, err
 	}
-	if out.Mounts, err = c.mountSources(ctx, cfg, root); err != nil {
+	if out.Mounts, err = c.mountSources(ctx, ctr, root); err != nil {
 		return out, err
 	}
 	if out.Devices, err = hostDevices(cfg); err != nil {
@@ -139,9 +139,10 @@ func joinNamespaces(sb, own spec.Namespaces) spec.Namespaces {
 
 // mountSources replaces volumes by their folders, filling new ones from the
 // image, and checks that what is bound exists.
-func (c *bundler) mountSources(ctx context.Context, cfg Config, root string) ([]spec.Mount, error) {
+func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) ([]spec.Mount, error) {
+	cfg := ctr.Config
 	out := make([]spec.Mount, 0, len(cfg.Mounts))
-	for _, m := range cfg.Mounts {
+	for i, m := range cfg.Mounts {
 		switch m.Type {
 		case spec.MountVolume:
 			v, err := c.volume(ctx, cfg, m)
@@ -157,6 +158,12 @@ func (c *bundler) mountSources(ctx context.Context, cfg Config, root string) ([]
 				}
 			}
 			m.Type, m.Source = spec.MountBind, v.Path
+		case spec.MountImage:
+			path, err := c.mountImage(ctx, ctr, i)
+			if err != nil {
+				return nil, err
+			}
+			m.Source = path
 		case spec.MountBind:
 			if _, err := os.Stat(m.Source); errors.Is(err, os.ErrNotExist) {
 				return nil, fmt.Errorf("source %q of the mount at %q does not exist: %w", m.Source, m.Destination, errdefs.ErrInvalidArgument)

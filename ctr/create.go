@@ -92,6 +92,9 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	if err := c.ensureVolumes(ctx, cfg); err != nil {
 		return err
 	}
+	if err := c.createImageMounts(ctx, op.ID(), cfg); err != nil {
+		return err
+	}
 	if cfg.Rootfs != "" {
 		return nil
 	}
@@ -99,12 +102,15 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	if err != nil {
 		return err
 	}
-	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.Remove || cfg.Owner == record.OwnerCRI})
+	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.volatile()})
 	if err != nil {
 		return fmt.Errorf("creating root filesystem of container %q: %w", cfg.Name, err)
 	}
 	return nil
 }
+
+// volatile says whether what the container writes need not survive a power cut.
+func (cfg Config) volatile() bool { return cfg.Remove || cfg.Owner == record.OwnerCRI }
 
 // complete fills a Config in from its image and names what has no name.
 func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, img.Image, error) {
@@ -134,6 +140,10 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 			cfg.Image.Name = image.Names[0]
 			cfg.Image.Digested = digested(image)
 		}
+	}
+	cfg, err := c.resolveImageMounts(ctx, cfg)
+	if err != nil {
+		return cfg, image, err
 	}
 	p, err := mergeProcess(image.Config, cfg.Process)
 	if err != nil {

@@ -130,5 +130,10 @@ func (c *settler) deleteRootfs(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	return AbsentOK(images.DeleteRootfs(ctx, ctr.ID))
+	return Undo(
+		func() error {
+			return eachImageMount(ctr, func(id string) error { return images.DeleteRootfs(ctx, id) })
+		},
+		func() error { return AbsentOK(images.DeleteRootfs(ctx, ctr.ID)) },
+	)
 }

@@ -145,10 +145,17 @@ func (c *settler) unmount(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	if err := AbsentOK(images.UnmountRootfs(ctx, ctr.ID)); err != nil {
-		return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, err)
-	}
-	return nil
+	return Undo(
+		func() error {
+			return eachImageMount(ctr, func(id string) error { return images.UnmountRootfs(ctx, id) })
+		},
+		func() error {
+			if err := AbsentOK(images.UnmountRootfs(ctx, ctr.ID)); err != nil {
+				return fmt.Errorf("unmounting root filesystem of container %q: %w", ctr.Config.Name, err)
+			}
+			return nil
+		},
+	)
 }
 
 // undo settles an operation of a kind that failed here or that a dead owner

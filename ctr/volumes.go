@@ -2,10 +2,14 @@ package ctr
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
+	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/ctr/volume"
 	"github.com/davit-containers/davit/img"
@@ -50,6 +54,99 @@ func (c *bundler) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.
 		return v, fmt.Errorf("volume %q for %q: %w", m.Source, m.Destination, err)
 	}
 	return v, nil
+}
+
+// ErrImageMount is the class of an image that cannot be mounted into a container,
+// beside that of the reason.
+var ErrImageMount = errors.New("mounting an image")
+
+func imageMountError(m spec.Mount, err error) error {
+	return fmt.Errorf("%w %q at %q: %w", ErrImageMount, m.Source, m.Destination, err)
+}
+
+// imageMountID names the root filesystem that stands for the n-th mount of a
+// container: one of its own, so that the image stays while the container does,
+// and that undoing finds it from the record.
+func imageMountID(id string, n int) string {
+	sum := sha256.Sum256([]byte(id + "/image/" + strconv.Itoa(n)))
+	return hex.EncodeToString(sum[:])
+}
+
+// resolveImageMounts fills in which images are to be mounted. They are local ones.
+func (c *bundler) resolveImageMounts(ctx context.Context, cfg Config) (Config, error) {
+	cfg.Mounts = slices.Clone(cfg.Mounts)
+	for i, m := range cfg.Mounts {
+		if m.Type != spec.MountImage {
+			continue
+		}
+		images, err := c.o.Images(ctx)
+		if err != nil {
+			return cfg, err
+		}
+		image, err := images.Resolve(ctx, m.Source)
+		if err != nil {
+			return cfg, imageMountError(m, err)
+		}
+		cfg.Mounts[i].ImageID = image.ID
+	}
+	return cfg, nil
+}
+
+// createImageMounts makes a root filesystem for each image that is to be mounted.
+func (c *bundler) createImageMounts(ctx context.Context, id string, cfg Config) error {
+	for i, m := range cfg.Mounts {
+		if m.Type != spec.MountImage {
+			continue
+		}
+		images, err := c.o.Images(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = images.CreateRootfs(ctx, img.RootfsConfig{
+			ID: imageMountID(id, i), For: id, Image: m.ImageID, Name: cfg.Name, Volatile: cfg.volatile(),
+		})
+		if err != nil {
+			return imageMountError(m, err)
+		}
+	}
+	return nil
+}
+
+// mountImage mounts the image of the n-th mount and returns the path of what the
+// container gets of it. Nothing but the container's read-only view of it is ever
+// given away, and what is below is a layer of its own: the image is safe.
+func (c *bundler) mountImage(ctx context.Context, ctr Container, n int) (string, error) {
+	m := ctr.Config.Mounts[n]
+	images, err := c.o.Images(ctx)
+	if err != nil {
+		return "", err
+	}
+	path, err := images.MountRootfs(ctx, imageMountID(ctr.ID, n))
+	if err != nil {
+		return "", imageMountError(m, err)
+	}
+	if m.Subpath == "" {
+		return path, nil
+	}
+	if path, err = rootfs.Within(path, m.Subpath); err != nil {
+		return "", imageMountError(m, err)
+	}
+	return path, nil
+}
+
+// eachImageMount calls f with the root filesystem of each image that a container
+// has mounted, all of them, and joins the errors. What is absent is no error.
+func eachImageMount(ctr Container, f func(id string) error) error {
+	var errs []error
+	for i, m := range ctr.Config.Mounts {
+		if m.Type != spec.MountImage {
+			continue
+		}
+		if err := AbsentOK(f(imageMountID(ctr.ID, i))); err != nil {
+			errs = append(errs, imageMountError(m, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // removeAnonymous deletes the anonymous volumes of a container that no other one

@@ -1,6 +1,7 @@
 package img
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,8 @@ func (r *records) deleteImage(id, ref string) error {
 	return fmt.Errorf("removing image %q: %w", ref, err)
 }
 
-// users are the storage containers that have the image, sorted.
+// users are the containers that have the image, as their root filesystem or
+// mounted into it, sorted.
 func (r *records) users(id string) ([]string, error) {
 	all, err := r.storage.Containers()
 	if err != nil {
@@ -92,11 +94,11 @@ func (r *records) users(id string) ([]string, error) {
 	var out []string
 	for i := range all {
 		if all[i].ImageID == id {
-			out = append(out, all[i].ID)
+			out = append(out, cmp.Or(rootfs(&all[i]).For, all[i].ID))
 		}
 	}
 	slices.Sort(out)
-	return out, nil
+	return slices.Compact(out), nil
 }
 
 // parents are the IDs of the intermediate images.

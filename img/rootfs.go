@@ -32,6 +32,9 @@ type RootfsConfig struct {
 	// Name is the container's name, for whoever looks at the store with other
 	// programs. Two may have the same.
 	Name string
+	// For is the ID of the container that it belongs to, where that has another
+	// one: an image that is mounted into it.
+	For string
 	// Volatile leaves out the syncing of records and files: what is written
 	// need not survive a power cut.
 	Volatile bool
@@ -57,10 +60,17 @@ type Rootfs struct {
 	ID      string    `json:"id"`
 	Image   string    `json:"image,omitempty"` // the image's ID
 	Name    string    `json:"name,omitempty"`
-	Layer   string    `json:"layer"` // the writable layer's ID
+	For     string    `json:"for,omitempty"` // the container that it belongs to, if not ID's
+	Layer   string    `json:"layer"`         // the writable layer's ID
 	Created time.Time `json:"created"`
 	// Ours says that davit made it, and not podman or buildah.
 	Ours bool `json:"ours"`
+}
+
+// rootfsMeta is what davit records with a storage container.
+type rootfsMeta struct {
+	Name string `json:"name"`
+	For  string `json:"for,omitempty"`
 }
 
 // CreateRootfs makes a root filesystem. It returns ErrAlreadyExists when the ID
@@ -72,7 +82,7 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 	if cfg.ID == "" {
 		return Rootfs{}, fmt.Errorf("making a rootfs: it has no ID: %w", errdefs.ErrInvalidArgument)
 	}
-	meta := map[string]any{"davit": map[string]string{"name": cfg.Name}}
+	meta := map[string]any{"davit": rootfsMeta{Name: cfg.Name, For: cfg.For}}
 	text, err := json.Marshal(meta)
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, err)
@@ -219,9 +229,9 @@ func idMaps(in []IDMap) []idtools.IDMap {
 // rootfs describes a storage container.
 func rootfs(c *storage.Container) Rootfs {
 	out := Rootfs{ID: c.ID, Image: c.ImageID, Layer: c.LayerID, Created: c.Created.UTC()}
-	var meta struct{ Davit *struct{ Name string } }
+	var meta struct{ Davit *rootfsMeta }
 	if err := json.Unmarshal([]byte(c.Metadata), &meta); err == nil && meta.Davit != nil {
-		out.Ours, out.Name = true, meta.Davit.Name
+		out.Ours, out.Name, out.For = true, meta.Davit.Name, meta.Davit.For
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,38 @@ func reopen(handle *os.File, flags int) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), handle.Name()), nil
+}
+
+// Within is the path, on the host, of what name leads to within root: a directory
+// or a regular file. Symlinks are followed within the root. Absent, or not
+// reachable within the root: ErrNotFound. A path with .., or anything else that
+// is there: ErrInvalidArgument. It holds as long as nobody changes the tree.
+func Within(root, name string) (string, error) {
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return "", fmt.Errorf("path %q has ..: %w", name, errdefs.ErrInvalidArgument)
+	}
+	r, err := openRoot(root)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	handle, err := r.find(inRoot(name))
+	if err != nil {
+		return "", fmt.Errorf("path %q: %w", name, classed(err))
+	}
+	defer handle.Close()
+	info, err := handle.Stat()
+	if err != nil {
+		return "", fmt.Errorf("path %q: %w", name, classed(err))
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("path %q is neither a directory nor a regular file: %w", name, errdefs.ErrInvalidArgument)
+	}
+	inside := r.pathOf(handle)
+	if inside == "" {
+		return "", fmt.Errorf("path %q: %w", name, errdefs.ErrNotFound)
+	}
+	return path.Join(root, inside), nil
 }
 
 // pathOf is the path within the root of an open file; empty if it has left.

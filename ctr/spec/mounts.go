@@ -170,8 +170,8 @@ func ociMounts(mounts []Mount) ([]specs.Mount, error) {
 			if !slices.Contains(o.Options, "bind") && !slices.Contains(o.Options, "rbind") {
 				o.Options = append([]string{"rbind"}, o.Options...)
 			}
-			if m.Type == MountImage && !slices.Contains(o.Options, "ro") {
-				o.Options = append(o.Options, "ro")
+			if m.Type == MountImage {
+				o.Options = append(slices.DeleteFunc(o.Options, isAccess), "ro")
 			}
 			if !hasPropagation(o.Options) {
 				o.Options = append(o.Options, "rprivate")
@@ -221,6 +221,8 @@ func procMounts() []string {
 		"/proc/slabinfo", "/proc/stat", "/proc/swaps", "/proc/sys/kernel/ns_last_pid", "/proc/uptime",
 	}
 }
+
+func isAccess(option string) bool { return option == "ro" || option == "rw" || option == "rro" }
 
 func propagations() []string {
 	return []string{"private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"}

@@ -88,6 +88,7 @@ type Mount struct {
 	Chown   bool   `json:"chown,omitempty"`   // "U": give the source to the container's user
 	NoCopy  bool   `json:"noCopy,omitempty"`  // a volume's first use does not copy the image's content
 	Subpath string `json:"subpath,omitempty"` // relative path inside a volume or an image
+	ImageID string `json:"imageID,omitempty"` // of the image that Source named when the container was made
 
 	// Mappings make an idmapped mount, where the runtime knows them.
 	UIDMappings []IDMapping `json:"uidMappings,omitempty"`
