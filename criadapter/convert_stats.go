@@ -13,32 +13,6 @@ import (
 // beginning of it; an empty one means all.
 func begins(id, filter string) bool { return strings.HasPrefix(id, filter) }
 
-// selects tells whether labels are as a selector wants them.
-func selects(selector, labels map[string]string) bool {
-	for k, want := range selector {
-		if got, ok := labels[k]; !ok || got != want {
-			return false
-		}
-	}
-	return true
-}
-
-// statsChunk is how many items a message of a stream has at most: those of a pod
-// with many containers are some 100 KiB together.
-const statsChunk = 32
-
-// sendStats sends each item once, in messages of a bounded size.
-func sendStats[T any](items []T, send func([]T) error) error {
-	for len(items) > 0 {
-		n := min(statsChunk, len(items))
-		if err := send(items[:n]); err != nil {
-			return err
-		}
-		items = items[n:]
-	}
-	return nil
-}
-
 func containerStats(u ctr.Usage) *runtimeapi.ContainerStats {
 	k := u.Container
 	out := &runtimeapi.ContainerStats{

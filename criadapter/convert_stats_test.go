@@ -3,6 +3,8 @@ package criadapter
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,31 +154,34 @@ func TestStatsFilters(t *testing.T) {
 	}
 }
 
-func TestSendStats(t *testing.T) {
-	items := make([]int, 2*statsChunk+1)
-	for i := range items {
-		items[i] = i
+// Each item once, in messages that a client takes.
+func TestSendChunks(t *testing.T) {
+	var items []*runtimeapi.Image
+	for i := range 50 {
+		items = append(items, &runtimeapi.Image{Id: strconv.Itoa(i), Username: strings.Repeat("x", chunkBytes/10)})
 	}
-	var got []int
-	messages := 0
-	err := sendStats(items, func(part []int) error {
-		if messages++; len(part) == 0 || len(part) > statsChunk {
+	items = append(items, &runtimeapi.Image{Id: "50", Username: strings.Repeat("x", 2*chunkBytes)})
+	next, messages := 0, 0
+	err := sendChunks(items, func(part []*runtimeapi.Image) error {
+		if messages++; len(part) == 0 || len(part) > 10 {
 			t.Errorf("a message of %d", len(part))
 		}
-		got = append(got, part...)
+		for _, i := range part {
+			if i.Id != strconv.Itoa(next) {
+				t.Errorf("item %s, want %d", i.Id, next)
+			}
+			next++
+		}
 		return nil
 	})
-	if err != nil || messages != 3 {
-		t.Errorf("%d messages, %v", messages, err)
+	if err != nil || next != len(items) || messages < 6 {
+		t.Errorf("%d items in %d messages, %v", next, messages, err)
 	}
-	if diff := cmp.Diff(items, got); diff != "" {
-		t.Error(diff)
-	}
-	if err := sendStats([]int(nil), func([]int) error { t.Error("a message with nothing in it"); return nil }); err != nil {
+	if err := sendChunks([]*runtimeapi.Image(nil), func([]*runtimeapi.Image) error { t.Error("a message with nothing in it"); return nil }); err != nil {
 		t.Error(err)
 	}
 	gone := errors.New("gone")
-	if err := sendStats(items, func([]int) error { return gone }); !errors.Is(err, gone) {
+	if err := sendChunks(items, func([]*runtimeapi.Image) error { return gone }); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
 }

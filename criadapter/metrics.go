@@ -37,7 +37,7 @@ func (s *metricsServer) StreamPodSandboxMetrics(_ *runtimeapi.StreamPodSandboxMe
 	if err != nil {
 		return err
 	}
-	return sendStats(all, func(part []*runtimeapi.PodSandboxMetrics) error {
+	return sendChunks(all, func(part []*runtimeapi.PodSandboxMetrics) error {
 		return to.Send(&runtimeapi.StreamPodSandboxMetricsResponse{PodSandboxMetrics: part})
 	})
 }

@@ -115,7 +115,7 @@ func newRuntimeServer(o Options, streams *streamServer) *runtimeServer {
 		streamServer:     streams,
 		statsServer:      &statsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		metricsServer:    newMetricsServer(o),
-		checkpointServer: &checkpointServer{pods: o.Engine.Pods},
+		checkpointServer: &checkpointServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		eventServer:      &eventServer{pods: o.Engine.Pods},
 		statusServer:     &statusServer{networks: o.Engine.Networks, version: o.Version},
 	}

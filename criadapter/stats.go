@@ -18,7 +18,11 @@ type statsServer struct {
 
 // ContainerStats implements runtimeapi.RuntimeServiceServer.
 func (s *statsServer) ContainerStats(ctx context.Context, r *runtimeapi.ContainerStatsRequest) (*runtimeapi.ContainerStatsResponse, error) {
-	u, err := s.containers.Usage(ctx, r.GetContainerId())
+	k, err := s.pods.Made(ctx, r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.containers.Usage(ctx, k.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +42,7 @@ func (s *statsServer) StreamContainerStats(r *runtimeapi.StreamContainerStatsReq
 	if err != nil {
 		return err
 	}
-	return sendStats(stats, func(part []*runtimeapi.ContainerStats) error {
+	return sendChunks(stats, func(part []*runtimeapi.ContainerStats) error {
 		return to.Send(&runtimeapi.StreamContainerStatsResponse{ContainerStats: part})
 	})
 }
@@ -57,7 +61,11 @@ func (s *statsServer) listContainers(ctx context.Context, f *runtimeapi.Containe
 
 // PodSandboxStats implements runtimeapi.RuntimeServiceServer.
 func (s *statsServer) PodSandboxStats(ctx context.Context, r *runtimeapi.PodSandboxStatsRequest) (*runtimeapi.PodSandboxStatsResponse, error) {
-	u, err := s.pods.Usage(ctx, r.GetPodSandboxId())
+	one, err := s.pods.GetSandbox(ctx, r.GetPodSandboxId())
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.pods.Usage(ctx, one.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +84,7 @@ func (s *statsServer) StreamPodSandboxStats(r *runtimeapi.StreamPodSandboxStatsR
 	if err != nil {
 		return err
 	}
-	return sendStats(stats, func(part []*runtimeapi.PodSandboxStats) error {
+	return sendChunks(stats, func(part []*runtimeapi.PodSandboxStats) error {
 		return to.Send(&runtimeapi.StreamPodSandboxStatsResponse{PodSandboxStats: part})
 	})
 }
@@ -96,7 +104,7 @@ func statsContainers(all []ctr.Container, f *runtimeapi.ContainerStatsFilter) []
 	var out []ctr.Container
 	for _, k := range all {
 		if k.Config.Owner == record.OwnerCRI && !k.Config.Infra && begins(k.ID, f.GetId()) &&
-			begins(k.Config.Sandbox, f.GetPodSandboxId()) && selects(f.GetLabelSelector(), k.Config.Labels) {
+			begins(k.Config.Sandbox, f.GetPodSandboxId()) && labelsMatch(k.Config.Labels, f.GetLabelSelector()) {
 			out = append(out, k)
 		}
 	}
@@ -108,7 +116,7 @@ func statsPods(all []pod.Sandbox, f *runtimeapi.PodSandboxStatsFilter) []pod.San
 	var out []pod.Sandbox
 	for _, s := range all {
 		if s.Config.Owner == record.OwnerCRI && s.Status.State == pod.Ready && begins(s.ID, f.GetId()) &&
-			selects(f.GetLabelSelector(), s.Config.Labels) {
+			labelsMatch(s.Config.Labels, f.GetLabelSelector()) {
 			out = append(out, s)
 		}
 	}

@@ -131,12 +131,16 @@ func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.C
 	if err != nil {
 		return monitor.Config{}, err
 	}
+	verb := "create"
+	if restores(ctr) {
+		verb = "restore"
+	}
 	return monitor.Config{
-		Placement: place,
-		Path:      c.o.Monitor, ID: ctr.ID, Name: cfg.Name,
+		Placement: place, Restore: restoration(c.records, ctr),
+		Path: c.o.Monitor, ID: ctr.ID, Name: cfg.Name,
 		Runtime: monitor.Runtime{
 			Path: path, Args: rt.GlobalArgs(),
-			Failure: func(raw string) error { return rt.ParseError("create", raw) },
+			Failure: func(raw string) error { return rt.ParseError(verb, raw) },
 		},
 		Paths: monitor.Paths{
 			Bundle: c.bundle(ctr.ID), PersistDir: c.persist(ctr.ID, n), ExitDir: c.exitDir(), Log: log,

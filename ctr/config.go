@@ -54,6 +54,8 @@ type Config struct {
 	// Rootfs is a folder of the host to use in place of an image's file system
 	// (infra containers).
 	Rootfs string `json:"rootfs,omitempty"`
+	// Restore says that the first start restores processes: see CreateRestored.
+	Restore bool `json:"restore,omitempty"`
 	// Kube is what the kubelet calls the container; zero for one that was made
 	// on the command line.
 	Kube Kube `json:"kube,omitzero"`

@@ -37,7 +37,7 @@ type Options struct {
 	Paths record.Paths
 	// Images opens the image store; it is called when a layer is first needed.
 	Images func(context.Context) (Images, error)
-	// Layers opens what measures writable layers; nil measures none.
+	// Layers opens what knows of writable layers; nil measures none.
 	Layers func(context.Context) (Layers, error)
 	// Runtime finds the OCI runtime of a name; the empty name is the default.
 	Runtime func(name string) (oci.Runtime, error)
@@ -69,6 +69,8 @@ type Controller struct {
 	*sessions
 	*keeper
 	*meter
+	*dumper
+	*restorer
 }
 
 // records reads containers' records and checks them against the evidence.
@@ -118,13 +120,13 @@ func New(o Options) (*Controller, error) {
 	r := &records{o: o, dir: dir}
 	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
-	cr, st := &creator{b}, &starter{b}
+	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}
 	return &Controller{
 		records: r, settler: s,
 		creator: cr, starter: st, maker: &maker{s, cr, st},
-		stopper: &stopper{s}, sessions: &sessions{s},
+		stopper: stop, sessions: &sessions{s},
 		keeper: &keeper{settler: s},
-		meter:  &meter{ctrs: r},
+		meter:  &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
 	}, nil
 }
 
@@ -217,6 +219,12 @@ func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 		return oci.Runtime{}, fmt.Errorf("finding runtime %q: %w", cfg.Runtime, err)
 	}
 	return rt, nil
+}
+
+// RuntimeBinary is the base name of the binary of an OCI runtime.
+func (c *creator) RuntimeBinary(name string) (string, error) {
+	rt, err := c.runtime(Config{Runtime: name})
+	return filepath.Base(rt.Path), err
 }
 
 // CheckRuntime says whether there is an OCI runtime of that name, as Create

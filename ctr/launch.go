@@ -231,8 +231,10 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 		return err
 	}
 	now := c.o.Now()
-	if err := rt.Start(ctx, ctr.ID); err != nil {
-		return err
+	if !restores(ctr) { // those run already
+		if err := rt.Start(ctx, ctr.ID); err != nil {
+			return err
+		}
 	}
 	s, err := c.update(ctx, ctr, func(s *Status) {
 		s.State, s.Prepared, s.StartedAt = Running, false, now
@@ -240,6 +242,11 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 	})
 	if err != nil {
 		return err
+	}
+	if restores(ctr) {
+		if err := os.RemoveAll(restoreDir(c.records, ctr.ID)); err != nil {
+			return fmt.Errorf("removing dump of container %q: %w", ctr.Config.Name, err)
+		}
 	}
 	if ctr.Config.Remove {
 		return nil // gone after a reboot anyway

@@ -179,10 +179,9 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	case kind == opStart && ctr.Status.State != Running:
 		err = c.undoStart(ctx, ctr)
 	case kind == opPause && ctr.Status.Alive():
-		ctr.Status.State = Paused // it may be, whatever is recorded
-		if err = c.thaw(ctx, ctr); err == nil {
-			_, err = c.update(ctx, ctr, func(s *Status) { s.State = Running })
-		}
+		err = goOn(ctx, c, ctr)
+	case kind == opCheckpoint:
+		err = undoCheckpoint(ctx, c, op, ctr)
 	case kind == opUpdate:
 		if err := c.applyLimits(ctx, ctr, ctr.Limits()); err != nil {
 			c.o.Log.Warn("limits could not be put back", "container", ctr.Config.Name, "error", err)

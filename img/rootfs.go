@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
@@ -197,6 +199,42 @@ func (r *Roots) LayerUsage(ctx context.Context, id string) (LayerUsage, error) {
 	}
 	usage.Root = r.storage.GraphRoot()
 	return usage, nil
+}
+
+// LayerDiff is what was written to a root filesystem, as the tar stream of a
+// layer, uncompressed. The caller closes it, and lets nothing write meanwhile. It
+// returns ErrNotFound when there is no such root filesystem.
+func (r *Roots) LayerDiff(ctx context.Context, id string) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	plain := archive.Uncompressed
+	c, err := r.storage.Container(id)
+	if err != nil {
+		return nil, fmt.Errorf("reading the layer of %q: %w", id, rootfsClass(err))
+	}
+	diff, err := r.storage.Diff("", c.LayerID, &storage.DiffOptions{Compression: &plain})
+	if err != nil {
+		return nil, fmt.Errorf("reading the layer of %q: %w", id, rootfsClass(err))
+	}
+	return diff, nil
+}
+
+// ApplyLayerDiff unpacks the tar stream of a layer, compressed or not, into a root
+// filesystem that is not in use. Nothing of it lands outside, whatever its names
+// and links are. It returns ErrNotFound when there is no such root filesystem.
+func (r *Roots) ApplyLayerDiff(ctx context.Context, id string, diff io.Reader) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := r.storage.Container(id)
+	if err == nil {
+		_, err = r.storage.ApplyDiff(c.LayerID, diff)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the layer of %q: %w", id, rootfsClass(err))
+	}
+	return nil
 }
 
 // upperDir is the folder of what was written to a root filesystem.

@@ -52,6 +52,7 @@ type Controller struct {
 	*riser
 	*maker
 	*meter
+	*checkpointer
 	events *tracker
 }
 
@@ -96,7 +97,10 @@ func New(o Options) (*Controller, error) {
 	e := &exits{&settler{files: &files{r}, flights: &flights{}}}
 	r.ctrs.OnEnd(e.afterExit)
 	rise := &riser{e}
-	c := &Controller{riser: rise, maker: &maker{rise}, meter: &meter{pods: r}, events: &tracker{pods: r}}
+	c := &Controller{
+		riser: rise, maker: &maker{rise}, meter: &meter{pods: r}, checkpointer: &checkpointer{rise},
+		events: &tracker{pods: r},
+	}
 	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Lost: e.ContainerExited})
 	return c, nil
 }

@@ -73,12 +73,9 @@ func (c *riser) make(ctx context.Context, cfg Config, known func(string)) (strin
 	if err := c.ctrs.CheckRuntime(cfg.Runtime); err != nil {
 		return "", err
 	}
-	if cfg.Network.Mode == NetworkCNI {
-		n, err := c.o.Networks.HostDefault(ctx)
-		if err != nil {
-			return "", fmt.Errorf("network not ready: %w", err)
-		}
-		cfg.Network.Networks = []netw.Ref{{Name: n.Name, Host: true}}
+	cfg, err := c.networked(ctx, cfg)
+	if err != nil {
+		return "", err
 	}
 	id := ctr.NewID()
 	known(id)
@@ -94,6 +91,19 @@ func (c *riser) make(ctx context.Context, cfg Config, known func(string)) (strin
 		return "", errors.Join(err, c.undo(ctx, op, opCreate))
 	}
 	return id, nil
+}
+
+// networked is a Config with the network of the kubelet's pods.
+func (c *riser) networked(ctx context.Context, cfg Config) (Config, error) {
+	if cfg.Network.Mode != NetworkCNI {
+		return cfg, nil
+	}
+	n, err := c.o.Networks.HostDefault(ctx)
+	if err != nil {
+		return cfg, fmt.Errorf("network not ready: %w", err)
+	}
+	cfg.Network.Networks = []netw.Ref{{Name: n.Name, Host: true}}
+	return cfg, nil
 }
 
 // StopSandbox kills a sandbox's containers and gives back its network. A making

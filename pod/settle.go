@@ -35,6 +35,8 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	switch kind {
 	case opCreate, opRemove:
 		return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
+	case opCheckpoint:
+		return c.undoCheckpoint(op)
 	default:
 		s, err := c.Get(ctx, op.ID())
 		if err != nil {

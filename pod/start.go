@@ -60,6 +60,7 @@ type rising struct {
 	give    ctr.Sandbox
 	network chan error // nil when there is nothing to wait for
 	arrived func(context.Context) error
+	keep    bool // the operation is the caller's to end
 	undo    func(context.Context) error
 
 	once sync.Once
@@ -198,6 +199,9 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 	r.arrived = func(ctx context.Context) error {
 		if err := c.arrived(ctx, s, attachment); err != nil {
 			return err
+		}
+		if r.keep {
+			return nil
 		}
 		return op.End()
 	}

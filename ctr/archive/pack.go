@@ -188,3 +188,26 @@ func classify(name string, err error) error {
 	}
 	return err
 }
+
+// PackFile makes a tar archive of a folder, readable by root alone, and puts it in
+// the place of location when it is whole. Until then it is in temp, a file of the
+// same file system that must not be there.
+func PackFile(ctx context.Context, dir, temp, location string) error {
+	root, err := OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	out, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = root.Pack(ctx, "/", out, PackOptions{As: "."})
+	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
+		err = os.Rename(temp, location)
+	}
+	if err != nil {
+		_ = os.Remove(temp)
+	}
+	return err
+}

@@ -78,6 +78,14 @@ type Placement struct {
 	Place func(pid int) error
 }
 
+// Restore makes a container of process images, in place of its bundle's process:
+// what Create then waits for runs already. The zero value does not.
+type Restore struct {
+	// Images is the folder of the images, Options go to the runtime's restore.
+	Images  string
+	Options []string
+}
+
 // Config is one monitor.
 type Config struct {
 	// Path is the conmon binary; empty looks conmon up in PATH.
@@ -91,6 +99,7 @@ type Config struct {
 	// waited for; empty runs nothing. The first element is an absolute path.
 	ExitCommand []string
 	Placement   Placement
+	Restore     Restore
 	// Env replaces the monitor's environment, which the runtime and the exit
 	// command inherit; nil takes this process's.
 	Env []string
@@ -215,6 +224,12 @@ func (c Config) args() []string {
 		"--persist-dir", c.Paths.PersistDir, "-r", c.Runtime.Path}
 	for _, a := range c.Runtime.Args {
 		args = append(args, "--runtime-arg", a)
+	}
+	if c.Restore.Images != "" {
+		args = append(args, "--restore", c.Restore.Images)
+		for _, o := range c.Restore.Options {
+			args = append(args, "--runtime-opt", o)
+		}
 	}
 	if c.Paths.ExitDir != "" {
 		args = append(args, "--exit-dir", c.Paths.ExitDir)
