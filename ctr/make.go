@@ -32,7 +32,7 @@ func (c *maker) Make(ctx context.Context, cfg Config, sandbox func(context.Conte
 // Find returns the full ID of the container that has a name among those of an
 // owner, once nobody is making or removing it. ErrNotFound if there is none then.
 func (c *maker) Find(ctx context.Context, owner record.Owner, name string) (string, error) {
-	id, err := c.dir.Resolve([]record.Owner{owner}, name)
+	id, err := c.dir.Lookup(owner, name)
 	if err != nil {
 		return "", fmt.Errorf("container %q: %w", name, err)
 	}
