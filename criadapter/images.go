@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -17,9 +16,6 @@ import (
 type ImageOptions struct {
 	// Pins says which images a garbage collection is asked to spare.
 	Pins Pins
-	// Stall is how long a transfer may bring nothing before it is given up; 0 is
-	// for ever.
-	Stall time.Duration
 	// KnowsRuntime says whether there is a runtime handler of that name; nil
 	// knows any.
 	KnowsRuntime func(name string) bool
@@ -47,7 +43,7 @@ func (s *imageServer) PullImage(ctx context.Context, r *runtimeapi.PullImageRequ
 		return nil, err
 	}
 	im, err := s.images.Pull(ctx, ref, img.PullOptions{
-		Owner: string(record.OwnerCRI), Registry: img.Registry{Creds: creds}, Stall: s.o.Stall,
+		Owner: string(record.OwnerCRI), Registry: img.Registry{Creds: creds}, DockerIO: true,
 	})
 	if err != nil {
 		return nil, pullError(err)

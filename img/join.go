@@ -137,7 +137,7 @@ func (ps *pulls) forget(key string, f *flight) {
 // are part of it.
 func (p puller) flightKey(ref string) string {
 	o := p.o
-	key, err := json.Marshal([]any{ref, o.Policy, o.Platform, o.Registry, o.Owner, o.Retries, o.RetryDelay, o.Stall, o.DockerIO})
+	key, err := json.Marshal([]any{ref, o.Policy, o.Platform, o.Registry, o.Owner, o.Retries, o.RetryDelay, o.DockerIO})
 	if err != nil {
 		return fmt.Sprintf("%p", &p) // joins nobody
 	}

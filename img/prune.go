@@ -1,6 +1,7 @@
 package img
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,23 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	out.Reclaimed += orphans
 	sweepTemp(filepath.Join(s.storage.GraphRoot(), "tmp"), time.Now().Add(-staleTemp))
 	return out, errors.Join(append(errs, err)...)
+}
+
+// Sweep removes what processes that were killed, and a loss of power, have left in
+// the store: files of layers, images and containers that are on no record, blobs
+// of transfers, and layers that for a day nothing has used. What others are at
+// work on has its locks or its records, and stays.
+func (s *Store) Sweep(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var errs []error
+	if err := s.storage.GarbageCollect(); err != nil {
+		errs = append(errs, fmt.Errorf("sweeping the image store: %w", err))
+	}
+	_, err := s.pruneLayers(time.Now().Add(-orphanAge))
+	sweepTemp(cmp.Or(s.cfg.TempDir, filepath.Join(s.storage.GraphRoot(), "tmp")), time.Now().Add(-staleTemp))
+	return errors.Join(append(errs, err)...)
 }
 
 // pruneOne removes an image that no container uses, and says whether it did.

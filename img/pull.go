@@ -63,10 +63,6 @@ type PullOptions struct {
 	// second, and a negative number is never. What has arrived whole stays.
 	Retries    int
 	RetryDelay time.Duration
-	// Stall is how long a registry that is being read from may send nothing
-	// before the transfer is given up: ErrUnavailable. Unpacking does not count.
-	// 0 is for ever.
-	Stall time.Duration
 	// DockerIO says that a short name that nothing is configured for is
 	// docker.io's.
 	DockerIO bool
@@ -86,7 +82,7 @@ type PullOptions struct {
 // layers that it completed stay and are not transferred again.
 //
 // Errors have the classes ErrNotFound (no such image or platform),
-// ErrUnavailable (registry not reached), ErrPermissionDenied (credentials),
+// ErrUnavailable (registry not reached, or silent for Config.Stall), ErrPermissionDenied (credentials),
 // ErrDataLoss (content that does not match its digest), ErrSignature,
 // ErrResourceExhausted (no space), and *ShortNameError.
 func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, error) {
@@ -210,7 +206,7 @@ func joinPullErrors(ref string, errs []error) error {
 // that is in the store already, of a caller that wants a newer one only.
 func (p puller) named(ctx context.Context, named reference.Named, here *storage.Image) (Image, error) {
 	p.o.Registry.Creds = p.o.Registry.Creds.at(reference.Domain(named))
-	to := &progress{ref: named.String(), to: p.o.Progress, stall: p.o.Stall}
+	to := &progress{ref: named.String(), to: p.o.Progress, stall: p.cfg.Stall}
 	lock, err := p.lockPull(ctx, p.key(named), func() { to.tell(ProgressEvent{Kind: PullWaiting}) })
 	if err != nil {
 		return Image{}, transferError(named.String(), "", err)

@@ -326,7 +326,7 @@ func TestStalledPull(t *testing.T) {
 		{"blob", "/blobs/"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := openTest(t)
+			s := openTest(t, func(c *Config) { c.Stall = 300 * time.Millisecond })
 			reg.set(func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(r.URL.Path, tt.path) {
 					return false
@@ -339,7 +339,6 @@ func TestStalledPull(t *testing.T) {
 			}, nil)
 			defer reg.set(nil, nil)
 			o := quick()
-			o.Stall = 300 * time.Millisecond
 			begin := time.Now()
 			_, err := s.Pull(t.Context(), reg.host+"/slow:1", o)
 			if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "has sent nothing for 300ms") {
@@ -352,15 +351,13 @@ func TestStalledPull(t *testing.T) {
 		})
 	}
 	t.Run("slow but steady", func(t *testing.T) {
-		s := openTest(t)
+		s := openTest(t, func(c *Config) { c.Stall = 2 * time.Second })
 		reg.set(func(_ http.ResponseWriter, _ *http.Request) bool {
 			time.Sleep(200 * time.Millisecond)
 			return false
 		}, nil)
 		defer reg.set(nil, nil)
-		o := quick()
-		o.Stall = 2 * time.Second
-		if _, err := s.Pull(t.Context(), reg.host+"/slow:1", o); err != nil {
+		if _, err := s.Pull(t.Context(), reg.host+"/slow:1", quick()); err != nil {
 			t.Error(err)
 		}
 	})

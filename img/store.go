@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
@@ -54,6 +55,9 @@ type Config struct {
 	// BlobCopies bounds how many blobs are transferred at a time, all pulls of
 	// this store together; 0 is 6.
 	BlobCopies int
+	// Stall is how long a registry that is being read from may send nothing
+	// before the transfer is given up. Unpacking does not count. 0 is for ever.
+	Stall time.Duration
 	// Log receives what the libraries have to say. It may be nil.
 	Log *slog.Logger
 }

@@ -93,6 +93,10 @@ type ImagesConfig struct {
 	TempDir           string `key:"temp_dir" check:"path" doc:"Where blobs are kept during a transfer. Empty: a folder of the store."`
 	ParallelTransfers int64  `key:"parallel_transfers" check:"count" doc:"Blobs that are transferred at a time."`
 	Pull              string `key:"pull" check:"pull" doc:"When run and create pull: always, missing, newer or never."`
+	StallTimeout      int64  `key:"stall_timeout" check:"limit" doc:"Seconds that a registry may send nothing before a transfer is given up; -1 is for ever. Unpacking does not count."`
+
+	Pinned []string `key:"pinned" doc:"Images that a kubelet is told not to collect: a name, \"registry/app*\" or \"*app*\"."`
+	Pin    string   `key:"pin" check:"pin" doc:"What else it is told not to collect: others, which are the images that did not come by way of the CRI, or none."`
 }
 
 // DefaultConfig is the configuration of a machine without any.
@@ -112,7 +116,7 @@ func DefaultConfig() *Config {
 			Default: "davit", CNIDir: "/etc/cni/net.d",
 			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
 		},
-		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing"},
+		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing", StallTimeout: 60, Pin: "others"},
 	}
 }
 

@@ -62,6 +62,8 @@ func checkString(kind, s string) error {
 		return oneOf(s, "", "overlay", "btrfs", "zfs", "vfs")
 	case "cgroups":
 		return oneOf(s, "cgroupfs", "systemd", "disabled")
+	case "pin":
+		return oneOf(s, "others", "none")
 	case "pull":
 		return oneOf(s, "always", "missing", "newer", "never")
 	case "keys":

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/cgroup"
@@ -270,6 +271,7 @@ func (s Settled) images() img.Config {
 		},
 		TempDir:    c.Images.TempDir,
 		BlobCopies: int(c.Images.ParallelTransfers),
+		Stall:      max(0, time.Duration(c.Images.StallTimeout)*time.Second),
 		Log:        s.Log,
 	}
 	if !c.DefaultRoots() {

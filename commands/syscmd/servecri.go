@@ -44,9 +44,15 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	if err := e.Images.Sweep(ctx); err != nil {
+		env.Log().Warn("not all of what was left in the image store is gone", "error", err)
+	}
 	server, err := criadapter.New(criadapter.Options{
 		Engine:  criadapter.Engine{Pods: e.Pods, Containers: e.Containers, Images: e.Images, Networks: e.Networks},
 		Version: env.Version, Log: env.Log(),
+		Images: criadapter.ImageOptions{
+			Pins: criadapter.Pins{Others: config.Images.Pin == "others", Patterns: config.Images.Pinned},
+		},
 		Limits: criadapter.Limits{Calls: 512, Message: 16 << 20, Slow: time.Second},
 	})
 	if err != nil {
