@@ -91,13 +91,10 @@ func credentials(a *runtimeapi.AuthConfig) (*img.Credentials, error) {
 	return &c, nil
 }
 
-// pullError begins with the words by which a kubelet knows that a registry
-// cannot be reached, or that an image's signatures do not suffice.
+// pullError begins with the word by which a kubelet knows that a registry cannot
+// be reached.
 func pullError(err error) error {
-	switch {
-	case errors.Is(err, img.ErrSignature):
-		return fmt.Errorf("%w: %w", crierrors.ErrSignatureValidationFailed, err)
-	case errdefs.IsUnavailable(err):
+	if errdefs.IsUnavailable(err) && !errors.Is(err, img.ErrSignature) {
 		return fmt.Errorf("%w: %w", crierrors.ErrRegistryUnavailable, err)
 	}
 	return err

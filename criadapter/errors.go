@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/davit-containers/davit/img"
 )
@@ -49,16 +50,14 @@ func classes() []class {
 }
 
 // reason is a word that the kubelet looks for at the beginning of an error's
-// text, k8s.io/cri-api/pkg/errors.
-type reason struct {
-	err  error
-	word string
-	code codes.Code
-}
+// text. It does so where the code is Unknown: of an error with any other one it
+// sees the code first.
+type reason struct{ err, word error }
 
 func reasons() []reason {
 	return []reason{
-		{img.ErrSignature, "SignatureValidationFailed", codes.FailedPrecondition},
+		{img.ErrSignature, crierrors.ErrSignatureValidationFailed},
+		{crierrors.ErrRegistryUnavailable, crierrors.ErrRegistryUnavailable},
 	}
 }
 
@@ -81,7 +80,10 @@ func statusOf(ctx context.Context, err error) error {
 	}
 	for _, r := range reasons() {
 		if errors.Is(err, r.err) {
-			return status.Error(r.code, r.word+": "+text)
+			if word := r.word.Error(); !strings.HasPrefix(text, word) {
+				text = word + ": " + text
+			}
+			return status.Error(codes.Unknown, text)
 		}
 	}
 	return status.Error(codeOf(err), text)
