@@ -45,6 +45,9 @@ func containerConfig(r *runtimeapi.CreateContainerRequest) (ctr.Config, error) {
 	if out.Devices, err = containerDevices(c.GetDevices()); err != nil {
 		return out, err
 	}
+	if err := containerSecurity(c.GetLinux().GetSecurityContext(), &out); err != nil {
+		return out, err
+	}
 	limits, err := containerLimits(c.GetLinux().GetResources())
 	if err != nil {
 		return out, err

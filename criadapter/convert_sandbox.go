@@ -37,7 +37,7 @@ func sandboxConfig(r *runtimeapi.RunPodSandboxRequest) (pod.Config, error) {
 		Kube:     pod.Kube{Name: m.GetName(), Namespace: m.GetNamespace(), UID: m.GetUid(), Attempt: m.GetAttempt()},
 		Hostname: c.GetHostname(), LogDir: c.GetLogDirectory(), Runtime: r.GetRuntimeHandler(),
 		Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Sysctls: linux.GetSysctls(),
-		CgroupParent: linux.GetCgroupParent(), DNS: sandboxDNS(c.GetDnsConfig()),
+		CgroupParent: linux.GetCgroupParent(), DNS: sandboxDNS(c.GetDnsConfig()), Privileged: security.GetPrivileged(),
 	}
 	out.Resources, out.Overhead = sandboxResources(linux.GetResources()), sandboxResources(linux.GetOverhead())
 	if err := checkPaths(out.LogDir, out.CgroupParent); err != nil {
@@ -95,6 +95,9 @@ func sandboxNamespaces(o *runtimeapi.NamespaceOption, c *pod.Config) error {
 		return err
 	}
 	if c.Namespaces.IPC, err = namespaceMode("ipc", o.GetIpc()); err != nil {
+		return err
+	}
+	if c.Namespaces.UIDMappings, c.Namespaces.GIDMappings, err = userMappings(o.GetUsernsOptions()); err != nil {
 		return err
 	}
 	c.Namespaces.UTS = spec.ModePod
@@ -264,6 +267,12 @@ func namespaceOptions(c pod.Config) *runtimeapi.NamespaceOption {
 		return runtimeapi.NamespaceMode_CONTAINER
 	}
 	out := &runtimeapi.NamespaceOption{Pid: mode(c.Namespaces.PID), Ipc: mode(c.Namespaces.IPC)}
+	if len(c.Namespaces.UIDMappings) > 0 {
+		out.UsernsOptions = &runtimeapi.UserNamespace{
+			Mode: runtimeapi.NamespaceMode_POD,
+			Uids: statusMappings(c.Namespaces.UIDMappings), Gids: statusMappings(c.Namespaces.GIDMappings),
+		}
+	}
 	if c.Network.Mode == pod.NetworkHost {
 		out.Network = runtimeapi.NamespaceMode_NODE
 	}

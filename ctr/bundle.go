@@ -60,7 +60,10 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
 		out.Hostname = sb.Hostname
 	}
-	var err error
+	err := c.joinTarget(ctx, ctr, &out.Namespaces)
+	if err != nil {
+		return out, err
+	}
 	if out.Resources, err = c.enforceable(limits.Resources); err != nil {
 		return out, err
 	}
@@ -92,7 +95,7 @@ func specAnnotations(cfg Config) map[string]string {
 // specProcess resolves the user inside the image and clamps what the caller may
 // not raise.
 func (c *bundler) specProcess(cfg Config, sb Sandbox, root string) (spec.Process, error) {
-	user, err := rootfs.ResolveUser(root, cfg.Process.User, cfg.Process.Groups)
+	user, err := rootfs.ResolveUser(root, cfg.Process.User, cfg.Process.Groups, cfg.Process.GroupPolicy)
 	if err != nil {
 		return spec.Process{}, fmt.Errorf("user of container %q: %w", cfg.Name, err)
 	}

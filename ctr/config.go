@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -28,9 +29,16 @@ type Config struct {
 	Devices   []spec.Device  `json:"devices,omitempty"`
 	Resources spec.Resources `json:"resources"`
 	Security  spec.Security  `json:"security"`
+	// SeccompFile is a file of the host whose content Create makes
+	// Security.Seccomp, so that a restart has the same filter whatever becomes of
+	// the file. It is empty in a record.
+	SeccompFile string `json:"seccompFile,omitempty"`
 	// Namespaces overrides what the sandbox gives, by kind: the empty mode takes
 	// the sandbox's.
-	Namespaces spec.Namespaces   `json:"namespaces"`
+	Namespaces spec.Namespaces `json:"namespaces"`
+	// PIDTarget is the ID of a running container of the same sandbox whose PID
+	// namespace this one is started in.
+	PIDTarget  string            `json:"pidTarget,omitempty"`
 	Sysctls    map[string]string `json:"sysctls,omitempty"`
 	CgroupsOff bool              `json:"cgroupsOff,omitempty"`
 
@@ -101,6 +109,8 @@ type Process struct {
 	User string `json:"user,omitempty"`
 	// Groups are supplementary groups, names or numbers.
 	Groups []string `json:"groups,omitempty"`
+	// GroupPolicy says which of the image's groups the user has beside Groups.
+	GroupPolicy rootfs.GroupPolicy `json:"groupPolicy,omitempty"`
 	// Umask is octal; empty is 0022.
 	Umask    string `json:"umask,omitempty"`
 	Terminal bool   `json:"terminal,omitempty"`
@@ -112,6 +122,12 @@ type Process struct {
 	Rlimits     []spec.Rlimit `json:"rlimits,omitempty"`
 	OOMScoreAdj *int          `json:"oomScoreAdj,omitempty"`
 }
+
+// The policies on an image's groups that a container may have, see [Process].
+const (
+	GroupsMerge  = rootfs.GroupsMerge
+	GroupsStrict = rootfs.GroupsStrict
+)
 
 // Log says where the container's output is written.
 type Log struct {

@@ -102,7 +102,10 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	if err != nil {
 		return err
 	}
-	_, err = images.CreateRootfs(ctx, img.RootfsConfig{ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.volatile()})
+	_, err = images.CreateRootfs(ctx, img.RootfsConfig{
+		ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.volatile(),
+		UIDMap: imageMap(cfg.Namespaces.UIDMappings), GIDMap: imageMap(cfg.Namespaces.GIDMappings),
+	})
 	if err != nil {
 		return fmt.Errorf("creating root filesystem of container %q: %w", cfg.Name, err)
 	}
@@ -111,6 +114,14 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 
 // volatile says whether what the container writes need not survive a power cut.
 func (cfg Config) volatile() bool { return cfg.Remove || cfg.Owner == record.OwnerCRI }
+
+func imageMap(list []spec.IDMapping) []img.IDMap {
+	var out []img.IDMap
+	for _, m := range list {
+		out = append(out, img.IDMap{Container: int(m.ContainerID), Host: int(m.HostID), Size: int(m.Size)})
+	}
+	return out
+}
 
 // complete fills a Config in from its image and names what has no name.
 func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, img.Image, error) {
@@ -140,6 +151,9 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 			cfg.Image.Name = image.Names[0]
 			cfg.Image.Digested = digested(image)
 		}
+	}
+	if err := readSeccomp(&cfg); err != nil {
+		return cfg, image, err
 	}
 	cfg, err := c.resolveImageMounts(ctx, cfg)
 	if err != nil {

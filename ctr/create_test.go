@@ -95,37 +95,6 @@ func TestIgnores(t *testing.T) {
 	}
 }
 
-// What was asked for and cannot be enforced here is an error, never left out.
-func TestConfinement(t *testing.T) {
-	_, apparmor := os.Stat(apparmorEnabled)
-	_, selinux := os.Stat(selinuxMount)
-	for _, tt := range []struct {
-		name    string
-		in      spec.Security
-		present bool
-		refused bool
-	}{
-		{name: "nothing", in: spec.Security{}},
-		{name: "unconfined", in: spec.Security{AppArmor: "unconfined"}},
-		{name: "labels off", in: spec.Security{SELinux: spec.SELinux{Options: []string{"disable"}}}},
-		{name: "profile", in: spec.Security{AppArmor: "web"}, present: apparmor == nil, refused: true},
-		{name: "label", in: spec.Security{SELinux: spec.SELinux{Options: []string{"type:web_t"}}}, present: selinux == nil, refused: true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if tt.present {
-				t.Skip("this host has it")
-			}
-			got, err := confinement(tt.in)
-			if (err != nil) != tt.refused || (err != nil && !errdefs.IsFailedPrecondition(err)) {
-				t.Fatalf("error %v, refused should be %v", err, tt.refused)
-			}
-			if err == nil && got.AppArmor != "" {
-				t.Errorf("profile %q is handed to the runtime", got.AppArmor)
-			}
-		})
-	}
-}
-
 func TestReadHasteIgnoresOlderStops(t *testing.T) {
 	path := t.TempDir() + "/" + hasteFile
 	at := time.Now().Add(time.Second).UTC()

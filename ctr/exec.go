@@ -164,7 +164,7 @@ func (c *sessions) execProcess(ctr Container, e Exec) (*specs.Process, error) {
 
 // execUser resolves another user inside the container's root filesystem.
 func execUser(p *specs.Process, ctr Container, user string) error {
-	u, err := rootfs.ResolveUser(ctr.Status.Mounted, user, nil)
+	u, err := rootfs.ResolveUser(ctr.Status.Mounted, user, nil, "")
 	if err != nil {
 		return fmt.Errorf("user for container %q: %w", ctr.Config.Name, err)
 	}

@@ -2,6 +2,7 @@ package ctr
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"math"
@@ -16,6 +17,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/confine"
+	"github.com/davit-containers/davit/ctr/nspin"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -227,31 +230,72 @@ func fillDevice(d spec.Device) (spec.Device, bool) {
 	return d, true
 }
 
-// Where the kernel shows its security modules.
-const (
-	apparmorEnabled = "/sys/module/apparmor/parameters/enabled"
-	selinuxMount    = "/sys/fs/selinux/enforce"
-)
-
-// confinement refuses a profile or a label that this host cannot enforce: one
-// that was asked for is never left out silently.
+// confinement refuses a profile or a label that this host cannot enforce.
 func confinement(s spec.Security) (spec.Security, error) {
-	if s.AppArmor == "unconfined" {
-		s.AppArmor = ""
+	var err error
+	if s.AppArmor, err = confine.AppArmor(s.AppArmor); err != nil {
+		return s, err
 	}
-	if s.AppArmor != "" {
-		if on, err := os.ReadFile(apparmorEnabled); err != nil || !bytes.HasPrefix(on, []byte("Y")) {
-			return s, fmt.Errorf("AppArmor profile %q cannot be used: this host has no AppArmor: %w", s.AppArmor, errdefs.ErrFailedPrecondition)
-		}
+	return s, confine.SELinux(s.SELinux.Options)
+}
+
+// readSeccomp replaces the file of a seccomp profile by its content.
+func readSeccomp(cfg *Config) error {
+	if cfg.SeccompFile == "" {
+		return nil
 	}
-	for _, o := range s.SELinux.Options {
-		if o == "disable" {
-			continue
-		}
-		if _, err := os.Stat(selinuxMount); err != nil {
-			return s, fmt.Errorf("SELinux label %q cannot be used: this host has no SELinux: %w", o, errdefs.ErrFailedPrecondition)
-		}
-		return s, fmt.Errorf("SELinux label %q: labels are not supported: %w", o, errdefs.ErrNotImplemented)
+	profile, err := confine.SeccompFile(cfg.SeccompFile)
+	if err != nil {
+		return err
 	}
-	return s, nil
+	if _, err := spec.Filter(profile, nil); err != nil {
+		return fmt.Errorf("%s: %w", cfg.SeccompFile, err)
+	}
+	cfg.Security.Seccomp, cfg.SeccompFile = profile, ""
+	return nil
+}
+
+// targetPin is where the PID namespace of another container is pinned, below the
+// container's run folder.
+const targetPin = "pidns"
+
+// joinTarget pins the PID namespace of the container that a configuration names,
+// and makes it the container's own.
+func (c *bundler) joinTarget(ctx context.Context, ctr Container, n *spec.Namespaces) error {
+	id := ctr.Config.PIDTarget
+	if id == "" {
+		return nil
+	}
+	target, err := c.Get(ctx, id)
+	if errdefs.IsInvalidArgument(err) { // what cannot be an ID is none's
+		err = errdefs.ErrNotFound
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("container %q, whose PID namespace is asked for: %w", id, err)
+	case target.Config.Sandbox != ctr.Config.Sandbox || target.Config.Infra:
+		return fmt.Errorf("container %q, whose PID namespace is asked for, is not in the same pod: %w", id, errdefs.ErrNotFound)
+	case !target.Status.Alive():
+		return fmt.Errorf("container %q, whose PID namespace is asked for, is %s: %w", id, target.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	path := filepath.Join(c.dir.RunDir(ctr.ID), targetPin)
+	if err := nspin.Unpin(path); err != nil {
+		return err
+	}
+	if err := nspin.Pin(path, "pid", target.Status.Pid, target.Status.PidStart); err != nil {
+		if errdefs.IsNotFound(err) { // it has just ended
+			err = errdefs.ErrFailedPrecondition
+		}
+		return fmt.Errorf("joining the PID namespace of container %q: %w", id, err)
+	}
+	n.PID = spec.Namespace{Mode: spec.ModePath, Path: path}
+	return nil
+}
+
+// leaveTarget undoes joinTarget for a container with that run folder.
+func leaveTarget(cfg Config, runDir string) error {
+	if cfg.PIDTarget == "" {
+		return nil
+	}
+	return nspin.Unpin(filepath.Join(runDir, targetPin))
 }

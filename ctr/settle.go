@@ -115,6 +115,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 		func() error { return c.runtimeDelete(ctx, ctr) },
 		func() error { return <-done },
 		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
+		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
 		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
 	)
 	if err != nil {

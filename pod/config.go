@@ -39,6 +39,8 @@ type Config struct {
 	Runtime      string            `json:"runtime,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
+	// Privileged says that there may be privileged containers of the kubelet's.
+	Privileged bool `json:"privileged,omitempty"`
 	// Kube is what the kubelet calls the sandbox; zero for one that was made on
 	// the command line.
 	Kube Kube `json:"kube,omitzero"`
@@ -62,6 +64,10 @@ type Namespaces struct {
 	IPC spec.Mode `json:"ipc,omitempty"`
 	UTS spec.Mode `json:"uts,omitempty"`
 	PID spec.Mode `json:"pid,omitempty"`
+	// UIDMappings and GIDMappings ask for a user namespace with these, which
+	// owns the pod's others and is all its containers'. Both or neither.
+	UIDMappings []spec.IDMapping `json:"uidMappings,omitempty"`
+	GIDMappings []spec.IDMapping `json:"gidMappings,omitempty"`
 }
 
 // NetworkMode says what a sandbox's network is.
@@ -162,6 +168,8 @@ type Pinned struct {
 	IPC string `json:"ipc,omitempty"`
 	UTS string `json:"uts,omitempty"`
 	PID string `json:"pid,omitempty"`
+	// User owns the others, where there is one.
+	User string `json:"user,omitempty"`
 }
 
 // Sandbox is one pod as it is now.

@@ -43,6 +43,11 @@ func (c *riser) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return s, fmt.Errorf("making root folder of the infra container: %w", err)
 	}
+	if m := s.Config.Namespaces; len(m.UIDMappings) > 0 { // whose root makes the mount points
+		if err := os.Chown(root, int(m.UIDMappings[0].HostID), int(m.GIDMappings[0].HostID)); err != nil {
+			return s, fmt.Errorf("giving the infra container its root folder: %w", err)
+		}
+	}
 	if _, err := c.ctrs.Create(ctx, infraConfig(s, id, root, command)); err != nil {
 		return s, err
 	}

@@ -31,6 +31,9 @@ func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, e
 		return "", err
 	}
 	cfg.Owner, cfg.Name, cfg.Runtime = record.OwnerCRI, containerName(s.Config.Kube, cfg.Kube), s.Config.Runtime
+	if cfg, err = fit(s.Config, cfg); err != nil {
+		return "", err
+	}
 	if cfg.Log, err = containerLog(s.Config.LogDir, cfg.Log); err != nil {
 		return "", err
 	}

@@ -272,9 +272,10 @@ func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 	cfg := netns.Config{
 		Dir: c.nsDir(s.ID), Net: ownNet(s.Config),
 		IPC: s.Config.Namespaces.IPC == spec.ModePod, UTS: s.Config.Namespaces.UTS == spec.ModePod,
+		UIDs: pinnedMappings(s.Config.Namespaces.UIDMappings), GIDs: pinnedMappings(s.Config.Namespaces.GIDMappings),
 		Hostname: s.Config.Hostname, Sysctls: s.Config.Sysctls,
 	}
-	if !cfg.Net && !cfg.IPC && !cfg.UTS {
+	if !cfg.Net && !cfg.IPC && !cfg.UTS && len(cfg.UIDs) == 0 {
 		return s, nil
 	}
 	if err := netns.Remove(cfg.Dir); err != nil {
@@ -285,8 +286,16 @@ func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 		return s, fmt.Errorf("making namespaces of pod %q: %w", s.Config.Name, err)
 	}
 	return c.update(ctx, s, func(n *Status) {
-		n.Namespaces = Pinned{Net: pinned.Net, IPC: pinned.IPC, UTS: pinned.UTS}
+		n.Namespaces = Pinned{Net: pinned.Net, IPC: pinned.IPC, UTS: pinned.UTS, User: pinned.User}
 	})
+}
+
+func pinnedMappings(list []spec.IDMapping) []netns.IDMapping {
+	var out []netns.IDMapping
+	for _, m := range list {
+		out = append(out, netns.IDMapping(m))
+	}
+	return out
 }
 
 // makeCgroup makes the parent of the containers' cgroups. Its path is recorded
@@ -334,6 +343,10 @@ func (c *riser) give(s Sandbox) ctr.Sandbox {
 	out.Namespaces.IPC = pick(s.Config.Namespaces.IPC, n.IPC)
 	out.Namespaces.UTS = pick(s.Config.Namespaces.UTS, n.UTS)
 	out.Namespaces.PID = pick(s.Config.Namespaces.PID, n.PID)
+	if n.User != "" {
+		out.Namespaces.User = spec.Namespace{Mode: spec.ModePod, Path: n.User}
+		out.Namespaces.UIDMappings, out.Namespaces.GIDMappings = s.Config.Namespaces.UIDMappings, s.Config.Namespaces.GIDMappings
+	}
 	switch s.Config.Network.Mode {
 	case NetworkHost:
 		out.Namespaces.Network.Mode = spec.ModeHost

@@ -100,7 +100,7 @@ func TestEnsureOwner(t *testing.T) {
 func TestDevice(t *testing.T) {
 	c := newCanary(t)
 	c.check(unix.Mknod(filepath.Join(c.root, "etc/passwd"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))))
-	if _, err := ResolveUser(c.root, "0", nil); class(err) != "invalid" {
+	if _, err := ResolveUser(c.root, "0", nil, ""); class(err) != "invalid" {
 		t.Error(err)
 	}
 }

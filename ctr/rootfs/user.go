@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,20 +25,32 @@ type User struct {
 	Home           string // "/" for a number without an entry; without control characters
 }
 
+// GroupPolicy says which supplementary groups a user has beside those asked for.
+type GroupPolicy string
+
+const (
+	// GroupsOfName are those that list the user, unless a group is given with it:
+	// as docker and podman have it.
+	GroupsOfName GroupPolicy = ""
+	// GroupsMerge are those that list the user, always.
+	GroupsMerge GroupPolicy = "merge"
+	// GroupsStrict are none.
+	GroupsStrict GroupPolicy = "strict"
+)
+
 // ResolveUser finds the user "user[:group]", names or numbers, in the root's
 // /etc/passwd and /etc/group, and the supplementary groups, names or numbers.
-// An empty reference is root. A number needs no entry. When a group is given,
-// the groups that list the user do not count, as docker and podman have it.
+// An empty reference is root. A number needs no entry.
 //
 // An unknown name: ErrNotFound. A number outside of 0 to 2147483647, or a
 // database that is not a regular file of at most 1 MiB: ErrInvalidArgument. An
 // absent database is an empty one.
-func ResolveUser(root, ref string, groups []string) (User, error) {
+func ResolveUser(root, ref string, groups []string, policy GroupPolicy) (User, error) {
 	db, err := readDatabase(root)
 	if err != nil {
 		return User{}, err
 	}
-	return db.resolve(ref, groups)
+	return db.resolve(ref, groups, policy)
 }
 
 // database is the content of passwd and group.
@@ -73,7 +86,7 @@ func readOptional(root, name string) ([]byte, error) {
 	return data, err
 }
 
-func (db database) resolve(ref string, groups []string) (User, error) {
+func (db database) resolve(ref string, groups []string, policy GroupPolicy) (User, error) {
 	name, group, grouped := strings.Cut(ref, ":")
 	if grouped && group == "" {
 		return User{}, fmt.Errorf("user %q has an empty group: %w", ref, errdefs.ErrInvalidArgument)
@@ -96,13 +109,10 @@ func (db database) resolve(ref string, groups []string) (User, error) {
 		if u.GID, err = db.group(group); err != nil {
 			return User{}, err
 		}
-	} else if u.Name != "" {
-		for _, g := range db.groups {
-			for _, member := range g.List {
-				if member == u.Name && validID(int64(g.Gid)) {
-					add(uint32(g.Gid))
-				}
-			}
+	}
+	if policy == GroupsMerge || policy == GroupsOfName && !grouped {
+		for _, gid := range db.groupsOf(u.Name) {
+			add(gid)
 		}
 	}
 	for _, g := range groups {
@@ -113,6 +123,17 @@ func (db database) resolve(ref string, groups []string) (User, error) {
 		add(gid)
 	}
 	return u, nil
+}
+
+// groupsOf are the groups that list a user.
+func (db database) groupsOf(name string) []uint32 {
+	var out []uint32
+	for _, g := range db.groups {
+		if name != "" && slices.Contains(g.List, name) && validID(int64(g.Gid)) {
+			out = append(out, uint32(g.Gid))
+		}
+	}
+	return out
 }
 
 // user finds by number when the name is one, whatever names there are.

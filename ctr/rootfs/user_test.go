@@ -31,9 +31,14 @@ func TestResolveUser(t *testing.T) {
 	tests := []struct {
 		ref    string
 		groups []string
+		policy GroupPolicy
 		want   User
 		class  string
 	}{
+		{ref: "app:20", policy: GroupsMerge, groups: []string{"7"}, want: User{UID: 1000, GID: 20, AdditionalGIDs: []uint32{50, 10, 7}, Name: "app", Home: "/home/app"}},
+		{ref: "1000", policy: GroupsMerge, want: User{UID: 1000, GID: 1000, AdditionalGIDs: []uint32{50, 10}, Name: "app", Home: "/home/app"}},
+		{ref: "app", policy: GroupsStrict, groups: []string{"7"}, want: User{UID: 1000, GID: 1000, AdditionalGIDs: []uint32{7}, Name: "app", Home: "/home/app"}},
+		{ref: "app:20", policy: GroupsStrict, want: User{UID: 1000, GID: 20, Name: "app", Home: "/home/app"}},
 		{ref: "", want: User{Name: "root", Home: "/root"}},
 		{ref: "root", want: User{Name: "root", Home: "/root"}},
 		{ref: "app", want: User{UID: 1000, GID: 1000, AdditionalGIDs: []uint32{50, 10}, Name: "app", Home: "/home/app"}},
@@ -64,7 +69,7 @@ func TestResolveUser(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.ref, func(t *testing.T) {
-			got, err := ResolveUser(c.root, test.ref, test.groups)
+			got, err := ResolveUser(c.root, test.ref, test.groups, test.policy)
 			if class(err) != test.class {
 				t.Fatalf("error %v, want class %q", err, test.class)
 			}
@@ -76,7 +81,7 @@ func TestResolveUser(t *testing.T) {
 			}
 		})
 	}
-	_, err := ResolveUser(c.root, "nobody", nil)
+	_, err := ResolveUser(c.root, "nobody", nil, "")
 	if want := `user "nobody" is not in the container's /etc/passwd: not found`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -123,7 +128,7 @@ func TestResolveUserHostile(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				got, err := ResolveUser(c.root, test.ref, nil)
+				got, err := ResolveUser(c.root, test.ref, nil, "")
 				if class(err) != test.class {
 					t.Errorf("error %v, want class %q", err, test.class)
 				}
@@ -186,7 +191,7 @@ func FuzzResolveUser(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		u, err := ResolveUser(root, ref, []string{extra})
+		u, err := ResolveUser(root, ref, []string{extra}, "")
 		if err != nil {
 			return
 		}

@@ -103,13 +103,13 @@ func (u User) groups() []uint32 {
 	return slices.Compact(groups)
 }
 
-// buildCapabilities leaves inheritable and ambient empty always. A user other
-// than root starts without any; the bounding set is what its setuid programs
-// can gain.
+// buildCapabilities leaves inheritable and ambient empty, unless ambient ones are
+// asked for (CVE-2022-29162). A user other than root starts without any but those;
+// the bounding set is what its setuid programs can gain.
 func (c Config) buildCapabilities(g *generate.Generator) error {
 	caps := c.Security.Caps
 	if c.Security.Privileged {
-		caps = Capabilities{Add: []string{allCaps}, Drop: caps.Drop}
+		caps = Capabilities{Add: []string{allCaps}, Drop: caps.Drop, Ambient: caps.Ambient}
 	}
 	bounding, err := caps.bounding(c.Host.Capabilities)
 	if err != nil {
@@ -118,6 +118,15 @@ func (c Config) buildCapabilities(g *generate.Generator) error {
 	set := &specs.LinuxCapabilities{Bounding: bounding}
 	if c.Process.User.UID == 0 {
 		set.Effective, set.Permitted = slices.Clone(bounding), slices.Clone(bounding)
+	}
+	if set.Ambient, err = caps.ambient(bounding); err != nil {
+		return err
+	}
+	// The kernel lets no capability be ambient that is not permitted and
+	// inheritable too.
+	set.Inheritable = slices.Clone(set.Ambient)
+	if c.Process.User.UID != 0 && len(set.Ambient) > 0 {
+		set.Effective, set.Permitted = slices.Clone(set.Ambient), slices.Clone(set.Ambient)
 	}
 	g.Config.Process.Capabilities = set
 	return nil

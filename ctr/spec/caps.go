@@ -112,3 +112,27 @@ func (c Capabilities) bounding(held []string) ([]string, error) {
 	slices.Sort(set)
 	return slices.Compact(set), nil
 }
+
+// ambient returns the sorted ambient set that c asks for, all of it within the
+// bounding set.
+func (c Capabilities) ambient(bounding []string) ([]string, error) {
+	names, all, err := parseCapabilities(c.Ambient)
+	if err != nil {
+		return nil, err
+	}
+	if all {
+		names = append(names, bounding...)
+	}
+	drop, _, err := parseCapabilities(c.Drop)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(drop, name) })
+	for _, name := range names {
+		if !slices.Contains(bounding, name) {
+			return nil, invalidf("capability %s cannot be ambient: the container does not have it", name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}

@@ -182,7 +182,10 @@ type Security struct {
 type Capabilities struct {
 	Base []string `json:"base"` // nil means CLICapabilities
 	Add  []string `json:"add,omitempty"`
-	Drop []string `json:"drop,omitempty"` // wins over Add, but "ALL" is dropped before anything is added
+	// Ambient are kept by a program of a user other than root: exactly these are
+	// ambient and inheritable. Each must be in the bounding set.
+	Ambient []string `json:"ambient,omitempty"`
+	Drop    []string `json:"drop,omitempty"` // wins over Add, but "ALL" is dropped before anything is added
 }
 
 // SELinux labels. The caller makes the labels out of the options.

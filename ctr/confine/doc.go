@@ -1,0 +1,6 @@
+// Package confine knows what confines a process on this host: the files that
+// seccomp profiles are in, and the security modules of the kernel.
+//
+// What was asked for and cannot be enforced is an error, and never left out
+// silently.
+package confine
