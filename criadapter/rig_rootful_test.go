@@ -23,13 +23,14 @@ import (
 // The roots are checked for leaks at the end.
 type rig struct {
 	runtimeapi.RuntimeServiceClient
-	images runtimeapi.ImageServiceClient
-	davit  harness.Davit
-	server *harness.CRIServer
-	conn   *grpc.ClientConn
-	image  string // busybox, pulled
-	dir    string // for what the test makes; goes with the roots
-	logs   string // the sandboxes' log folder
+	images   runtimeapi.ImageServiceClient
+	davit    harness.Davit
+	server   *harness.CRIServer
+	conn     *grpc.ClientConn
+	registry *harness.Registry
+	image    string // busybox, pulled
+	dir      string // for what the test makes; goes with the roots
+	logs     string // the sandboxes' log folder
 }
 
 // newRig starts a server with one image. extra is appended to davit's
@@ -51,7 +52,7 @@ func newRig(t *testing.T, extra string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{davit: d, image: registry.Ref("busybox:1"), dir: filepath.Join(d.Roots.Dir, "test"), logs: filepath.Join(d.Roots.Dir, "logs")}
+	r := &rig{davit: d, registry: registry, image: registry.Ref("busybox:1"), dir: filepath.Join(d.Roots.Dir, "test"), logs: filepath.Join(d.Roots.Dir, "logs")}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -30,11 +30,12 @@ type ImageConfig struct {
 	Busybox      string    // path of a static busybox; the host's where empty
 }
 
-// File is a regular file of an image.
+// File is a regular file of an image, or a symbolic link.
 type File struct {
 	Path string // absolute
 	Text string
-	Mode int64 // 0644 where 0
+	Mode int64  // 0644 where 0
+	Link string // what a symbolic link leads to
 }
 
 // busyboxFiles are what every image has beside busybox itself.
@@ -184,6 +185,10 @@ func fileLayer(files []File) (v1.Layer, error) {
 
 func writeFiles(w *tar.Writer, files []File) {
 	for _, f := range files {
+		if f.Link != "" {
+			writeHeader(w, tar.Header{Name: strings.TrimPrefix(f.Path, "/"), Typeflag: tar.TypeSymlink, Linkname: f.Link, Mode: 0o777})
+			continue
+		}
 		mode := f.Mode
 		if mode == 0 {
 			mode = 0o644
