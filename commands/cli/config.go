@@ -29,6 +29,7 @@ type Config struct {
 	Containers ContainersConfig         `key:"containers" doc:"Defaults of containers made on the command line."`
 	Network    NetworkConfig            `key:"network" doc:"Networks of containers made on the command line."`
 	Images     ImagesConfig             `key:"images" doc:"Registries, and what is pulled from them."`
+	CRI        CRIConfig                `key:"cri" doc:"The server of the Container Runtime Interface, davit serve-cri."`
 
 	origins map[string]string
 }
@@ -99,6 +100,14 @@ type ImagesConfig struct {
 	Pin    string   `key:"pin" check:"pin" doc:"What else it is told not to collect: others, which are the images that did not come by way of the CRI, or none."`
 }
 
+// CRIConfig steers the server of the Container Runtime Interface.
+type CRIConfig struct {
+	StreamAddress string `key:"stream_address" check:"address" doc:"IP address and port at which exec, attach and port-forward are served. Any but loopback's needs stream_cert and stream_key. Empty: a free port of 127.0.0.1."`
+	StreamCert    string `key:"stream_cert" check:"path" doc:"Certificate, in PEM, with which they are served in TLS."`
+	StreamKey     string `key:"stream_key" check:"path" doc:"Its private key."`
+	StreamIdle    int64  `key:"stream_idle" check:"count" doc:"Seconds after which a connection that carries nothing is ended."`
+}
+
 // DefaultConfig is the configuration of a machine without any.
 func DefaultConfig() *Config {
 	return &Config{
@@ -117,6 +126,7 @@ func DefaultConfig() *Config {
 			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
 		},
 		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing", StallTimeout: 60, Pin: "others"},
+		CRI:    CRIConfig{StreamIdle: 4 * 60 * 60},
 	}
 }
 

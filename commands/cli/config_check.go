@@ -101,6 +101,10 @@ func checkNet(kind, s string) error {
 		if len(s) > 15 || strings.ContainsAny(s, "/ \t\n:") || s == "." || s == ".." {
 			return fmt.Errorf("%q is not the name of an interface", s)
 		}
+	case "address":
+		if _, err := netip.ParseAddrPort(s); s != "" && err != nil {
+			return fmt.Errorf("%q is not an IP address and a port", s)
+		}
 	case "prefix4", "prefix6":
 		if s == "" || s == "none" && kind == "prefix6" {
 			return nil

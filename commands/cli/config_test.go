@@ -136,6 +136,7 @@ func TestConfigErrors(t *testing.T) {
 		{"ulimit", "[containers]\ndefault_ulimits = [\"nofile\"]\n", "is not a limit", ""},
 		{"env", "[containers]\nenv = [\"=x\"]\n", "is not KEY=value", ""},
 		{"limit", "[containers]\npids_limit = -2\n", "neither a number nor -1", ""},
+		{"address", "[cri]\nstream_address = \"localhost:1\"\n", "not an IP address and a port", ""},
 		{"count", "[images]\nparallel_transfers = 0\n", "less than 1", ""},
 		{"runtime path", "[engine]\nruntime = \"./runc\"\n", "neither a name nor an absolute path", ""},
 		{"runtime name", "[runtimes.\"a b\"]\npath = \"/x\"\n", `"a b" is not a name`, ""},

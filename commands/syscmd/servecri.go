@@ -54,6 +54,10 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 			Pins: criadapter.Pins{Others: config.Images.Pin == "others", Patterns: config.Images.Pinned},
 		},
 		Limits: criadapter.Limits{Calls: 512, Message: 16 << 20, Slow: time.Second},
+		Streams: criadapter.StreamOptions{
+			Address: config.CRI.StreamAddress, CertFile: config.CRI.StreamCert, KeyFile: config.CRI.StreamKey,
+			Idle: time.Duration(config.CRI.StreamIdle) * time.Second,
+		},
 	})
 	if err != nil {
 		return err
