@@ -2,6 +2,8 @@ package img
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -313,4 +315,85 @@ func layerCount(t *testing.T, s stock) int {
 		t.Fatal(err)
 	}
 	return len(layers)
+}
+
+func TestFileSystemsWalksALayerOnce(t *testing.T) {
+	unpacks(t)
+	s, host := openTest(t), testRegistry(t)
+	push(t, host+"/fs:1", testImage(t, "amd64", testLayer(t, map[string]string{"a": "x", "b": "y"})))
+	im, err := s.Pull(t.Context(), host+"/fs:1", quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.FileSystems(t.Context())
+	if err != nil || first.Images.Inodes < 2 || first.Images.Bytes == 0 || first.Images.Path != s.storage.GraphRoot() {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	// A walk would count this.
+	dir := filepath.Join(s.storage.GraphRoot(), "vfs", "dir", im.TopLayer)
+	if err := os.WriteFile(filepath.Join(dir, "more"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.FileSystems(t.Context())
+	if err != nil || second.Images.Inodes != first.Images.Inodes {
+		t.Errorf("the second time it is %+v, %v", second, err)
+	}
+	push(t, host+"/fs:2", testImage(t, "amd64", testLayer(t, map[string]string{"c": "z"})))
+	if _, err := s.Pull(t.Context(), host+"/fs:2", quick()); err != nil {
+		t.Fatal(err)
+	}
+	if third, err := s.FileSystems(t.Context()); err != nil || third.Images.Inodes <= first.Images.Inodes || third.Images.Inodes > first.Images.Inodes+4 {
+		t.Errorf("with one more image it is %+v, %v", third, err)
+	}
+}
+
+func TestCredentialsAreForOneRegistry(t *testing.T) {
+	for _, tt := range []struct {
+		server, host string
+		want         bool
+	}{
+		{"", "r.io", true},
+		{"r.io", "r.io", true},
+		{"https://R.io/v1/", "r.io", true},
+		{"http://r.io:5000", "r.io:5000", true},
+		{"r.io:5000", "r.io", false},
+		{"https://index.docker.io/v1/", "docker.io", true},
+		{"evil.io/r.io", "r.io", false},
+		{"r.io.evil.io", "r.io", false},
+	} {
+		if got := (&Credentials{Username: "u", Server: tt.server}).at(tt.host) != nil; got != tt.want {
+			t.Errorf("credentials for %q are given to %q: %v", tt.server, tt.host, got)
+		}
+	}
+}
+
+func TestSweepLeavesWhatIsUsed(t *testing.T) {
+	unpacks(t)
+	s, host := openTest(t), testRegistry(t)
+	push(t, host+"/sw:1", testImage(t, "amd64", testLayer(t, map[string]string{"a": "x"})))
+	im, err := s.Pull(t.Context(), host+"/sw:1", quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateRootfs(t.Context(), RootfsConfig{ID: strings.Repeat("c", 64), Image: im.ID}); err != nil {
+		t.Fatal(err)
+	}
+	// What a process that died in the middle of making a layer leaves.
+	left := filepath.Join(s.storage.GraphRoot(), "vfs", "dir", strings.Repeat("e", 64))
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the remains of a layer are still there: %v", err)
+	}
+	path, err := s.MountRootfs(t.Context(), strings.Repeat("c", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(path, "a")); err != nil {
+		t.Error(err)
+	}
 }
