@@ -26,7 +26,8 @@ type undoing struct {
 // It is idempotent; an attachment that is not on record is success. Every step
 // is tried, the errors are joined, and the record stays until all of them
 // worked, so that Detach can be repeated. With PinDir the pins are removed
-// even when steps fail.
+// unless a network that needs the namespace could not be left: many a plugin
+// finds in there what it has to take away on the host.
 func (a *Attacher) Detach(ctx context.Context, r Request) error {
 	if err := r.checkTarget(); err != nil {
 		return err
@@ -69,10 +70,14 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 		errs = append(errs, err, forgetFlows(in.elements()))
 	}
 	early := func(j join) bool { return u.pinDir == "" || !j.Managed }
-	errs = append(errs, a.leave(ctx, in, u.netns, early))
+	left := a.leave(ctx, in, u.netns, early)
+	errs = append(errs, left)
 	if u.pinDir != "" {
-		errs = append(errs, unpin(u.pinDir))
-		errs = append(errs, a.leave(ctx, in, "", func(j join) bool { return !early(j) }))
+		if left == nil {
+			errs = append(errs, unpin(u.pinDir))
+			u.netns = ""
+		}
+		errs = append(errs, a.leave(ctx, in, u.netns, func(j join) bool { return !early(j) }))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detaching %q: %w", in.ID, err)

@@ -109,8 +109,12 @@ func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() err
 	gone := make(chan error, 1)
 	go func() { gone <- containers() }()
 	return ctr.Undo(
-		func() error { return c.detach(ctx, s) },
-		func() error { return netns.Remove(c.nsDir(s.ID)) },
+		func() error {
+			if err := c.detach(ctx, s); err != nil {
+				return err // which needs the namespace once more
+			}
+			return netns.Remove(c.nsDir(s.ID))
+		},
 		func() error { return <-gone },
 		func() error { return c.removeInfra(ctx, s) },
 		func() error { return c.unpinPID(s.ID) },
