@@ -105,6 +105,7 @@ func TestKubeletReplay(t *testing.T) {
 			t.Errorf("address leases are left: %v", leases)
 		}
 	})
+	t.Cleanup(removeKubeletCgroups)
 	conn, err := grpc.NewClient("unix://"+server.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +134,19 @@ func TestKubeletReplay(t *testing.T) {
 		if err := replay(t.Context(), conn, raw, known); err != nil {
 			log, _ := os.ReadFile(server.LogAt)
 			t.Fatalf("call %d: %v\nthe server says:\n%s", i, err, log)
+		}
+	}
+}
+
+// removeKubeletCgroups takes away the parents of the pod's cgroup, which are the
+// kubelet's to make and to remove.
+func removeKubeletCgroups() {
+	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		for _, below := range []string{"kube/kubepods/burstable/pod*", "kube/kubepods/burstable", "kube/kubepods", "kube"} {
+			dirs, _ := filepath.Glob(filepath.Join(hierarchy, below))
+			for _, d := range dirs {
+				_ = os.Remove(d)
+			}
 		}
 	}
 }
