@@ -7,11 +7,17 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/oci"
 )
+
+// strayGrace is more than a runtime may take to tell of the process that it
+// leaves.
+const strayGrace = 5 * time.Second
 
 // keeper watches all containers, for a process that stays.
 type keeper struct {
@@ -41,6 +47,7 @@ func (c *keeper) OnChange(w Watcher) { c.on = w }
 // returns is shared then), with each container's life checked as ever, and
 // watches the ends of those that run: by the files that monitors leave, and by
 // the processes themselves, so that one whose monitor was killed is seen too.
+// It reaps what this process, a subreaper from its first Exec on, inherits.
 func (c *keeper) Keep(ctx context.Context) error {
 	if !c.active.CompareAndSwap(false, true) {
 		return nil
@@ -60,6 +67,7 @@ func (c *keeper) Keep(ctx context.Context) error {
 		return err
 	}
 	c.look(ctx, "")
+	c.waiting.Go(func() { monitor.ReapStrays(ctx, strayGrace, oci.Owned) })
 	go func() { // ends with ctx, after all that wait for processes
 		defer c.active.Store(false)
 		c.follow(ctx, exits)

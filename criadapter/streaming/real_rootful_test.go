@@ -110,25 +110,32 @@ func (r *rig) until(t *testing.T, id, script string) {
 	deadline := time.Now().Add(10 * time.Second)
 	for r.sh(t, id, script).ExitCode != 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not so", script)
+			t.Fatalf("%s: not so:\n%s", script, r.sh(t, id, "ps -o pid,ppid,stat,args").Stdout)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// gone is a script that succeeds when no process has the argument.
+// gone is a script that succeeds when no process has the argument: the pattern
+// does not match itself.
 func gone(argument string) string {
-	return "! grep -lq " + argument[:1] + "'" + argument[1:] + "' /proc/[0-9]*/cmdline 2>/dev/null"
+	return "! grep -lq '[" + argument[:1] + "]" + argument[1:] + "' /proc/[0-9]*/cmdline 2>/dev/null"
 }
 
 func TestReal(t *testing.T) {
 	r := newRig(t)
 	id := r.container(t, []string{"--name", "c"}, "sleep", "inf")
 	t.Run("ExecSync", func(t *testing.T) { testExecSync(t, r, id) })
+	// Their children are the server's, once they are orphans.
+	host := r.container(t, []string{"--pid", "host"}, "sleep", "inf")
+	for range 3 {
+		r.sh(t, host, "sleep 0.1 & :")
+	}
 	t.Run("many", func(t *testing.T) { testMany(t, r, id) })
 	t.Run("exec", func(t *testing.T) { testRealExec(t, r, id) })
 	t.Run("client goes", func(t *testing.T) { testRealClientGoes(t, r, id) })
 	t.Run("attach", func(t *testing.T) { testRealAttach(t, r) })
+	t.Run("stdin", func(t *testing.T) { testRealStdin(t, r) })
 	t.Run("slow client", func(t *testing.T) { testRealSlow(t, r) })
 	t.Run("ports", func(t *testing.T) { testRealPorts(t, r) })
 	r.noZombies(t)
@@ -137,7 +144,7 @@ func TestReal(t *testing.T) {
 // noZombies holds the server to having reaped what it was left.
 func (r *rig) noZombies(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
 		var zombies []string
 		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -362,6 +369,65 @@ func want(t *testing.T, c *client, text string) {
 		if n > 0 && buf[0] == 1 {
 			got = append(got, buf[1:n]...)
 		}
+	}
+}
+
+// kubeContainer makes a container as a kubelet does, in a sandbox of its own.
+func (r *rig) kubeContainer(t *testing.T, config *runtimeapi.ContainerConfig) (id string) {
+	t.Helper()
+	name := strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-")
+	node := &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_CONTAINER}
+	sandbox := &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "test", Uid: name},
+		Linux:    &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: node}},
+	}
+	pod, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: sandbox})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := r.RemovePodSandbox(context.WithoutCancel(t.Context()), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: pod.PodSandboxId}); err != nil {
+			t.Error(err)
+		}
+	})
+	config.Metadata = &runtimeapi.ContainerMetadata{Name: "c"}
+	config.Image = &runtimeapi.ImageSpec{Image: r.image}
+	made, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod.PodSandboxId, Config: config, SandboxConfig: sandbox})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
+		t.Fatal(err)
+	}
+	return made.ContainerId
+}
+
+// testRealStdin: a container's input ends with its first client only where it
+// was made so.
+func testRealStdin(t *testing.T, r *rig) {
+	for _, once := range []bool{false, true} {
+		t.Run(fmt.Sprintf("once %v", once), func(t *testing.T) {
+			id := r.kubeContainer(t, &runtimeapi.ContainerConfig{
+				Command: []string{"sh", "-c", "while read x; do echo got $x; done; echo end >/end; exec sleep inf"},
+				Stdin:   true, StdinOnce: once,
+			})
+			all := &runtimeapi.AttachRequest{ContainerId: id, Stdin: true, Stdout: true, Stderr: true}
+			first := connectWebSocket(t, r.attach(t, all), v5)
+			first.send(t, 0, "one\n")
+			want(t, first, "got one\n")
+			_ = first.raw.Close()
+			if once {
+				r.until(t, id, "test -e /end")
+				return
+			}
+			second := connectWebSocket(t, r.attach(t, all), v5)
+			second.send(t, 0, "two\n")
+			want(t, second, "got two\n")
+			_ = second.raw.Close()
+			if r.sh(t, id, "test -e /end").ExitCode == 0 {
+				t.Error("its input has ended")
+			}
+		})
 	}
 }
 

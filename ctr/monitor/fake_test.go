@@ -195,6 +195,7 @@ func TestReadExit(t *testing.T) {
 func sleeper(t *testing.T) (pid int, start uint64, cmd *exec.Cmd) {
 	t.Helper()
 	cmd = exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +303,7 @@ func TestReusedPidIsNotTouched(t *testing.T) {
 
 func TestReapOnce(t *testing.T) {
 	pid, start, cmd := sleeper(t)
-	seen := reapOnce(map[int]uint64{})
+	seen := reapOnce(map[int]uint64{}, nil)
 	if _, ok := seen[pid]; ok {
 		t.Error("a living child was taken for dead")
 	}
@@ -312,20 +313,37 @@ func TestReapOnce(t *testing.T) {
 	for deadline := time.Now().Add(5 * time.Second); record.Alive(pid, start) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	seen = reapOnce(seen)
+	seen = reapOnce(seen, nil)
 	if _, err := record.ProcessStart(pid); err != nil || seen[pid] != start {
 		t.Fatalf("it was reaped at first sight, or not seen: %v, %v", seen, err)
 	}
-	reapOnce(seen)
+	reapOnce(seen, func(child int) bool { return child == pid })
+	if _, err := record.ProcessStart(pid); err != nil {
+		t.Errorf("somebody was robbed: %v", err)
+	}
+	reapOnce(seen, nil)
 	if _, err := record.ProcessStart(pid); !errdefs.IsNotFound(err) {
 		t.Errorf("it was not reaped: %v", err)
+	}
+}
+
+// A program that this process runs is its own to wait for.
+func TestReapOnceSparesPrograms(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	reapOnce(reapOnce(nil, nil), nil)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
 func TestReapStrays(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); ReapStrays(ctx, 20*time.Millisecond) }()
+	go func() { defer close(done); ReapStrays(ctx, 20*time.Millisecond, nil) }()
 	pid, _, cmd := sleeper(t)
 	time.Sleep(50 * time.Millisecond)
 	if err := cmd.Process.Kill(); err != nil {

@@ -191,6 +191,11 @@ func (e *execution) start(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, e.path, append(args, e.cfg.ID)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.child[0], e.child[1], e.child[2]
 	ownGroup(cmd)
+	// A runtime that is killed when the process runs, and its pid is not written
+	// down yet, leaves one that nobody knows: it may come to its end first, and
+	// the process is killed then.
+	cmd.Cancel = func() error { return os.ErrProcessDone }
+	cmd.WaitDelay = startGrace
 	began := time.Now()
 	children().begin()
 	err := cmd.Start()
@@ -359,6 +364,10 @@ func reap(pid int) (int, error) {
 		}
 	}
 }
+
+// startGrace is how long a runtime may go on that is starting a process which
+// nobody wants any more.
+const startGrace = 2 * time.Second
 
 // reapTimeout bounds the wait for a killed process: one in a frozen cgroup dies
 // only when that is thawed, and is reaped then.

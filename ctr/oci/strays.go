@@ -81,6 +81,14 @@ func (a *account) sweep() {
 	}
 }
 
+// Owned tells whether a child of this process is that of an Exec, which reaps it.
+func Owned(pid int) bool {
+	a := children()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.owned[pid]
+}
+
 // contained lists the children of a process that live in a PID namespace below
 // its own.
 func contained(parent int) []int {
