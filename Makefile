@@ -62,8 +62,9 @@ test-root: need-root build ## tests with the real runc, conmon, CNI plugins and 
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
-	@.ci/proxy-build critools $(CRITOOLS) bin/critools-$(CRITOOLS)
-	@.ci/proxy-build runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
+	@.ci/fetch critools $(CRITOOLS) bin/critools-$(CRITOOLS)
+	@.ci/fetch runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
+	@.ci/fetch shell bin/busybox-shell
 	@$(BUILD) -o bin/davit-critest ./cmd/davit-critest
 	@$(ASROOT) bin/davit-critest --davit bin/davit --tools bin/critools-$(CRITOOLS) --logs bin/test-cri-$(RUNTIME) \
 		--runtime "$(RUNTIME)" --runc-next "$(if $(filter runc,$(RUNTIME)),bin/runc-$(RUNC_NEXT))" --focus "$(FOCUS)" $(CRITESTFLAGS)

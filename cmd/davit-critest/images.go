@@ -38,12 +38,13 @@ func suiteUsers() []harness.File {
 
 // suiteBase is what all images but the smallest are built on: busybox with one
 // name a command, a shell that runs the commands of PATH and not those it has
-// itself (a masked /bin/ls must not work), and what Debian's busybox lacks.
-func suiteBase(ctx context.Context) (v1.Image, error) {
+// itself (a masked /bin/ls must not work, with the words that busybox has for it),
+// and what Debian's busybox-static lacks.
+func suiteBase(ctx context.Context, shell string) (v1.Image, error) {
 	return harness.Busybox(ctx, harness.ImageConfig{
 		HardLinks: true,
 		Programs: []harness.Program{
-			{From: "/bin/dash", To: "/bin/sh"},
+			{From: shell, To: "/bin/sh"},
 			{From: "/usr/bin/pgrep", To: "/bin/pgrep"},
 			{From: "/usr/bin/ipcs", To: "/bin/ipcs"},
 		},
@@ -109,12 +110,13 @@ func nginx(port int) harness.ImageConfig {
 
 // pushImages fills the registry and returns the digest of the image that the
 // suite pulls by digest.
-func pushImages(ctx context.Context, registry *harness.Registry, dir string) (string, error) {
-	setuid, err := buildSetuid(ctx, dir)
+func (s *stage) pushImages(ctx context.Context) (string, error) {
+	registry := s.registry
+	setuid, err := buildSetuid(ctx, s.dir)
 	if err != nil {
 		return "", err
 	}
-	base, err := suiteBase(ctx)
+	base, err := suiteBase(ctx, s.shell)
 	if err != nil {
 		return "", err
 	}

@@ -30,6 +30,7 @@ type options struct {
 	tools    string // folder of critest, crictl and ginkgo
 	runtime  string
 	next     string // path of a runc with user namespaces; none where empty or absent
+	shell    string // path of a shell that runs what is in PATH, for the images
 	focus    string
 	logs     string
 	parallel int
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.tools, "tools", "bin/critools-1.36.0", "folder of critest, crictl and ginkgo")
 	flag.StringVar(&o.runtime, "runtime", "runc", "the OCI runtime to test with: runc or crun")
 	flag.StringVar(&o.next, "runc-next", "", "path of a runc with user namespaces, where the distribution's has none")
+	flag.StringVar(&o.shell, "shell", "bin/busybox-shell", "path of a busybox whose shell does not prefer its own commands, for the images")
 	flag.StringVar(&o.focus, "focus", "", "run only the specs whose names match; no crictl then")
 	flag.StringVar(&o.logs, "logs", "bin/test-cri", "folder for the logs of the server and the suite")
 	flag.IntVar(&o.parallel, "parallel", 1, "specs that run at a time")
@@ -73,7 +75,7 @@ func (o options) run(ctx context.Context) (err error) {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, harness.RemoveTree(dir)) }()
-	for _, p := range []*string{&o.davit, &o.tools, &o.next, &o.logs} {
+	for _, p := range []*string{&o.davit, &o.tools, &o.next, &o.shell, &o.logs} {
 		if *p == "" {
 			continue
 		}

@@ -42,7 +42,7 @@ func (o options) setUp(ctx context.Context, dir string) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{options: o, dir: dir, davitOf: harness.Davit{Bin: o.davit, Roots: roots}, registry: registry}
-	digest, err := pushImages(ctx, registry, dir)
+	digest, err := s.pushImages(ctx)
 	if err == nil {
 		err = s.configure()
 	}
