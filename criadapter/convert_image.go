@@ -58,16 +58,16 @@ func pinMatches(pattern, name string) bool {
 	return strings.HasPrefix(name, end)
 }
 
-// checkImageSpec refuses a request that names no image.
-func checkImageSpec(spec *runtimeapi.ImageSpec) error {
+// imageReference is the image that a request names.
+func imageReference(spec *runtimeapi.ImageSpec) (string, error) {
 	if spec.GetImage() == "" {
-		return fmt.Errorf("the request names no image: %w", errdefs.ErrInvalidArgument)
+		return "", fmt.Errorf("the request names no image: %w", errdefs.ErrInvalidArgument)
 	}
-	return nil
+	return spec.GetImage(), nil
 }
 
-func unknownRuntime(name string) error {
-	return fmt.Errorf("runtime handler %q is not configured: %w", name, errdefs.ErrInvalidArgument)
+func unknownRuntime(name string, err error) error {
+	return fmt.Errorf("runtime handler %q: %w: %w", name, errdefs.ErrInvalidArgument, err)
 }
 
 // credentials are those of a request: a user's, or a token's. They go to no

@@ -16,27 +16,30 @@ import (
 type ImageOptions struct {
 	// Pins says which images a garbage collection is asked to spare.
 	Pins Pins
-	// KnowsRuntime says whether there is a runtime handler of that name; nil
-	// knows any.
-	KnowsRuntime func(name string) bool
 }
 
 // imageServer is the ImageService.
 type imageServer struct {
-	images *img.Store
-	o      ImageOptions
+	images     *img.Store
+	containers *ctr.Controller
+	o          ImageOptions
 	runtimeapi.UnimplementedImageServiceServer
 }
 
 func newImageServer(o Options) *imageServer {
-	return &imageServer{images: o.Engine.Images, o: o.Images}
+	return &imageServer{images: o.Engine.Images, containers: o.Engine.Containers, o: o.Images}
 }
 
 // PullImage implements runtimeapi.ImageServiceServer.
 func (s *imageServer) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
-	ref, err := s.reference(r.GetImage())
+	ref, err := imageReference(r.GetImage())
 	if err != nil {
 		return nil, err
+	}
+	if h := r.GetImage().GetRuntimeHandler(); h != "" {
+		if err := s.containers.CheckRuntime(h); err != nil {
+			return nil, unknownRuntime(h, err)
+		}
 	}
 	creds, err := credentials(r.GetAuth())
 	if err != nil {
@@ -54,7 +57,7 @@ func (s *imageServer) PullImage(ctx context.Context, r *runtimeapi.PullImageRequ
 // ImageStatus implements runtimeapi.ImageServiceServer. An image that is not
 // there is an answer without one.
 func (s *imageServer) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
-	ref, err := s.reference(r.GetImage())
+	ref, err := imageReference(r.GetImage())
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +99,7 @@ func (s *imageServer) StreamImages(r *runtimeapi.StreamImagesRequest, out runtim
 // RemoveImage implements runtimeapi.ImageServiceServer: with all its names,
 // whichever of them was given.
 func (s *imageServer) RemoveImage(ctx context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
-	ref, err := s.reference(r.GetImage())
+	ref, err := imageReference(r.GetImage())
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func (s *imageServer) ImageFsInfo(ctx context.Context, _ *runtimeapi.ImageFsInfo
 }
 
 // list are the images that a filter lets through. One that cannot be read is
-// left out, with what is wrong with it in the log.
+// listed with what is known of it, so that it can be removed.
 func (s *imageServer) list(ctx context.Context, f *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error) {
 	if ref := f.GetImage().GetImage(); ref != "" {
 		im, err := s.images.Resolve(ctx, ref)
@@ -135,14 +138,3 @@ func (s *imageServer) list(ctx context.Context, f *runtimeapi.ImageFilter) ([]*r
 }
 
 func (s *imageServer) image(im img.Image) *runtimeapi.Image { return apiImage(im, s.o.Pins.pinned(im)) }
-
-// reference is the image that a request names.
-func (s *imageServer) reference(spec *runtimeapi.ImageSpec) (string, error) {
-	if err := checkImageSpec(spec); err != nil {
-		return "", err
-	}
-	if h := spec.GetRuntimeHandler(); h != "" && s.o.KnowsRuntime != nil && !s.o.KnowsRuntime(h) {
-		return "", unknownRuntime(h)
-	}
-	return spec.GetImage(), nil
-}

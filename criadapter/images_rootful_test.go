@@ -184,6 +184,8 @@ func imageRefused(t *testing.T, r *rig) {
 			}
 		})
 	}
+	_, err := r.images.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: r.image, RuntimeHandler: "nonesuch"}})
+	refused(t, err, codes.InvalidArgument)
 	if got := r.imageStatus(t, r.registry.Ref("absent:1")); got != nil {
 		t.Errorf("an absent image is %v", got)
 	}

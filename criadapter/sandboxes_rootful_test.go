@@ -422,7 +422,9 @@ func TestSandboxIsRefused(t *testing.T) {
 		"a line":            func(r *runtimeapi.RunPodSandboxRequest) { r.Config.Hostname = "a\nb" },
 		"a log folder":      func(r *runtimeapi.RunPodSandboxRequest) { r.Config.LogDirectory = "/var/log/../../etc" },
 		"a cgroup":          func(r *runtimeapi.RunPodSandboxRequest) { r.Config.Linux.CgroupParent = "/a/../../b" },
-		"a sysctl":          func(r *runtimeapi.RunPodSandboxRequest) { r.Config.Linux.Sysctls = map[string]string{"vm.swappiness": "1"} },
+		"a sysctl": func(r *runtimeapi.RunPodSandboxRequest) {
+			r.Config.Linux.Sysctls = map[string]string{"vm.swappiness": "1"}
+		},
 		"a port": func(r *runtimeapi.RunPodSandboxRequest) {
 			r.Config.PortMappings = []*runtimeapi.PortMapping{{HostPort: 70000, ContainerPort: 1}}
 		},
