@@ -126,7 +126,7 @@ func (s *imageServer) list(ctx context.Context, f *runtimeapi.ImageFilter) ([]*r
 		}
 		return []*runtimeapi.Image{s.image(im)}, nil
 	}
-	all, err := s.images.List(ctx, img.ListOptions{All: true})
+	all, err := s.images.List(ctx, img.ListOptions{All: true, Annotations: true})
 	if err != nil && len(all) == 0 {
 		return nil, err
 	}

@@ -17,6 +17,12 @@ import (
 // containers/image has for what it writes.
 const maxMetadata = 4 << 20
 
+// knownImage is what an image says of itself.
+type knownImage struct {
+	Image
+	annotated bool // the manifest was read too
+}
+
 // maxKnown bounds how many images' configs are kept in memory.
 const maxKnown = 2048
 
@@ -229,9 +235,13 @@ func schema1Config(id string, history []struct{ V1Compatibility string }) (rawCo
 
 // image describes one stored image. An image whose config cannot be read is
 // described without it, and the error given as well.
-func (r *records) image(im *storage.Image) (Image, error) {
+func (r *records) image(im *storage.Image) (Image, error) { return r.describe(im, true) }
+
+// describe is image, with the manifest's annotations or without: they are in a
+// file of their own.
+func (r *records) describe(im *storage.Image, annotated bool) (Image, error) {
 	out, sizeErr := r.outline(im)
-	said, err := r.said(im)
+	said, err := r.said(im, annotated)
 	if err != nil {
 		return out, err
 	}
@@ -239,15 +249,15 @@ func (r *records) image(im *storage.Image) (Image, error) {
 	return out, sizeErr
 }
 
-// said is what an image's config and manifest say. It does not change, so that
-// each is read once.
-func (r *records) said(im *storage.Image) (Image, error) {
+// said is what an image's config says, and its manifest where that is asked for.
+// It does not change, so that each is read once.
+func (r *records) said(im *storage.Image, annotated bool) (Image, error) {
 	key := im.ID + im.Digest.String()
 	r.mu.Lock()
 	known, ok := r.known[key]
 	r.mu.Unlock()
-	if ok {
-		return known, nil
+	if ok && (known.annotated || !annotated) {
+		return known.Image, nil
 	}
 	cfg, err := r.readConfig(im)
 	if err != nil {
@@ -262,11 +272,11 @@ func (r *records) said(im *storage.Image) (Image, error) {
 	if cfg.Created != nil {
 		out.Created = cfg.Created.UTC()
 	}
-	if raw, err := r.bigData(im, storage.ImageDigestBigDataKey); err == nil {
+	if annotated {
 		var m struct {
 			Annotations map[string]string `json:"annotations"`
 		}
-		if json.Unmarshal(raw, &m) == nil {
+		if raw, err := r.bigData(im, storage.ImageDigestBigDataKey); err == nil && json.Unmarshal(raw, &m) == nil {
 			out.Annotations = m.Annotations
 		}
 	}
@@ -275,7 +285,7 @@ func (r *records) said(im *storage.Image) (Image, error) {
 	if len(r.known) >= maxKnown {
 		clear(r.known)
 	}
-	r.known[key] = out
+	r.known[key] = knownImage{out, annotated}
 	return out, nil
 }
 

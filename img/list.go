@@ -15,6 +15,8 @@ type ListOptions struct {
 	// All adds the intermediate images: those without a name that others are
 	// built on.
 	All bool
+	// Annotations adds those of the manifests, which takes another file of each.
+	Annotations bool
 	// Brief leaves out what only the images' configs tell: Config, OS,
 	// Architecture, Variant, Author and Comment. It reads no file of an image.
 	Brief bool
@@ -47,9 +49,9 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Image, error) {
 		if between[stored[i].ID] && !o.All {
 			continue
 		}
-		describe := s.image
-		if o.Brief {
-			describe = s.outline
+		describe := s.outline
+		if !o.Brief {
+			describe = func(im *storage.Image) (Image, error) { return s.describe(im, o.Annotations) }
 		}
 		im, err := describe(&stored[i])
 		if err != nil {

@@ -95,8 +95,8 @@ type core struct {
 type records struct {
 	storage storage.Store
 	mu      sync.Mutex
-	sizes   map[string]int64 // by top layer; layers do not change
-	known   map[string]Image // what images say of themselves, by ID and digest
+	sizes   map[string]int64      // by top layer; layers do not change
+	known   map[string]knownImage // what images say of themselves, by ID and digest
 }
 
 // Reexec does the work of a child process of the store and answers true when
@@ -124,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
-		records: records{storage: st, sizes: map[string]int64{}, known: map[string]Image{}},
+		records: records{storage: st, sizes: map[string]int64{}, known: map[string]knownImage{}},
 		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
 	}
 	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
