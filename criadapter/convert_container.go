@@ -45,6 +45,9 @@ func containerConfig(r *runtimeapi.CreateContainerRequest) (ctr.Config, error) {
 	if out.Devices, err = containerDevices(c.GetDevices()); err != nil {
 		return out, err
 	}
+	for _, d := range c.GetCDIDevices() {
+		out.CDIDevices = append(out.CDIDevices, d.GetName())
+	}
 	if err := containerSecurity(c.GetLinux().GetSecurityContext(), &out); err != nil {
 		return out, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
@@ -34,6 +35,11 @@ func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, ro
 	s, err := spec.Build(built)
 	if err != nil {
 		return spec.User{}, fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
+	}
+	if len(ctr.Config.CDIDevices) > 0 {
+		if err := cdi.Inject(s, c.o.CDIDirs, ctr.Config.CDIDevices); err != nil {
+			return spec.User{}, fmt.Errorf("devices of container %q: %w", ctr.Config.Name, err)
+		}
 	}
 	data, err := json.Marshal(s)
 	if err != nil {

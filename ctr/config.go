@@ -23,12 +23,16 @@ type Config struct {
 	// with it.
 	Implicit bool `json:"implicit,omitempty"`
 
-	Image     Image          `json:"image"`
-	Process   Process        `json:"process"`
-	Mounts    []spec.Mount   `json:"mounts,omitempty"`
-	Devices   []spec.Device  `json:"devices,omitempty"`
-	Resources spec.Resources `json:"resources"`
-	Security  spec.Security  `json:"security"`
+	Image   Image         `json:"image"`
+	Process Process       `json:"process"`
+	Mounts  []spec.Mount  `json:"mounts,omitempty"`
+	Devices []spec.Device `json:"devices,omitempty"`
+	// CDIDevices are qualified names of devices that the host's CDI descriptions
+	// have, "vendor.com/class=name"; they are looked up when the container is
+	// prepared.
+	CDIDevices []string       `json:"cdiDevices,omitempty"`
+	Resources  spec.Resources `json:"resources"`
+	Security   spec.Security  `json:"security"`
 	// SeccompFile is a file of the host whose content Create makes
 	// Security.Seccomp, so that a restart has the same filter whatever becomes of
 	// the file. It is empty in a record.

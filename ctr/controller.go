@@ -48,8 +48,10 @@ type Options struct {
 	ExitCommand []string
 	// InitPath is the init process that Config.Init asks for.
 	InitPath string
-	Volumes  *volume.Store
-	Cgroups  func() (*cgroup.Host, error)
+	// CDIDirs are the folders of the host's CDI descriptions, later ones winning.
+	CDIDirs []string
+	Volumes *volume.Store
+	Cgroups func() (*cgroup.Host, error)
 	// CgroupParent is the cgroup beside whose pods the monitors live.
 	CgroupParent string
 	Log          *slog.Logger

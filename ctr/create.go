@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/img"
@@ -150,6 +151,11 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 		if len(image.Names) > 0 {
 			cfg.Image.Name = image.Names[0]
 			cfg.Image.Digested = digested(image)
+		}
+	}
+	for _, name := range cfg.CDIDevices {
+		if err := cdi.CheckName(name); err != nil {
+			return cfg, image, err
 		}
 	}
 	if err := readSeccomp(&cfg); err != nil {

@@ -48,6 +48,7 @@ type EngineConfig struct {
 	Conmon        string   `key:"conmon" check:"program" doc:"Monitor of containers: a name looked up in PATH, or a path."`
 	CgroupManager string   `key:"cgroup_manager" check:"cgroups" doc:"cgroupfs, systemd, or disabled for hosts where cgroups cannot be written."`
 	InitPath      string   `key:"init_path" check:"program" doc:"The init process that --init puts into a container."`
+	CDIDirs       []string `key:"cdi_dirs" check:"paths" doc:"Folders of the descriptions of CDI devices; later ones win."`
 	InfraCommand  []string `key:"infra_command" doc:"Command of the infra container of a pod that shares its PID namespace. Empty: the init process, as a pause process."`
 }
 
@@ -116,6 +117,7 @@ func DefaultConfig() *Config {
 		LogLevel: "warn",
 		Engine: EngineConfig{
 			Runtime: "runc", Conmon: "conmon", CgroupManager: "cgroupfs", InitPath: "catatonit",
+			CDIDirs: []string{"/etc/cdi", "/var/run/cdi"},
 		},
 		Containers: ContainersConfig{
 			PidsLimit: 2048, ShmSize: 64 << 20, StopTimeout: 10,

@@ -30,7 +30,7 @@ func (o *Security) Flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.CapAdd, "cap-add", nil, "add a `CAPABILITY`, or ALL (may be repeated)")
 	fs.StringSliceVar(&o.CapDrop, "cap-drop", nil, "drop a `CAPABILITY`, or ALL (may be repeated)")
 	fs.StringArrayVar(&o.Options, "security-opt", nil, "`OPTION`: seccomp=FILE|unconfined, no-new-privileges, label=, apparmor=, mask=, unmask= (may be repeated)")
-	fs.StringSliceVar(&o.Devices, "device", nil, "`DEVICE` of the host, as host[:container][:rwm] (may be repeated)")
+	fs.StringSliceVar(&o.Devices, "device", nil, "`DEVICE` of the host, as host[:container][:rwm], or of its CDI descriptions, as vendor.com/class=name (may be repeated)")
 	fs.StringArrayVar(&o.Sysctls, "sysctl", nil, "kernel parameter of the container's namespaces, as `KEY=VALUE` (may be repeated)")
 	fs.BoolVar(&o.ReadOnly, "read-only", false, "mount the root filesystem read-only")
 	fs.BoolVar(&o.ReadOnlyTmpfs, "read-only-tmpfs", true, "with --read-only: /tmp, /run and /var/tmp stay writable")
@@ -60,6 +60,10 @@ func (o *Security) Fill(h Host, c *ctr.Config) error {
 		}
 	}
 	for _, text := range o.Devices {
+		if strings.Contains(text, "=") && !strings.HasPrefix(text, "/") { // vendor.com/class=name
+			c.CDIDevices = append(c.CDIDevices, text)
+			continue
+		}
 		d, err := spec.ParseDevice(text)
 		if err != nil {
 			return flagError("device", err)
