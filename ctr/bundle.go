@@ -37,7 +37,7 @@ func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, ro
 		return spec.User{}, fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
 	}
 	if len(ctr.Config.CDIDevices) > 0 {
-		if err := cdi.Inject(s, c.o.CDIDirs, ctr.Config.CDIDevices); err != nil {
+		if err := cdi.Inject(s, c.o.Host.CDIDirs, ctr.Config.CDIDevices); err != nil {
 			return spec.User{}, fmt.Errorf("devices of container %q: %w", ctr.Config.Name, err)
 		}
 	}
@@ -69,6 +69,12 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	err := c.joinTarget(ctx, ctr, &out.Namespaces)
 	if err != nil {
 		return out, err
+	}
+	if m := cfg.Namespaces; len(m.UIDMappings) > 0 {
+		uid, gid := int(m.UIDMappings[0].HostID), int(m.GIDMappings[0].HostID)
+		if out.Rootfs, err = rootfs.Expose(root, exposed(c.o.Paths, ctr.ID), uid, gid); err != nil {
+			return out, fmt.Errorf("container %q: %w", cfg.Name, err)
+		}
 	}
 	if out.Resources, err = c.enforceable(limits.Resources); err != nil {
 		return out, err
@@ -192,7 +198,7 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 
 // specHost is what the spec takes from this host and from the sandbox.
 func (c *bundler) specHost(sb Sandbox) (spec.Host, error) {
-	host := spec.Host{Init: c.o.InitPath, Capabilities: boundingSet()}
+	host := spec.Host{Init: c.o.Host.InitPath, Capabilities: boundingSet()}
 	if cg, err := c.o.Cgroups(); err == nil {
 		host.CgroupVersion = cg.Version
 	}

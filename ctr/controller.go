@@ -46,16 +46,21 @@ type Options struct {
 	// ExitCommand is run by the monitor when a container has exited, with the
 	// container's ID and start number appended.
 	ExitCommand []string
-	// InitPath is the init process that Config.Init asks for.
-	InitPath string
-	// CDIDirs are the folders of the host's CDI descriptions, later ones winning.
-	CDIDirs []string
-	Volumes *volume.Store
-	Cgroups func() (*cgroup.Host, error)
+	Host        Host
+	Volumes     *volume.Store
+	Cgroups     func() (*cgroup.Host, error)
 	// CgroupParent is the cgroup beside whose pods the monitors live.
 	CgroupParent string
 	Log          *slog.Logger
 	Now          func() time.Time
+}
+
+// Host is what of the host containers may be given.
+type Host struct {
+	// InitPath is the init process that Config.Init asks for.
+	InitPath string
+	// CDIDirs are the folders of the CDI descriptions, later ones winning.
+	CDIDirs []string
 }
 
 // Controller drives containers. It is safe for concurrent use, by any number of

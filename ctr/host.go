@@ -19,6 +19,8 @@ import (
 
 	"github.com/davit-containers/davit/ctr/confine"
 	"github.com/davit-containers/davit/ctr/nspin"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -298,4 +300,16 @@ func leaveTarget(cfg Config, runDir string) error {
 		return nil
 	}
 	return nspin.Unpin(filepath.Join(runDir, targetPin))
+}
+
+// exposed is where the root filesystem of a container in a user namespace is
+// mounted for it.
+func exposed(p record.Paths, id string) string { return filepath.Join(p.RunRoot, "roots", id) }
+
+// hide undoes that.
+func hide(ctr Container, p record.Paths) error {
+	if len(ctr.Config.Namespaces.UIDMappings) == 0 {
+		return nil
+	}
+	return rootfs.Hide(exposed(p, ctr.ID))
 }

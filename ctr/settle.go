@@ -109,6 +109,7 @@ func (c *settler) recordExit(ctr Container) error {
 // runtime's delete and what becomes of the root filesystem (unmount or
 // deleteRootfs) go side by side.
 func (c *settler) release(ctx context.Context, ctr Container, rootfs func(context.Context, Container) error) error {
+	hidden := hide(ctr, c.o.Paths) // a mount of what is unmounted next
 	done := make(chan error, 1)
 	go func() { done <- rootfs(ctx, ctr) }()
 	err := Undo(
@@ -116,6 +117,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 		func() error { return <-done },
 		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
 		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
+		func() error { return hidden },
 		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
 	)
 	if err != nil {

@@ -73,6 +73,7 @@ func infraConfig(s Sandbox, id, root string, command []string) ctr.Config {
 			Options: []string{"bind", "ro", "nosuid", "nodev"},
 		}},
 		Security:   spec.Security{ReadOnlyRootfs: true, NoNewPrivileges: true},
+		Namespaces: spec.Namespaces{UIDMappings: s.Config.Namespaces.UIDMappings, GIDMappings: s.Config.Namespaces.GIDMappings},
 		CgroupsOff: s.Config.CgroupsOff, Runtime: s.Config.Runtime,
 		Log: ctr.Log{Driver: ctr.LogNone}, Remove: true,
 	}

@@ -155,9 +155,9 @@ func (e *Engine) openContainers() (err error) {
 		Layers:  func(ctx context.Context) (ctr.Layers, error) { return e.openImages(ctx) },
 		Runtime: s.runtime,
 		Monitor: s.Config.Engine.Conmon, ExitCommand: exit,
-		InitPath: program(s.Config.Engine.InitPath), CDIDirs: s.Config.Engine.CDIDirs,
-		Volumes:  e.Volumes,
-		Cgroups:  e.cgroups, CgroupParent: s.cgroupParent(),
+		Host:    ctr.Host{InitPath: program(s.Config.Engine.InitPath), CDIDirs: s.Config.Engine.CDIDirs},
+		Volumes: e.Volumes,
+		Cgroups: e.cgroups, CgroupParent: s.cgroupParent(),
 		Log: s.Log,
 	})
 	return err

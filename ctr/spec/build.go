@@ -165,9 +165,9 @@ func (c Config) buildNamespaces(g *generate.Generator) error {
 			return invalidf("mode %q of the %s namespace is unknown: give private, host, pod or path", ns.Mode, ns.kind)
 		}
 	}
-	if user.mode() != ModeHost {
+	if user.mode() == ModePrivate { // one that is joined has its own: runtimes take one of both
 		g.Config.Linux.UIDMappings, g.Config.Linux.GIDMappings = linuxMappings(n.UIDMappings), linuxMappings(n.GIDMappings)
-		if user.mode() == ModePrivate && (len(n.UIDMappings) == 0 || len(n.GIDMappings) == 0) {
+		if len(n.UIDMappings) == 0 || len(n.GIDMappings) == 0 {
 			return invalidf("a user namespace needs mappings of users and groups")
 		}
 	}
