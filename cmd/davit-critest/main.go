@@ -47,7 +47,7 @@ func main() {
 	flag.StringVar(&o.shell, "shell", "bin/busybox-shell", "path of a busybox whose shell does not prefer its own commands, for the images")
 	flag.StringVar(&o.focus, "focus", "", "run only the specs whose names match; no crictl then")
 	flag.StringVar(&o.logs, "logs", "bin/test-cri", "folder for the logs of the server and the suite")
-	flag.IntVar(&o.parallel, "parallel", 1, "specs that run at a time")
+	flag.IntVar(&o.parallel, "parallel", 2, "specs that run at a time")
 	flag.BoolVar(&o.suite, "suite", true, "run critest")
 	flag.BoolVar(&o.crictl, "crictl", true, "walk through crictl's verbs")
 	flag.Parse()
@@ -105,9 +105,9 @@ func (o options) run(ctx context.Context) (err error) {
 	if o.crictl && o.focus == "" {
 		errs = append(errs, s.walk(ctx))
 	}
-	errs = append(errs, s.server.Stop())
+	errs = append(errs, s.server.Stop(), s.leakCheck(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w\nthe logs are in %s", err, o.logs)
 	}
-	return s.leakCheck(ctx)
+	return nil
 }
