@@ -75,6 +75,10 @@ func (o options) run(ctx context.Context) (err error) {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer func() { err = errors.Join(err, harness.RemoveTree(dir)) }()
+	// The root of a user namespace has to reach the root filesystems below.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
 	for _, p := range []*string{&o.davit, &o.tools, &o.next, &o.shell, &o.logs} {
 		if *p == "" {
 			continue
