@@ -5,6 +5,7 @@ package criadapter_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -183,6 +184,14 @@ func securitySandbox(t *testing.T, r *rig) {
 			t.Errorf("%s: it was created", name)
 		}
 		refused(t, err, codes.InvalidArgument)
+	}
+	if path, err := exec.LookPath("runc"); err == nil {
+		if features, err := exec.CommandContext(t.Context(), path, "features").Output(); err == nil && !strings.Contains(string(features), "idmap") {
+			c := r.containerConfig("c", "true")
+			c.Mounts = []*runtimeapi.Mount{{HostPath: r.dir, ContainerPath: "/data", UidMappings: mapping, GidMappings: mapping}}
+			_, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c})
+			refused(t, err, codes.FailedPrecondition)
+		}
 	}
 	for name, in := range map[string]*runtimeapi.LinuxContainerSecurityContext{
 		"apparmor": {Apparmor: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: "web"}},

@@ -66,6 +66,9 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
 		out.Hostname = sb.Hostname
 	}
+	if err := c.checkMounts(ctx, cfg); err != nil {
+		return out, err
+	}
 	err := c.joinTarget(ctx, ctr, &out.Namespaces)
 	if err != nil {
 		return out, err

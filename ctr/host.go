@@ -19,6 +19,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/confine"
 	"github.com/davit-containers/davit/ctr/nspin"
+	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
@@ -312,4 +313,33 @@ func hide(ctr Container, p record.Paths) error {
 		return nil
 	}
 	return rootfs.Hide(exposed(p, ctr.ID))
+}
+
+// checkMounts refuses mounts that the runtime would make without what they ask
+// for: one that does not know idmapped or recursively read-only mounts passes
+// over that in silence.
+func (c *bundler) checkMounts(ctx context.Context, cfg Config) error {
+	idmap := slices.IndexFunc(cfg.Mounts, func(m spec.Mount) bool { return len(m.UIDMappings)+len(m.GIDMappings) > 0 })
+	readonly := slices.IndexFunc(cfg.Mounts, func(m spec.Mount) bool { return slices.Contains(m.Options, "rro") })
+	if idmap < 0 && readonly < 0 {
+		return nil
+	}
+	rt, err := c.runtime(cfg)
+	if err != nil {
+		return err
+	}
+	can, err := oci.FeaturesOf(ctx, rt)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil { // one that cannot be asked can do nothing special
+		can = oci.Features{}
+	}
+	switch {
+	case idmap >= 0 && !can.IDMappedMounts():
+		return fmt.Errorf("runtime %q has no idmapped mounts, as the one at %q is to be: %w", rt.Name, cfg.Mounts[idmap].Destination, errdefs.ErrFailedPrecondition)
+	case readonly >= 0 && !can.RecursiveReadOnly():
+		return fmt.Errorf("runtime %q has no recursively read-only mounts, as the one at %q is to be: %w", rt.Name, cfg.Mounts[readonly].Destination, errdefs.ErrFailedPrecondition)
+	}
+	return nil
 }
