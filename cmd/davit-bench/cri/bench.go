@@ -199,7 +199,6 @@ func measureIdle(ctx context.Context, length time.Duration, servers []*running) 
 	used := make([]time.Duration, len(servers))
 	for i, s := range servers {
 		used[i] = cpuTime(s.pid())
-		s.measured.RSS = rss(s.pid())
 	}
 	select {
 	case <-ctx.Done():
@@ -207,6 +206,7 @@ func measureIdle(ctx context.Context, length time.Duration, servers []*running) 
 	case <-time.After(length):
 	}
 	for i, s := range servers {
+		s.measured.RSS = rss(s.pid())
 		s.measured.IdleCPU = float64(cpuTime(s.pid())-used[i]) / float64(length)
 	}
 	return nil
