@@ -59,6 +59,7 @@ test-unit: ## tests that need neither root nor network
 	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
 
 test-root: need-root build ## tests with the real runc, conmon, CNI plugins and layer store
+	@.ci/fetch runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)

@@ -47,6 +47,9 @@ func newRig(t *testing.T, extra string) *rig {
 		err = d.Roots.TrustRegistry(registry.Addr)
 	}
 	if err == nil {
+		err = d.Roots.AddPodNetwork(93)
+	}
+	if err == nil {
 		err = d.Roots.Configure(extra)
 	}
 	if err != nil {

@@ -41,6 +41,9 @@ func TestSecurity(t *testing.T) {
 			t.Skip("there is no bin/runc-…: make deps builds it")
 		}
 		securityUserns(t, r)
+		if leases := r.davit.Roots.Leases(); len(leases) > 0 {
+			t.Errorf("address leases are left: %v", leases)
+		}
 	})
 }
 
@@ -269,6 +272,7 @@ func securityUserns(t *testing.T, r *rig) {
 		name     string
 		net, pid runtimeapi.NamespaceMode
 	}{
+		{"own network", runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_CONTAINER},
 		{"host network", runtimeapi.NamespaceMode_NODE, runtimeapi.NamespaceMode_CONTAINER},
 		{"shared processes", runtimeapi.NamespaceMode_NODE, runtimeapi.NamespaceMode_POD},
 	} {
