@@ -33,7 +33,9 @@ type Options struct {
 	Version string // of davit
 	Streams StreamOptions
 	Limits  Limits
-	Log     *slog.Logger
+	// SystemdCgroups says that systemd makes the cgroups.
+	SystemdCgroups bool
+	Log            *slog.Logger
 }
 
 // Limits bound what clients may ask for. Zero is no limit.
@@ -44,12 +46,16 @@ type Limits struct {
 	Message int
 	// Slow is from when on a call is worth a warning.
 	Slow time.Duration
+	// Grace is what calls under way are given when the server is to end; then
+	// they are cut off.
+	Grace time.Duration
 }
 
 // Server is the CRI server: RuntimeService and ImageService on one gRPC server.
 type Server struct {
 	grpc    *grpc.Server
 	streams *streaming.Server
+	grace   time.Duration
 	log     *slog.Logger
 }
 
@@ -61,14 +67,15 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	c := &calls{log: o.Log, limits: o.Limits, now: time.Now}
-	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions}
+	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, grace: o.Limits.Grace}
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
 	return s, nil
 }
 
-// Serve answers on l until ctx ends, then lets the calls under way finish and
-// ends streaming sessions. Containers live on.
+// Serve answers on l until ctx ends, then lets the calls under way finish, in the
+// time that Limits.Grace gives them, and ends streaming sessions. What a call has
+// begun goes on without it. Containers live on.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var streams errgroup.Group
 	sctx, stopStreams := context.WithCancel(ctx)
@@ -76,6 +83,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	streams.Go(func() error { return s.streams.Serve(sctx) })
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		if s.grace > 0 {
+			cut := time.AfterFunc(s.grace, s.grpc.Stop)
+			defer cut.Stop()
+		}
 		s.grpc.GracefulStop()
 		close(done)
 	})
@@ -117,6 +128,6 @@ func newRuntimeServer(o Options, streams *streamServer) *runtimeServer {
 		metricsServer:    newMetricsServer(o),
 		checkpointServer: &checkpointServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		eventServer:      &eventServer{pods: o.Engine.Pods},
-		statusServer:     &statusServer{networks: o.Engine.Networks, version: o.Version},
+		statusServer:     newStatusServer(o),
 	}
 }

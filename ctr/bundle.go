@@ -60,7 +60,7 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	cfg.Process.OOMScoreAdj = limits.OOMScoreAdj
 	out := spec.Config{
 		Rootfs: root, Security: cfg.Security, Sysctls: cfg.Sysctls,
-		Annotations: specAnnotations(cfg), Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
+		Annotations: c.specAnnotations(cfg), Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
 		CgroupsPath: cgroupPath(ctr, sb),
 	}
 	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
@@ -99,12 +99,21 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 }
 
 // specAnnotations are those that the runtime sees: all that a person gave on the
-// command line. The kubelet's steer nothing.
-func specAnnotations(cfg Config) map[string]string {
-	if cfg.Owner == record.OwnerCRI {
+// command line; of the kubelet's those that the configuration allows.
+func (c *bundler) specAnnotations(cfg Config) map[string]string {
+	if cfg.Owner != record.OwnerCRI {
+		return cfg.Annotations
+	}
+	if c.o.Runtimes.Annotations == nil {
 		return nil
 	}
-	return cfg.Annotations
+	out := map[string]string{}
+	for _, name := range c.o.Runtimes.Annotations(cfg.Runtime) {
+		if v, ok := cfg.Annotations[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // specProcess resolves the user inside the image and clamps what the caller may

@@ -38,9 +38,8 @@ type Options struct {
 	// Images opens the image store; it is called when a layer is first needed.
 	Images func(context.Context) (Images, error)
 	// Layers opens what knows of writable layers; nil measures none.
-	Layers func(context.Context) (Layers, error)
-	// Runtime finds the OCI runtime of a name; the empty name is the default.
-	Runtime func(name string) (oci.Runtime, error)
+	Layers   func(context.Context) (Layers, error)
+	Runtimes Runtimes
 	// Monitor is the path of conmon.
 	Monitor string
 	// ExitCommand is run by the monitor when a container has exited, with the
@@ -78,12 +77,14 @@ type Controller struct {
 	*meter
 	*dumper
 	*restorer
+	*runtimes
 }
 
 // records reads containers' records and checks them against the evidence.
 type records struct {
-	o   Options
-	dir *record.Dir[Config, Status]
+	o       Options
+	dir     *record.Dir[Config, Status]
+	answers *runtimes
 }
 
 // limiter sets limits.
@@ -120,11 +121,15 @@ func New(o Options) (*Controller, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Runtimes.Names == nil {
+		o.Runtimes.Names = func() []string { return nil }
+	}
 	dir, err := record.Open[Config, Status](record.Options{Paths: o.Paths, Kind: "containers", Log: o.Log, Now: o.Now})
 	if err != nil {
 		return nil, fmt.Errorf("opening container records: %w", err)
 	}
-	r := &records{o: o, dir: dir}
+	rts := &runtimes{from: o.Runtimes, asked: map[string]asked{}}
+	r := &records{o: o, dir: dir, answers: rts}
 	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
 	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}
@@ -134,6 +139,7 @@ func New(o Options) (*Controller, error) {
 		stopper: stop, sessions: &sessions{s},
 		keeper: &keeper{settler: s},
 		meter:  &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
+		runtimes: rts,
 	}, nil
 }
 
@@ -221,7 +227,7 @@ func (c *records) persist(id string, n int) string {
 
 // runtime finds the OCI runtime of a container.
 func (c *records) runtime(cfg Config) (oci.Runtime, error) {
-	rt, err := c.o.Runtime(cfg.Runtime)
+	rt, err := c.o.Runtimes.Find(cfg.Runtime)
 	if err != nil {
 		return oci.Runtime{}, fmt.Errorf("finding runtime %q: %w", cfg.Runtime, err)
 	}
@@ -232,13 +238,6 @@ func (c *records) runtime(cfg Config) (oci.Runtime, error) {
 func (c *creator) RuntimeBinary(name string) (string, error) {
 	rt, err := c.runtime(Config{Runtime: name})
 	return filepath.Base(rt.Path), err
-}
-
-// CheckRuntime says whether there is an OCI runtime of that name, as Create
-// would.
-func (c *creator) CheckRuntime(name string) error {
-	_, err := c.runtime(Config{Runtime: name})
-	return err
 }
 
 // AbsentOK drops the error class that says that something is gone already.

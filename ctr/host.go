@@ -19,7 +19,6 @@ import (
 
 	"github.com/davit-containers/davit/ctr/confine"
 	"github.com/davit-containers/davit/ctr/nspin"
-	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
@@ -328,12 +327,9 @@ func (c *bundler) checkMounts(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	can, err := oci.FeaturesOf(ctx, rt)
-	if ctx.Err() != nil {
+	can := c.answers.features(ctx, rt)
+	if err := ctx.Err(); err != nil {
 		return err
-	}
-	if err != nil { // one that cannot be asked can do nothing special
-		can = oci.Features{}
 	}
 	switch {
 	case idmap >= 0 && !can.IDMappedMounts():

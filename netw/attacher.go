@@ -1,6 +1,7 @@
 package netw
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -51,6 +52,7 @@ type Attacher struct {
 	*ledger
 	*firewall
 	*plugins
+	*readiness
 	config Config
 	log    *slog.Logger
 }
@@ -116,6 +118,7 @@ func New(c Config) (*Attacher, error) {
 	}
 	p := place{root: c.Root, run: c.RunRoot}
 	a := &Attacher{place: p, config: c, log: c.Log}
+	a.readiness = &readiness{networks: c.ConfDir, status: func(ctx context.Context) error { return a.Status(ctx, "") }}
 	a.catalog = &catalog{place: p, config: c, log: c.Log}
 	a.ledger = &ledger{place: p, log: c.Log}
 	a.firewall = &firewall{place: p, table: nft.New(c.tableName()), nets: a.catalog, known: a.ledger, log: c.Log}

@@ -57,6 +57,8 @@ type RuntimeConfig struct {
 	Path string   `key:"path" check:"path" doc:"The binary. Empty: the table's name, looked up in PATH."`
 	Root string   `key:"root" check:"path" doc:"Folder of the runtime's own state. Empty: below the run root."`
 	Args []string `key:"args" doc:"Arguments before the runtime's verb."`
+
+	AllowedAnnotations []string `key:"allowed_annotations" doc:"Annotations of a kubelet's container that reach the runtime; all others do not."`
 }
 
 // ContainersConfig are defaults that flags of run and create override.
@@ -101,8 +103,20 @@ type ImagesConfig struct {
 	Pin    string   `key:"pin" check:"pin" doc:"What else it is told not to collect: others, which are the images that did not come by way of the CRI, or none."`
 }
 
-// CRIConfig steers the server of the Container Runtime Interface.
+// CRIConfig is what serve-cri listens on, its limits, and what it tells of itself.
 type CRIConfig struct {
+	Listen   string `key:"listen" check:"listen" doc:"unix:///path, or tcp://host:port with the three files below. Empty: davit.sock in the run root."`
+	TLSCert  string `key:"tls_cert" check:"path" doc:"Certificate of a server on TCP."`
+	TLSKey   string `key:"tls_key" check:"path" doc:"Its key."`
+	ClientCA string `key:"client_ca" check:"path" doc:"Authority of the certificates of clients on TCP."`
+
+	MaxCalls   int64 `key:"max_calls" check:"count" doc:"Calls in flight, streams apart; one more is refused."`
+	MaxMessage Bytes `key:"max_message" check:"size" doc:"Size of the largest request."`
+	SlowCall   int64 `key:"slow_call" check:"limit" doc:"Milliseconds after which a call is worth a line in the log; -1 never."`
+	Grace      int64 `key:"grace" check:"count" doc:"Seconds that calls under way are given when the server is told to end."`
+
+	Metrics string `key:"metrics" check:"local" doc:"Where Prometheus metrics and /debug/pprof are served: unix:///path or tcp://127.0.0.1:port. Empty: nowhere."`
+
 	StreamAddress string `key:"stream_address" check:"address" doc:"IP address and port at which exec, attach and port-forward are served. Any but loopback's needs stream_cert and stream_key. Empty: a free port of 127.0.0.1."`
 	StreamCert    string `key:"stream_cert" check:"path" doc:"Certificate, in PEM, with which they are served in TLS."`
 	StreamKey     string `key:"stream_key" check:"path" doc:"Its private key."`
@@ -128,7 +142,7 @@ func DefaultConfig() *Config {
 			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
 		},
 		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing", StallTimeout: 60, Pin: "others"},
-		CRI:    CRIConfig{StreamIdle: 4 * 60 * 60},
+		CRI:    CRIConfig{MaxCalls: 512, MaxMessage: 16 << 20, SlowCall: 1000, Grace: 10, StreamIdle: 4 * 60 * 60},
 	}
 }
 

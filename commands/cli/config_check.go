@@ -95,6 +95,10 @@ func checkString(kind, s string) error {
 
 func checkNet(kind, s string) error {
 	switch kind {
+	case "listen":
+		return checkListen(s, false)
+	case "local":
+		return checkListen(s, true)
 	case "name":
 		return checkName(s)
 	case "ifname":
@@ -115,6 +119,31 @@ func checkNet(kind, s string) error {
 		}
 	}
 	return nil
+}
+
+// checkListen accepts the addresses of servers: a socket, or a port, of loopback
+// alone where local is set.
+func checkListen(s string, local bool) error {
+	if s == "" {
+		return nil
+	}
+	scheme, rest, _ := strings.Cut(s, "://")
+	switch scheme {
+	case "unix":
+		if filepath.IsAbs(rest) {
+			return nil
+		}
+	case "tcp":
+		addr, err := netip.ParseAddrPort(rest)
+		if err != nil {
+			break
+		}
+		if local && !addr.Addr().IsLoopback() {
+			return fmt.Errorf("%q is not an address of this machine alone, such as tcp://127.0.0.1:9100", s)
+		}
+		return nil
+	}
+	return fmt.Errorf("%q is neither unix:///path nor tcp://address:port", s)
 }
 
 // checkName accepts the names that things of davit's may have.

@@ -272,7 +272,7 @@ func DefaultTOML() string {
 		}
 	}
 	b.WriteString("\n# OCI runtimes beside those found by name in PATH, one table a name.\n")
-	b.WriteString("# [runtimes.kata]\n# path = \"/usr/bin/kata-runtime\"\n# root = \"\"\n# args = []\n")
+	b.WriteString("# [runtimes.kata]\n# path = \"/usr/bin/kata-runtime\"\n# root = \"\"\n# args = []\n# allowed_annotations = []\n")
 	return b.String()
 }
 

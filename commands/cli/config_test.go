@@ -97,7 +97,7 @@ path = "/usr/bin/kata"
 			t.Errorf("origin of %s: %s, want %s", key, got, origin)
 		}
 	}
-	if n := len(c.Settings()); n != len(DefaultConfig().Settings())+3 {
+	if n := len(c.Settings()); n != len(DefaultConfig().Settings())+4 {
 		t.Errorf("%d settings: those of the runtime are missing", n)
 	}
 }

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/davit-containers/davit/ctr"
@@ -46,6 +48,7 @@ type Engine struct {
 	Volumes    *volume.Store
 
 	settled Settled
+	live    atomic.Pointer[Config] // the last one that was read, for what may change
 	booted  bool
 	cgroups func() (*cgroup.Host, error) // detected once, when they are first needed
 	mu      sync.Mutex                   // the image store is opened by whichever part needs it first
@@ -66,6 +69,7 @@ func Reexec() bool { return img.Reexec() }
 // Open opens parts that are not open yet.
 func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 	e.settled = s
+	e.live.Store(s.Config)
 	if e.cgroups == nil {
 		e.cgroups = sync.OnceValues(cgroup.Detect)
 	}
@@ -150,10 +154,17 @@ func (e *Engine) openContainers() (err error) {
 		return err
 	}
 	e.Containers, err = ctr.New(ctr.Options{
-		Paths:   s.paths(),
-		Images:  func(ctx context.Context) (ctr.Images, error) { return e.openImages(ctx) },
-		Layers:  func(ctx context.Context) (ctr.Layers, error) { return e.openImages(ctx) },
-		Runtime: s.runtime,
+		Paths:  s.paths(),
+		Images: func(ctx context.Context) (ctr.Images, error) { return e.openImages(ctx) },
+		Layers: func(ctx context.Context) (ctr.Layers, error) { return e.openImages(ctx) },
+		Runtimes: ctr.Runtimes{
+			Find:  func(name string) (oci.Runtime, error) { return e.now().runtime(name) },
+			Names: func() []string { return e.now().runtimeNames() },
+			Annotations: func(name string) []string {
+				c := e.live.Load()
+				return c.Runtimes[cmp.Or(name, c.Engine.Runtime)].AllowedAnnotations
+			},
+		},
 		Monitor: s.Config.Engine.Conmon, ExitCommand: exit,
 		Host:    ctr.Host{InitPath: program(s.Config.Engine.InitPath), CDIDirs: s.Config.Engine.CDIDirs},
 		Volumes: e.Volumes,
@@ -179,6 +190,13 @@ func (e *Engine) openPods() (err error) {
 	return err
 }
 
+// now is what the parts were opened with, with what has been read since.
+func (e *Engine) now() Settled {
+	s := e.settled
+	s.Config = e.live.Load()
+	return s
+}
+
 // runtime finds an OCI runtime: one of [runtimes], a name in PATH, or a path.
 func (s Settled) runtime(name string) (oci.Runtime, error) {
 	if name == "" {
@@ -192,6 +210,19 @@ func (s Settled) runtime(name string) (oci.Runtime, error) {
 		ExtraArgs:     conf.Args, Log: s.Log,
 	}
 	return rt, rt.Check()
+}
+
+// runtimeNames are the runtimes that are known by name: those of [runtimes], and
+// runc and crun where they are installed.
+func (s Settled) runtimeNames() []string {
+	names := s.Config.RuntimeNames()
+	for _, name := range []string{"crun", "runc"} {
+		if _, err := exec.LookPath(name); err == nil && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // exitCommand is what a monitor runs when its container has exited: this

@@ -33,6 +33,7 @@ type Env struct {
 	signals func()
 	config  *Config
 	log     *slog.Logger
+	level   slog.LevelVar
 	engine  Engine
 	once    sync.Once
 }
@@ -69,11 +70,11 @@ func (e *Env) Config() (*Config, error) {
 // Log is where warnings go: standard error, at the level that is configured.
 func (e *Env) Log() *slog.Logger {
 	e.once.Do(func() {
-		level := slog.LevelWarn
+		e.level.Set(slog.LevelWarn)
 		if c, err := e.Config(); err == nil {
-			level = c.slogLevel()
+			e.level.Set(c.slogLevel())
 		}
-		e.log = slog.New(newLogHandler(e.Err, level))
+		e.log = slog.New(newLogHandler(e.Err, &e.level))
 	})
 	return e.log
 }

@@ -35,8 +35,8 @@ func (f Features) IDMappedMounts() bool {
 	return f.Linux.MountExtensions.IDMap.Enabled && slices.Contains(f.Linux.Namespaces, "user")
 }
 
-// FeaturesOf asks a runtime what it can do. One without that verb is an
-// error: nothing is known of it.
+// FeaturesOf asks a runtime what it can do. One without that verb is an error:
+// nothing is known of it.
 func FeaturesOf(ctx context.Context, r Runtime) (Features, error) {
 	ctx, cancel := context.WithTimeout(ctx, featuresTimeout)
 	defer cancel()
