@@ -194,6 +194,12 @@ func securitySandbox(t *testing.T, r *rig) {
 			c.Mounts = []*runtimeapi.Mount{{HostPath: r.dir, ContainerPath: "/data", UidMappings: mapping, GidMappings: mapping}}
 			_, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c})
 			refused(t, err, codes.FailedPrecondition)
+
+			config := r.podConfig("userns-refused")
+			o := config.Linux.SecurityContext.NamespaceOptions
+			o.Pid, o.UsernsOptions = runtimeapi.NamespaceMode_POD, &runtimeapi.UserNamespace{Uids: mapping, Gids: mapping}
+			_, err = r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: config})
+			refused(t, err, codes.FailedPrecondition)
 		}
 	}
 	for name, in := range map[string]*runtimeapi.LinuxContainerSecurityContext{

@@ -316,11 +316,13 @@ func hide(ctr Container, p record.Paths) error {
 
 // checkMounts refuses mounts that the runtime would make without what they ask
 // for: one that does not know idmapped or recursively read-only mounts passes
-// over that in silence.
+// over that in silence. It refuses a kubelet's user namespace with such a runtime
+// too, as the kubelet's volumes need both.
 func (c *bundler) checkMounts(ctx context.Context, cfg Config) error {
 	idmap := slices.IndexFunc(cfg.Mounts, func(m spec.Mount) bool { return len(m.UIDMappings)+len(m.GIDMappings) > 0 })
 	readonly := slices.IndexFunc(cfg.Mounts, func(m spec.Mount) bool { return slices.Contains(m.Options, "rro") })
-	if idmap < 0 && readonly < 0 {
+	userns := cfg.Owner == record.OwnerCRI && len(cfg.Namespaces.UIDMappings) > 0
+	if idmap < 0 && readonly < 0 && !userns {
 		return nil
 	}
 	rt, err := c.runtime(cfg)
@@ -332,6 +334,8 @@ func (c *bundler) checkMounts(ctx context.Context, cfg Config) error {
 		return err
 	}
 	switch {
+	case userns && !can.IDMappedMounts():
+		return fmt.Errorf("runtime %q has no user namespaces with idmapped mounts: %w", rt.Name, errdefs.ErrFailedPrecondition)
 	case idmap >= 0 && !can.IDMappedMounts():
 		return fmt.Errorf("runtime %q has no idmapped mounts, as the one at %q is to be: %w", rt.Name, cfg.Mounts[idmap].Destination, errdefs.ErrFailedPrecondition)
 	case readonly >= 0 && !can.RecursiveReadOnly():
