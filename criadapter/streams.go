@@ -53,7 +53,11 @@ func (s *streamServer) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReque
 	if r.GetTimeout() < 0 {
 		return nil, fmt.Errorf("a timeout of %d s: %w", r.GetTimeout(), errdefs.ErrInvalidArgument)
 	}
-	out, err := s.containers.ExecSync(ctx, r.GetContainerId(), ctr.Exec{
+	k, err := s.pods.Made(ctx, r.GetContainerId())
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.containers.ExecSync(ctx, k.ID, ctr.Exec{
 		Args: r.GetCmd(), Timeout: time.Duration(r.GetTimeout()) * time.Second,
 	})
 	if err != nil {
@@ -62,9 +66,20 @@ func (s *streamServer) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReque
 	return &runtimeapi.ExecSyncResponse{Stdout: out.Stdout, Stderr: out.Stderr, ExitCode: int32(out.Code)}, nil
 }
 
+// runs refuses what is not one of the kubelet's containers that run now. Whose a
+// container is never changes: the session need not ask again.
+func (s *streamServer) runs(ctx context.Context, id string) error {
+	k, err := s.pods.Made(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = s.containers.Runs(ctx, k.ID)
+	return err
+}
+
 // Exec implements runtimeapi.RuntimeServiceServer.
 func (s *streamServer) Exec(ctx context.Context, r *runtimeapi.ExecRequest) (*runtimeapi.ExecResponse, error) {
-	if _, err := s.containers.Runs(ctx, r.GetContainerId()); err != nil {
+	if err := s.runs(ctx, r.GetContainerId()); err != nil {
 		return nil, err
 	}
 	url, err := s.sessions.Exec(r)
@@ -73,7 +88,7 @@ func (s *streamServer) Exec(ctx context.Context, r *runtimeapi.ExecRequest) (*ru
 
 // Attach implements runtimeapi.RuntimeServiceServer.
 func (s *streamServer) Attach(ctx context.Context, r *runtimeapi.AttachRequest) (*runtimeapi.AttachResponse, error) {
-	if _, err := s.containers.Runs(ctx, r.GetContainerId()); err != nil {
+	if err := s.runs(ctx, r.GetContainerId()); err != nil {
 		return nil, err
 	}
 	url, err := s.sessions.Attach(r)

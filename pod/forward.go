@@ -19,8 +19,9 @@ import (
 // the machine, but a full backlog may keep it waiting.
 const dialTimeout = 10 * time.Second
 
-// Forwardable returns nil if ports of the pod can be forwarded now, and
-// ErrFailedPrecondition if it is not ready or has no network of its own.
+// Forwardable returns nil if ports of one of the kubelet's sandboxes can be
+// forwarded now, and ErrFailedPrecondition if it is not ready or has no network
+// of its own.
 func (c *records) Forwardable(ctx context.Context, id string) error {
 	_, err := c.network(ctx, id)
 	return err
@@ -28,7 +29,7 @@ func (c *records) Forwardable(ctx context.Context, id string) error {
 
 // network is the path of a ready pod's network namespace; empty is the host's.
 func (c *records) network(ctx context.Context, id string) (string, error) {
-	s, err := c.Get(ctx, id)
+	s, err := c.GetSandbox(ctx, id)
 	switch {
 	case err != nil:
 		return "", err
