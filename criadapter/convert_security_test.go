@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 The API's older fields are obeyed, too.
+
 package criadapter
 
 import (

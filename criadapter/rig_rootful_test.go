@@ -85,7 +85,7 @@ func newRig(t *testing.T, extra string) *rig {
 func (r *rig) start(t *testing.T) {
 	t.Helper()
 	var err error
-	if r.server, err = harness.StartCRI(t.Context(), r.davit, filepath.Join(r.davit.Roots.Dir, "server.log")); err != nil {
+	if r.server, err = harness.StartCRI(context.WithoutCancel(t.Context()), r.davit, filepath.Join(r.davit.Roots.Dir, "server.log")); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,5 +1,7 @@
 //go:build rootful
 
+//lint:file-ignore SA1019 The API's older fields are obeyed, too.
+
 package criadapter_test
 
 import (

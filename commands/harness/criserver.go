@@ -35,7 +35,8 @@ func StartCRI(ctx context.Context, d Davit, logAt string) (*CRIServer, error) {
 	if err := s.process.Start(); err != nil {
 		return nil, fmt.Errorf("starting serve-cri: %w", err)
 	}
-	go func() { s.ended <- s.process.Wait() }()
+	process := s.process
+	go func() { s.ended <- process.Wait() }()
 	deadline := time.After(15 * time.Second)
 	for {
 		conn, err := net.Dial("unix", s.Socket)
