@@ -45,8 +45,14 @@ func TestOutputExitCodeAndLog(t *testing.T) {
 		if err != nil || !strings.Contains(string(log), " stdout F out\n") || !strings.Contains(string(log), " stderr F err\n") {
 			t.Errorf("log %q, %v", log, err)
 		}
-		if _, err := os.Stat(filepath.Join(c.cfg.Paths.ExitDir, c.cfg.ID)); err != nil {
-			t.Error(err)
+		// The monitor writes this one a moment after the one that Wait waits for.
+		told := filepath.Join(c.cfg.Paths.ExitDir, c.cfg.ID)
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(told); err == nil {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
 		}
 		if again := c.wait(); again != e {
 			t.Errorf("Wait again = %+v", again)
