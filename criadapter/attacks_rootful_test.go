@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,6 +20,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // TestAttacks sends a server what no kubelet would.
@@ -30,6 +33,7 @@ func TestAttacks(t *testing.T) {
 	}{
 		{"every RPC", attackEveryRPC},
 		{"the command line's objects", attackForeign},
+		{"image names", attackImageNames},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, r) })
 	}
@@ -319,4 +323,42 @@ func recordsOf(t *testing.T, r *rig, kind string) []string {
 		out = append(out, e.Name())
 	}
 	return out
+}
+
+// attackImageNames: an image's name says which registry it comes from. It is no
+// file of the host, and no image of another registry that ends the same.
+func attackImageNames(t *testing.T, r *rig) {
+	other := r.registry.Ref("squat/short:1")
+	r.push(t, harness.ImageConfig{Config: v1.Config{Labels: map[string]string{"squat": "1"}}}, "squat/short:1")
+	r.pull(t, other)
+	if got := r.imageStatus(t, "short:1"); got != nil {
+		t.Errorf("short:1 is %v", got.RepoTags)
+	}
+	list, err := r.images.ListImages(t.Context(), &runtimeapi.ListImagesRequest{Filter: &runtimeapi.ImageFilter{Image: &runtimeapi.ImageSpec{Image: "short:1"}}})
+	if err != nil || len(list.Images) > 0 {
+		t.Errorf("images called short:1: %v, %v", list, err)
+	}
+	pod := r.sandbox(t, r.podConfig("squat"))
+	c := r.containerConfig("c", "true")
+	c.Image.Image = "short:1"
+	_, err = r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c})
+	refused(t, err, codes.NotFound)
+	c = r.containerConfig("c", "true")
+	c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/x", Image: &runtimeapi.ImageSpec{Image: "short:1"}}}
+	_, err = r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c})
+	refused(t, err, codes.NotFound)
+	r.removeImage(t, "short:1")
+	if r.imageStatus(t, other) == nil {
+		t.Error("the other registry's image was removed")
+	}
+
+	archive := filepath.Join(r.dir, "image.tar")
+	if out, err := r.davit.Run(t.Context(), "save", "-o", archive, r.image); err != nil || out.Code != 0 {
+		t.Fatalf("saving an image: %v\n%s", err, out.Stderr)
+	}
+	for _, ref := range []string{"docker-archive:" + archive, "oci-archive:" + archive, "dir:" + r.dir, "docker://" + r.image} {
+		_, err := r.images.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: ref}})
+		refused(t, err, codes.InvalidArgument)
+	}
+	r.removeImage(t, other)
 }

@@ -45,7 +45,8 @@ func (s *imageServer) PullImage(ctx context.Context, r *runtimeapi.PullImageRequ
 	if err != nil {
 		return nil, err
 	}
-	im, err := s.images.Pull(ctx, ref, img.PullOptions{
+	// The name of an image, whatever it looks like: never a file of the host's.
+	im, err := s.images.Pull(ctx, "docker://"+ref, img.PullOptions{
 		Owner: string(record.OwnerCRI), Registry: img.Registry{Creds: creds}, DockerIO: true,
 	})
 	if err != nil {
@@ -61,14 +62,14 @@ func (s *imageServer) ImageStatus(ctx context.Context, r *runtimeapi.ImageStatus
 	if err != nil {
 		return nil, err
 	}
+	im, err := s.images.ResolveAs(ctx, ref, img.MatchExact)
+	if err != nil {
+		return &runtimeapi.ImageStatusResponse{}, ctr.AbsentOK(err)
+	}
 	if !r.GetVerbose() {
-		im, err := s.images.Resolve(ctx, ref)
-		if err != nil {
-			return &runtimeapi.ImageStatusResponse{}, ctr.AbsentOK(err)
-		}
 		return &runtimeapi.ImageStatusResponse{Image: s.image(im)}, nil
 	}
-	d, err := s.images.Inspect(ctx, ref)
+	d, err := s.images.Inspect(ctx, im.ID)
 	if err != nil {
 		return &runtimeapi.ImageStatusResponse{}, ctr.AbsentOK(err)
 	}
@@ -103,7 +104,11 @@ func (s *imageServer) RemoveImage(ctx context.Context, r *runtimeapi.RemoveImage
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.images.Remove(ctx, ref, img.RemoveOptions{Force: true, KeepParents: true})
+	im, err := s.images.ResolveAs(ctx, ref, img.MatchExact)
+	if err != nil {
+		return &runtimeapi.RemoveImageResponse{}, ctr.AbsentOK(err)
+	}
+	_, err = s.images.Remove(ctx, im.ID, img.RemoveOptions{Force: true, KeepParents: true})
 	return &runtimeapi.RemoveImageResponse{}, ctr.AbsentOK(err)
 }
 
@@ -120,7 +125,7 @@ func (s *imageServer) ImageFsInfo(ctx context.Context, _ *runtimeapi.ImageFsInfo
 // listed with what is known of it, so that it can be removed.
 func (s *imageServer) list(ctx context.Context, f *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error) {
 	if ref := f.GetImage().GetImage(); ref != "" {
-		im, err := s.images.Resolve(ctx, ref)
+		im, err := s.images.ResolveAs(ctx, ref, img.MatchExact)
 		if err != nil {
 			return nil, ctr.AbsentOK(err)
 		}

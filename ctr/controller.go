@@ -20,8 +20,8 @@ import (
 
 // Images is what containers need of the image store. *img.Store is one.
 type Images interface {
-	// Resolve finds a local image by name, ID or digest; ErrNotFound if absent.
-	Resolve(ctx context.Context, ref string) (img.Image, error)
+	// ResolveAs finds a local image by name, ID or digest; ErrNotFound if absent.
+	ResolveAs(ctx context.Context, ref string, m img.Match) (img.Image, error)
 	// CreateRootfs makes a writable layer over an image.
 	CreateRootfs(ctx context.Context, cfg img.RootfsConfig) (img.Rootfs, error)
 	// MountRootfs mounts it and returns where; mounting twice is harmless.

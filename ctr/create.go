@@ -113,6 +113,14 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	return nil
 }
 
+// match is what a short name of an image means: no guess where nobody types.
+func (cfg Config) match() img.Match {
+	if cfg.Owner == record.OwnerCRI {
+		return img.MatchExact
+	}
+	return img.MatchSimilar
+}
+
 // volatile says whether what the container writes need not survive a power cut.
 func (cfg Config) volatile() bool { return cfg.Remove || cfg.Owner == record.OwnerCRI }
 
@@ -141,7 +149,7 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 		if err != nil {
 			return cfg, image, err
 		}
-		if image, err = images.Resolve(ctx, cfg.Image.Ref); err != nil {
+		if image, err = images.ResolveAs(ctx, cfg.Image.Ref, cfg.match()); err != nil {
 			if errdefs.IsNotFound(err) && cfg.Owner == record.OwnerCRI {
 				err = fmt.Errorf("it is to be pulled first: %w", err)
 			}

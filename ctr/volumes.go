@@ -83,7 +83,7 @@ func (c *bundler) resolveImageMounts(ctx context.Context, cfg Config) (Config, e
 		if err != nil {
 			return cfg, err
 		}
-		image, err := images.Resolve(ctx, m.Source)
+		image, err := images.ResolveAs(ctx, m.Source, cfg.match())
 		if err != nil {
 			return cfg, imageMountError(m, err)
 		}

@@ -52,6 +52,11 @@ func TestPullAndResolve(t *testing.T) {
 			t.Errorf("Resolve(%q) = %v, %v", ref, found.ID, err)
 		}
 	}
+	for ref, want := range map[string]bool{got.ID[:12]: true, host + "/lib/hello:1": true, "hello:1": false, "lib/hello:1": false} {
+		if found, err := s.ResolveAs(ctx, ref, MatchExact); (err == nil && found.ID == got.ID) != want || !want && !errdefs.IsNotFound(err) {
+			t.Errorf("exactly %q is %v, %v", ref, found.ID, err)
+		}
+	}
 	for _, ref := range []string{"hello", "nope", "hello:2", "other/hello:1", strings.Repeat("0", 64), "sha256:" + strings.Repeat("0", 64), "0000000", host + "/lib/other@" + got.Digest} {
 		if _, err := s.Resolve(ctx, ref); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), ref) {
 			t.Errorf("Resolve(%q) = %v", ref, err)

@@ -19,7 +19,25 @@ import (
 // returns ErrNotFound, *AmbiguousError, or ErrInvalidArgument for what can be
 // none of these.
 func (s *Store) Resolve(ctx context.Context, ref string) (Image, error) {
-	im, _, err := s.find(ctx, ref)
+	return s.ResolveAs(ctx, ref, MatchSimilar)
+}
+
+// Match says which images a short name may mean.
+type Match int
+
+const (
+	// MatchSimilar are, where nothing else has the name, those whose names end in
+	// it, of whatever registry: what a person means who types it.
+	MatchSimilar Match = iota
+	// MatchExact are those of the registries that it would be pulled from, and
+	// localhost's. Another registry's never are: whoever can have an image pulled
+	// could have it taken for somebody else's.
+	MatchExact
+)
+
+// ResolveAs is Resolve with a choice of what a short name means.
+func (s *Store) ResolveAs(ctx context.Context, ref string, m Match) (Image, error) {
+	im, _, err := s.match(ctx, ref, m)
 	if err != nil {
 		return Image{}, err
 	}
@@ -57,6 +75,10 @@ func (s *Store) Exists(ctx context.Context, ref string) (bool, error) {
 // find is Resolve, and tells the name that matched, which is empty when ref was
 // an ID or a digest.
 func (c *core) find(ctx context.Context, ref string) (*storage.Image, string, error) {
+	return c.match(ctx, ref, MatchSimilar)
+}
+
+func (c *core) match(ctx context.Context, ref string, m Match) (*storage.Image, string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
@@ -71,7 +93,7 @@ func (c *core) find(ctx context.Context, ref string) (*storage.Image, string, er
 		}
 		return im, "", err
 	}
-	im, name, nameErr := c.findName(ref)
+	im, name, nameErr := c.findName(ref, m)
 	if nameErr == nil || !errdefs.IsNotFound(nameErr) && !errors.Is(nameErr, errdefs.ErrInvalidArgument) {
 		return im, name, nameErr
 	}
@@ -112,7 +134,7 @@ func (c *core) findDigest(ref, id string) (*storage.Image, string, error) {
 }
 
 // findName finds the image of a name, trying in order all that it may mean.
-func (c *core) findName(ref string) (*storage.Image, string, error) {
+func (c *core) findName(ref string, m Match) (*storage.Image, string, error) {
 	candidates, short, err := c.localNames(ref)
 	if err != nil {
 		return nil, "", err
@@ -134,7 +156,7 @@ func (c *core) findName(ref string) (*storage.Image, string, error) {
 			return nil, "", fmt.Errorf("looking up %q: %w", ref, err)
 		}
 	}
-	if short != nil {
+	if short != nil && m == MatchSimilar {
 		return c.bySuffix(ref, short)
 	}
 	return nil, "", notFound(ref)
