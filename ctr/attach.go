@@ -162,7 +162,7 @@ func (c *starter) placement(cfg Config) (monitor.Placement, error) {
 	if err != nil {
 		return monitor.Placement{}, err
 	}
-	p, err := host.MonitorPlacement(c.o.CgroupParent)
+	p, err := host.MonitorPlacement(c.o.CgroupDriver.Parent)
 	return monitor.Placement{Dir: p.Dir, Place: p.Place}, err
 }
 

@@ -12,17 +12,19 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/cdi"
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
-// cgroupPath is the container's cgroup; empty when it has none of its own.
-func cgroupPath(ctr Container, sb Sandbox) string {
+// cgroupOf is the container's cgroup, as the runtime is told of it and as it is
+// then; both empty when it has none of its own.
+func cgroupOf(d cgroup.Driver, ctr Container, sb Sandbox) (cgroupsPath, path string, err error) {
 	if ctr.Config.CgroupsOff || sb.CgroupParent == "" {
-		return ""
+		return "", "", nil
 	}
-	return filepath.Join(sb.CgroupParent, ctr.ID)
+	return d.Container(sb.CgroupParent, ctr.ID)
 }
 
 // writeBundle writes the runtime spec of a container into its bundle, and returns
@@ -61,7 +63,10 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	out := spec.Config{
 		Rootfs: root, Security: cfg.Security, Sysctls: cfg.Sysctls,
 		Annotations: c.specAnnotations(cfg), Namespaces: joinNamespaces(sb.Namespaces, cfg.Namespaces),
-		CgroupsPath: cgroupPath(ctr, sb),
+	}
+	var err error
+	if out.CgroupsPath, _, err = cgroupOf(c.o.CgroupDriver, ctr, sb); err != nil {
+		return out, err
 	}
 	if out.Namespaces.UTS.Mode == spec.ModePrivate || out.Namespaces.UTS.Mode == "" {
 		out.Hostname = sb.Hostname
@@ -69,8 +74,7 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if err := c.checkMounts(ctx, cfg); err != nil {
 		return out, err
 	}
-	err := c.joinTarget(ctx, ctr, &out.Namespaces)
-	if err != nil {
+	if err = c.joinTarget(ctx, ctr, &out.Namespaces); err != nil {
 		return out, err
 	}
 	if m := cfg.Namespaces; len(m.UIDMappings) > 0 {

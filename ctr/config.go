@@ -166,7 +166,8 @@ type Size struct {
 type Sandbox struct {
 	ID       string
 	Hostname string
-	// CgroupParent is the cgroup below which the container's is made.
+	// CgroupParent is what the container's cgroup is made below: see
+	// [cgroup.Place].
 	CgroupParent string
 	// Namespaces are what the pod gives; Config.Namespaces overrides by kind.
 	Namespaces spec.Namespaces

@@ -48,8 +48,8 @@ type Options struct {
 	Host        Host
 	Volumes     *volume.Store
 	Cgroups     func() (*cgroup.Host, error)
-	// CgroupParent is the cgroup beside whose pods the monitors live.
-	CgroupParent string
+	// CgroupDriver is what cgroups are made by, and where.
+	CgroupDriver cgroup.Driver
 	Log          *slog.Logger
 	Now          func() time.Time
 }

@@ -188,8 +188,12 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	if err != nil {
 		return made{}, err
 	}
+	_, own, err := cgroupOf(c.o.CgroupDriver, ctr, sb)
+	if err != nil {
+		return made{}, err
+	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
-		s.Mounted, s.Cgroup = rootfs, cgroupPath(ctr, sb)
+		s.Mounted, s.Cgroup = rootfs, own
 	})
 	if err != nil {
 		return made{}, err

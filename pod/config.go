@@ -153,8 +153,14 @@ type Status struct {
 	// Attached says that a network may be attached: it is set before the first
 	// ADD and cleared after the last DEL.
 	Attached bool `json:"attached,omitempty"`
-	// Cgroup is the parent of the containers' cgroups.
+	// Restarted says that the machine was restarted since: of the attachment
+	// there is no record any more, and of its addresses there may be.
+	Restarted bool `json:"restarted,omitempty"`
+	// Cgroup is the sandbox's cgroup, which its containers' are in.
 	Cgroup string `json:"cgroup,omitempty"`
+	// Slice is systemd's slice that the containers' scopes are in, where the
+	// cgroup driver is systemd: then Cgroup is not davit's to make or remove.
+	Slice string `json:"slice,omitempty"`
 	// Infra is the ID of the infra container.
 	Infra     string    `json:"infra,omitempty"`
 	StartedAt time.Time `json:"startedAt,omitzero"`

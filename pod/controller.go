@@ -34,8 +34,8 @@ type Options struct {
 	Containers *ctr.Controller
 	Networks   Networks
 	Cgroups    func() (*cgroup.Host, error)
-	// CgroupParent is the cgroup below which pods' own are made, as "/davit".
-	CgroupParent string
+	// CgroupDriver is what cgroups are made by, and where.
+	CgroupDriver cgroup.Driver
 	// InfraCommand runs in infra containers: an absolute path of a static binary
 	// on the host and its arguments.
 	InfraCommand []string
@@ -142,11 +142,12 @@ func (c *records) ContainersOf(_ context.Context, id string) ([]ctr.Container, e
 }
 
 // sandbox is a record as it is now: one whose run files a reboot took has none
-// of its resources.
+// of its resources, but for what networks keep elsewhere.
 func sandbox(e record.Entry[Config, Status]) Sandbox {
 	s := Sandbox{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
 	if e.Lost {
-		s.Status = Status{State: NotReady, Message: "the machine was restarted"}
+		held := attaches(e.Config)
+		s.Status = Status{State: NotReady, Message: "the machine was restarted", Attached: held, Restarted: held}
 	}
 	return s
 }

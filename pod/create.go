@@ -51,6 +51,11 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 	if err := spec.CheckSysctls(cfg.Sysctls, sysctlNamespaces(cfg)); err != nil {
 		return Sandbox{}, nil, err
 	}
+	if !cfg.CgroupsOff {
+		if _, err := c.o.CgroupDriver.Pod(cfg.CgroupParent, id); err != nil {
+			return Sandbox{}, nil, fmt.Errorf("pod %q: %w", cfg.Name, err)
+		}
+	}
 	now := c.o.Now()
 	key := cfg.Name
 	if cfg.Implicit {

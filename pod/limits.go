@@ -35,8 +35,8 @@ func (c *Controller) SetLimits(ctx context.Context, id string, l Limits) error {
 	if err := c.dir.PutFile(id, settingsFile, l, true); err != nil {
 		return fmt.Errorf("keeping the limits of pod %q: %w", s.Config.Name, err)
 	}
-	if s.Status.Cgroup == "" {
-		return nil // until it is made ready again
+	if s.Status.Cgroup == "" || s.Status.Slice != "" {
+		return nil // until it is made ready again; a slice's are its maker's
 	}
 	host, err := c.o.Cgroups()
 	if err != nil {
@@ -67,7 +67,7 @@ func (l Limits) check() error {
 // makeRoom lifts those limits of a sandbox that a container without such a limit
 // would be bound by: to be called before that is made.
 func (c *riser) makeRoom(s Sandbox, cfg ctr.Config) error {
-	if s.Status.Cgroup == "" {
+	if s.Status.Cgroup == "" || s.Status.Slice != "" {
 		return nil
 	}
 	was, is := c.limits(s), c.limits(s, ctr.Container{Config: cfg})

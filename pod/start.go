@@ -1,12 +1,14 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -151,6 +153,11 @@ func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
 
 // rise makes what a sandbox consists of.
 func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, error) {
+	if s.Status.Restarted { // its old addresses would be in the way of new ones
+		if err := c.detach(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	if err := op.Advance(stageCgroup); err != nil {
 		return nil, err
 	}
@@ -232,7 +239,7 @@ func ownNet(cfg Config) bool {
 func (c *files) request(s Sandbox) netw.Request {
 	r := netw.Request{
 		ID: s.ID, Name: s.Config.Name, Netns: s.Status.Namespaces.Net, Dir: c.runDir(s.ID), PinDir: c.nsDir(s.ID),
-		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports,
+		Networks: s.Config.Network.Networks, Ports: s.Config.Network.Ports, Unrecorded: s.Status.Restarted,
 	}
 	if k := s.Config.Kube; k != (Kube{}) {
 		r.Name, r.Namespace, r.UID = k.Name, k.Namespace, k.UID
@@ -298,25 +305,31 @@ func pinnedMappings(list []spec.IDMapping) []netns.IDMapping {
 	return out
 }
 
-// makeCgroup makes the parent of the containers' cgroups. Its path is recorded
-// first.
+// makeCgroup makes the parent of the containers' cgroups, where it is davit's to
+// make. Its path is recorded first.
 func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if s.Config.CgroupsOff {
 		return s, nil
 	}
-	parent := s.Config.CgroupParent
-	if parent == "" {
-		parent = c.o.CgroupParent
+	place, err := c.o.CgroupDriver.Pod(s.Config.CgroupParent, s.ID)
+	if err != nil {
+		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
+	}
+	if !place.Own {
+		if s.Config.Kube == (Kube{}) && !reflect.ValueOf(s.Config.Resources).IsZero() {
+			return s, fmt.Errorf("pod %q: limits of a pod are set on its slice by who makes it; with cgroup_manager systemd give its containers limits: %w",
+				s.Config.Name, errdefs.ErrFailedPrecondition)
+		}
+		return c.update(ctx, s, func(n *Status) { n.Cgroup, n.Slice = place.Path, place.Parent })
 	}
 	host, err := c.o.Cgroups()
 	if err != nil {
 		return s, err
 	}
-	path := host.PodPath(parent, s.ID)
-	if s, err = c.update(ctx, s, func(n *Status) { n.Cgroup = path }); err != nil {
+	if s, err = c.update(ctx, s, func(n *Status) { n.Cgroup = place.Path }); err != nil {
 		return s, err
 	}
-	if err := host.Create(ctx, path, c.limits(s).Linux()); err != nil {
+	if err := host.Create(ctx, place.Path, c.limits(s).Linux()); err != nil {
 		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
 	}
 	return s, nil
@@ -324,7 +337,7 @@ func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 
 // give is what a container is told of its pod.
 func (c *riser) give(s Sandbox) ctr.Sandbox {
-	out := ctr.Sandbox{ID: s.ID, Hostname: s.Config.Hostname, CgroupParent: s.Status.Cgroup}
+	out := ctr.Sandbox{ID: s.ID, Hostname: s.Config.Hostname, CgroupParent: cmp.Or(s.Status.Slice, s.Status.Cgroup)}
 	file := func(name string) string {
 		path := filepath.Join(c.runDir(s.ID), name)
 		if _, err := os.Lstat(path); err != nil {

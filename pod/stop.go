@@ -132,23 +132,26 @@ func (c *settler) detach(ctx context.Context, s Sandbox) error {
 	if err := ctr.AbsentOK(c.o.Networks.Detach(ctx, c.request(s))); err != nil {
 		return fmt.Errorf("detaching network: %w", err)
 	}
-	_, err := c.update(ctx, s, func(n *Status) { n.Attached = false })
+	_, err := c.update(ctx, s, func(n *Status) { n.Attached, n.Restarted = false, false })
 	return errors.Join(ctr.AbsentOK(err), c.refreshPeers(ctx, s))
 }
 
 func (c *settler) removeCgroup(ctx context.Context, s Sandbox) error {
-	if s.Status.Cgroup == "" {
+	if s.Status.Cgroup == "" && s.Status.Slice == "" {
 		return nil
 	}
 	host, err := c.o.Cgroups()
 	if err != nil {
 		return err
 	}
+	if s.Status.Slice != "" {
+		return host.Prune(c.o.CgroupDriver.Parent) // the monitors'
+	}
 	if err := ctr.AbsentOK(host.Remove(ctx, s.Status.Cgroup)); err != nil {
 		return err
 	}
 	if s.Config.Kube != (Kube{}) {
-		return host.Prune(c.o.CgroupParent) // the kubelet's own cgroups are the kubelet's
+		return host.Prune(c.o.CgroupDriver.Parent) // the kubelet's own cgroups are the kubelet's
 	}
 	return host.Prune(filepath.Dir(s.Status.Cgroup))
 }

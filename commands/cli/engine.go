@@ -168,7 +168,7 @@ func (e *Engine) openContainers() (err error) {
 		Monitor: s.Config.Engine.Conmon, ExitCommand: exit,
 		Host:    ctr.Host{InitPath: program(s.Config.Engine.InitPath), CDIDirs: s.Config.Engine.CDIDirs},
 		Volumes: e.Volumes,
-		Cgroups: e.cgroups, CgroupParent: s.cgroupParent(),
+		Cgroups: e.cgroups, CgroupDriver: s.cgroupDriver(),
 		Log: s.Log,
 	})
 	return err
@@ -184,7 +184,7 @@ func (e *Engine) openPods() (err error) {
 	s := e.settled
 	e.Pods, err = pod.New(pod.Options{
 		Paths: s.paths(), Containers: e.Containers, Networks: e.Networks,
-		Cgroups: e.cgroups, CgroupParent: s.cgroupParent(),
+		Cgroups: e.cgroups, CgroupDriver: s.cgroupDriver(),
 		InfraCommand: s.infraCommand(), Log: s.Log,
 	})
 	return err
@@ -206,7 +206,7 @@ func (s Settled) runtime(name string) (oci.Runtime, error) {
 	rt := oci.Runtime{
 		Name: filepath.Base(name), Path: cmp.Or(conf.Path, name),
 		Root:          cmp.Or(conf.Root, filepath.Join(s.Config.RunRoot, "runtimes", filepath.Base(name))),
-		SystemdCgroup: s.Config.Engine.CgroupManager == "systemd",
+		SystemdCgroup: s.cgroupDriver().Systemd,
 		ExtraArgs:     conf.Args, Log: s.Log,
 	}
 	return rt, rt.Check()
@@ -255,6 +255,10 @@ func (s Settled) infraCommand() []string {
 		return append([]string{program(c[0])}, c[1:]...)
 	}
 	return []string{program(s.Config.Engine.InitPath), "-P"}
+}
+
+func (s Settled) cgroupDriver() cgroup.Driver {
+	return cgroup.Driver{Systemd: s.Config.Engine.CgroupManager == "systemd", Parent: s.cgroupParent()}
 }
 
 // cgroupParent is where the pods' cgroups are; a davit on roots of its own has

@@ -4,8 +4,7 @@
 //
 // A path names a cgroup in every hierarchy at once: absolute, below the mounts,
 // as the runtime spec's cgroupsPath is for the cgroupfs driver. With the
-// systemd driver the runtime makes its scopes itself; [Scope], [ScopePath] and
-// [SlicePath] only name them.
+// systemd driver the runtime has systemd make its scopes; [Driver] names them.
 //
 // Containers' own cgroups are made by the OCI runtime, below their pod's.
 //

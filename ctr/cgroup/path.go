@@ -2,16 +2,10 @@ package cgroup
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/containerd/errdefs"
 )
-
-// PodPath is the cgroup of a pod below parent, with the cgroupfs driver.
-func (h *Host) PodPath(parent, id string) string {
-	return filepath.Join("/", parent, id)
-}
 
 // Scope is the cgroupsPath of the runtime spec that makes a runtime with
 // --systemd-cgroup put a container into the scope "prefix-name.scope" of a
@@ -23,7 +17,7 @@ func Scope(slice, prefix, name string) string { return slice + ":" + prefix + ":
 func SlicePath(slice string) (string, error) {
 	const suffix = ".slice"
 	name, ok := strings.CutSuffix(slice, suffix)
-	if !ok || name == "" || strings.Contains(slice, "/") {
+	if !ok || name == "" || strings.ContainsAny(slice, "/:") {
 		return "", fmt.Errorf("%q is no slice: %w", slice, errdefs.ErrInvalidArgument)
 	}
 	if name == "-" {
