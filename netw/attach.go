@@ -83,11 +83,7 @@ func (c *catalog) plan(r Request) (*plan, error) {
 		if err := n.accepts(ref); err != nil {
 			return nil, err
 		}
-		j := join{
-			Network: n.Name, IfName: ref.ifName(i), Managed: n.managed(), Aliases: ref.Aliases,
-			Names:    n.Origin == OriginUser && !n.DNSDisabled,
-			Conflist: n.conflist, Args: cniArgs(r, ref), Capabilities: n.capabilityArgs(r, ref),
-		}
+		j := n.join(r, i)
 		if i == 0 && len(r.Ports) > 0 {
 			if n.capable("portMappings") {
 				// host ports are known later, see carryOut
@@ -100,6 +96,16 @@ func (c *catalog) plan(r Request) (*plan, error) {
 		p.nets = append(p.nets, n)
 	}
 	return p, p.checkPorts(r.Ports)
+}
+
+// join is what ADD and DEL are given for the i-th network of a request.
+func (n network) join(r Request, i int) join {
+	ref := r.Networks[i]
+	return join{
+		Network: n.Name, IfName: ref.ifName(i), Managed: n.managed(), Aliases: ref.Aliases,
+		Names:    n.Origin == OriginUser && !n.DNSDisabled,
+		Conflist: n.conflist, Args: cniArgs(r, ref), Capabilities: n.capabilityArgs(r, ref),
+	}
 }
 
 // checkPorts refuses ports on ::1, and on a family that the first network lacks.

@@ -25,7 +25,9 @@ type undoing struct {
 //
 // It is idempotent; an attachment that is not on record is success. Every step
 // is tried, the errors are joined, and the record stays until all of them
-// worked, so that Detach can be repeated. With PinDir the pins are removed
+// worked, so that Detach can be repeated. With Unrecorded, DEL is called without
+// a record too, for the host's networks as they are configured now, and without a
+// namespace. With PinDir the pins are removed
 // unless a network that needs the namespace could not be left: many a plugin
 // finds in there what it has to take away on the host.
 func (a *Attacher) Detach(ctx context.Context, r Request) error {
@@ -34,7 +36,12 @@ func (a *Attacher) Detach(ctx context.Context, r Request) error {
 	}
 	in, err := readIntent(r.Dir)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return errors.Join(a.forget(&intent{ID: r.ID, dir: r.Dir}), unpin(r.PinDir))
+		if r.Unrecorded {
+			err = a.leaveUnrecorded(ctx, r)
+		} else {
+			err = nil
+		}
+		return errors.Join(err, a.forget(&intent{ID: r.ID, dir: r.Dir}), unpin(r.PinDir))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("detaching %q: %w", r.ID, err), unpin(r.PinDir))
@@ -102,6 +109,43 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// leaveUnrecorded calls DEL for an attachment that a restart of the machine took
+// the record of, so that the host's networks free what they keep on disk: its
+// addresses. What davit's own networks keep went with the record. A network that
+// is configured no more cannot be left, and is no reason to keep the sandbox.
+func (a *Attacher) leaveUnrecorded(ctx context.Context, r Request) error {
+	if len(r.Networks) == 0 {
+		r.Networks = []Ref{{Name: a.config.Default}}
+	}
+	in := &intent{ID: r.ID}
+	for i, ref := range r.Networks {
+		if ref.Name == Builtin && !ref.Host {
+			continue
+		}
+		find := a.find
+		if ref.Host {
+			find = a.findHost
+		}
+		n, err := find(ref.Name)
+		if errors.Is(err, errdefs.ErrNotFound) {
+			a.log.Warn("a network of before the machine's restart is not there to be left", "sandbox", r.ID, "network", ref.Name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n.Origin != OriginHost {
+			continue
+		}
+		j := n.join(r, i)
+		if i == 0 && len(r.Ports) > 0 && n.capable("portMappings") {
+			j.Capabilities["portMappings"] = portMappings(r.Ports)
+		}
+		in.Joins = append(in.Joins, j)
+	}
+	return a.leave(ctx, in, "", func(join) bool { return true })
 }
 
 // withdraw removes the published ports of a sandbox from the table; settled is

@@ -32,6 +32,9 @@ type Request struct {
 	PinDir string
 	// NetnsGone is for Detach: there is no namespace any more, call DEL without.
 	NetnsGone bool
+	// Unrecorded is for Detach: there was an attachment, and its record may have
+	// gone with the machine's restart. Networks are then the host's to leave.
+	Unrecorded bool
 	// Networks to join, the first one first; empty means the default network.
 	Networks []Ref
 	// Ports to publish, on the first network.
