@@ -49,6 +49,7 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	if err != nil {
 		return nil, err
 	}
+	op.follow(traceOf(ctx))
 	err = l.writeRecord(ctx, m, config, o.Durable)
 	if err == nil {
 		st := statusFile[S]{Version: Version, Number: 1, MountNS: currentMountNS(), Status: s}

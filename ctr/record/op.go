@@ -29,6 +29,7 @@ type Op struct {
 	text  opFile
 	size  int // of the op file
 	prior *Holder
+	trace func(Step) // nil for nobody
 }
 
 // ID is the object's ID.
@@ -71,7 +72,11 @@ func (o *Op) Advance(stage string) error {
 	defer o.mu.Unlock()
 	text := o.text
 	text.Stage, text.Prior = stage, nil
-	return o.write(text)
+	if err := o.write(text); err != nil {
+		return err
+	}
+	o.step(false)
+	return nil
 }
 
 // SetDeadline writes down when the operation is to be over, for others to
@@ -145,6 +150,7 @@ func (o *Op) Abandon() {
 func (o *Op) close() {
 	unlock(o.fd)
 	o.fd = -1
+	o.step(true)
 }
 
 // half says whether a record that somebody has locked is not whole: its
@@ -162,14 +168,21 @@ func (l objects) half(id string, fresh bool) bool {
 // An object that is not there is ErrNotFound. See [Op.Prior] for what a dead
 // owner has left.
 func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
+	trace := traceOf(ctx)
+	trace(Step{ID: id, Kind: kind, Stage: StageLock})
 	op, err := d.l.begin(id, kind, func(fd int) error {
 		return waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
 	})
+	if err == nil {
+		op.follow(trace)
+		return op, nil
+	}
+	trace(Step{ID: id, Kind: kind, Stage: StageLock, Over: true})
 	var busy *BusyError
 	if errors.As(err, &busy) {
 		busy.cause = context.Cause(ctx)
 	}
-	return op, err
+	return nil, err
 }
 
 // TryBegin is Begin for those who do not wait: a [*BusyError] comes at once.
