@@ -74,6 +74,7 @@ func fences() map[string][]string {
 		"google.golang.org/grpc":                   {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"google.golang.org/protobuf":               {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"github.com/spf13/":                        {"commands", "commands/*"},
+		"go.opentelemetry.io/":                     {"criadapter/telemetry"},
 		"github.com/mdlayher/":                     {"netw", "netw/*"},
 		"github.com/olekukonko/":                   {"commands", "commands/*"},
 		"github.com/sirupsen/logrus":               {"img", "img/*"},

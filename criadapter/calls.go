@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/davit-containers/davit/criadapter/telemetry"
 	"github.com/davit-containers/davit/criadapter/wire"
 )
 
@@ -27,6 +28,8 @@ type calls struct {
 	limits Limits
 	now    func() time.Time
 	flying atomic.Int64
+	// telemetry is told of every call; nil tells nobody.
+	telemetry *telemetry.Telemetry
 }
 
 // options are those of a gRPC server whose calls these are.
@@ -89,6 +92,7 @@ func (c call) name() string { return path.Base(c.method) }
 
 func (c *calls) run(ctx context.Context, k call, do func(context.Context) error) error {
 	start := c.now()
+	ctx, watched := c.telemetry.Begin(ctx, k.method, k.stream)
 	err := c.admit(k, func() error {
 		if k.request != nil {
 			if err := wire.Check(k.request); err != nil {
@@ -98,7 +102,9 @@ func (c *calls) run(ctx context.Context, k call, do func(context.Context) error)
 		return c.recovered(k, func() error { return do(ctx) })
 	})
 	err = statusOf(ctx, err)
-	c.report(ctx, k, err, c.now().Sub(start))
+	o := telemetry.Outcome{Code: status.Code(err), Error: status.Convert(err).Message(), Object: wire.Object(k.request)}
+	watched.End(ctx, o)
+	c.report(ctx, k, ending{Outcome: o, took: c.now().Sub(start), stages: watched.Stages})
 	return err
 }
 
@@ -126,26 +132,35 @@ func (c *calls) recovered(k call, do func() error) (err error) {
 	return do()
 }
 
+// ending is how a call has ended, and where its time went.
+type ending struct {
+	telemetry.Outcome
+	took   time.Duration
+	stages func() string
+}
+
 // report logs a call: one that failed, or was slow, as a warning.
-func (c *calls) report(ctx context.Context, k call, err error, took time.Duration) {
+func (c *calls) report(ctx context.Context, k call, e ending) {
 	level, text := slog.LevelDebug, "call"
-	code := status.Code(err)
 	switch {
-	case err != nil && expected(k, code):
-	case err != nil:
+	case e.Code != codes.OK && expected(k, e.Code):
+	case e.Code != codes.OK:
 		level, text = slog.LevelWarn, "call failed"
-	case !k.stream && c.limits.Slow > 0 && took > c.limits.Slow:
+	case !k.stream && c.limits.Slow > 0 && e.took > c.limits.Slow:
 		level, text = slog.LevelWarn, "slow call"
 	}
 	if !c.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("rpc", k.name()), slog.String("code", code.String()), slog.String("took", took.Round(time.Millisecond/10).String())}
-	if object := wire.Object(k.request); object != "" {
-		attrs = append(attrs, slog.String("object", object))
+	attrs := []slog.Attr{slog.String("rpc", k.name()), slog.String("code", e.Code.String()), slog.String("took", e.took.Round(time.Millisecond/10).String())}
+	if e.Object != "" {
+		attrs = append(attrs, slog.String("object", e.Object))
 	}
-	if err != nil {
-		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
+	if stages := e.stages(); stages != "" {
+		attrs = append(attrs, slog.String("stages", stages))
+	}
+	if e.Error != "" {
+		attrs = append(attrs, slog.String("error", e.Error))
 	}
 	c.log.LogAttrs(ctx, level, text, attrs...)
 }

@@ -12,6 +12,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/davit-containers/davit/criadapter/streaming"
+	"github.com/davit-containers/davit/criadapter/telemetry"
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/img"
 	"github.com/davit-containers/davit/netw"
@@ -33,6 +34,8 @@ type Options struct {
 	Version string // of davit
 	Streams StreamOptions
 	Limits  Limits
+	// Telemetry is what the server tells of itself; New completes it.
+	Telemetry TelemetryOptions
 	// SystemdCgroups says that systemd makes the cgroups.
 	SystemdCgroups bool
 	Log            *slog.Logger
@@ -51,23 +54,39 @@ type Limits struct {
 	Grace time.Duration
 }
 
+// TelemetryOptions say what the server tells of itself, and to whom.
+type TelemetryOptions struct {
+	// Listener is where metrics and profiles are served, on a unix socket or on
+	// loopback; nil: nowhere. Serve closes it.
+	Listener net.Listener
+	// Getenv reads the OTEL_* variables, which say where traces go.
+	Getenv func(string) string
+}
+
 // Server is the CRI server: RuntimeService and ImageService on one gRPC server.
 type Server struct {
-	grpc    *grpc.Server
-	streams *streaming.Server
-	grace   time.Duration
-	log     *slog.Logger
+	grpc      *grpc.Server
+	streams   *streaming.Server
+	telemetry *telemetry.Telemetry
+	grace     time.Duration
+	log       *slog.Logger
 }
 
 // New returns a Server that serves nothing yet; it listens for streaming clients
 // already, so that it is to be served.
-func New(o Options) (*Server, error) {
+func New(ctx context.Context, o Options) (*Server, error) {
 	streams, err := newStreamServer(o)
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{log: o.Log, limits: o.Limits, now: time.Now}
-	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, grace: o.Limits.Grace}
+	tell, err := telemetry.New(ctx, telemetry.Options{
+		Listener: o.Telemetry.Listener, Getenv: o.Telemetry.Getenv, Version: o.Version, Objects: o.Engine.count, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &calls{log: o.Log, limits: o.Limits, now: time.Now, telemetry: tell}
+	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, telemetry: tell, grace: o.Limits.Grace}
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
 	return s, nil
@@ -81,6 +100,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	sctx, stopStreams := context.WithCancel(ctx)
 	defer stopStreams()
 	streams.Go(func() error { return s.streams.Serve(sctx) })
+	// Told until the last call has ended.
+	var telling errgroup.Group
+	tctx, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTelling()
+	telling.Go(func() error { s.telemetry.Run(tctx); return nil })
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		if s.grace > 0 {
@@ -95,7 +119,31 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		<-done
 	}
 	stopStreams()
-	return errors.Join(err, streams.Wait())
+	err = errors.Join(err, streams.Wait())
+	stopTelling()
+	return errors.Join(err, telling.Wait())
+}
+
+// count counts containers and sandboxes, of whomever, by state; infra containers
+// are part of their sandboxes.
+func (e Engine) count(ctx context.Context) ([]telemetry.Count, error) {
+	n := map[telemetry.Count]int{}
+	containers, err := e.Containers.List(ctx)
+	for _, k := range containers {
+		if !k.Config.Infra {
+			n[telemetry.Count{Kind: "containers", Owner: string(k.Config.Owner), State: string(k.Status.State)}]++
+		}
+	}
+	pods, podsErr := e.Pods.List(ctx)
+	for _, p := range pods {
+		n[telemetry.Count{Kind: "sandboxes", Owner: string(p.Config.Owner), State: string(p.Status.State)}]++
+	}
+	var out []telemetry.Count
+	for c, count := range n {
+		c.N = count
+		out = append(out, c)
+	}
+	return out, errors.Join(err, podsErr)
 }
 
 // runtimeServer is the RuntimeService, composed of its concerns.

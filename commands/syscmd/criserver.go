@@ -67,6 +67,23 @@ func listen(ctx context.Context, c *cli.Config) (net.Listener, error) {
 	return tls.NewListener(l, conf), nil
 }
 
+// listenMetrics opens where metrics are to be served, nil for nowhere.
+func listenMetrics(ctx context.Context, c *cli.Config) (net.Listener, error) {
+	at := c.CRI.Metrics
+	if at == "" {
+		return nil, nil
+	}
+	if path, ok := strings.CutPrefix(at, "unix://"); ok {
+		return listenUnix(ctx, path)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", strings.TrimPrefix(at, "tcp://"))
+	if err != nil {
+		return nil, fmt.Errorf("listening for those who read metrics: %w", err)
+	}
+	return l, nil
+}
+
 // listenUnix makes a socket for root alone. A socket that is there already is
 // removed if nobody answers on it. Closing the listener removes the socket.
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {

@@ -57,6 +57,13 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 		return err
 	}
 	defer l.Close()
+	metrics, err := listenMetrics(ctx, config)
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close()
+	}
 	e, err := env.Engine(ctx, cli.Images, cli.Networks, cli.Containers, cli.Pods)
 	if err != nil {
 		return err
@@ -64,7 +71,9 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 	if err := e.Pods.Keep(ctx); err != nil {
 		return err
 	}
-	server, err := criadapter.New(serverOptions(env, config, e))
+	o := serverOptions(env, config, e)
+	o.Telemetry.Listener = metrics
+	server, err := criadapter.New(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -96,6 +105,7 @@ func serverOptions(env *cli.Env, c *cli.Config, e *cli.Engine) criadapter.Option
 			Address: c.CRI.StreamAddress, CertFile: c.CRI.StreamCert, KeyFile: c.CRI.StreamKey,
 			Idle: time.Duration(c.CRI.StreamIdle) * time.Second,
 		},
+		Telemetry:      criadapter.TelemetryOptions{Getenv: env.Getenv},
 		SystemdCgroups: c.Engine.CgroupManager == "systemd",
 	}
 }
