@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -394,6 +395,19 @@ func (r *recorded) refusedRestores(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+	fifo := t.TempDir() // whoever opened it would wait for a writer
+	if err := errors.Join(unix.Mkfifo(filepath.Join(fifo, "checkpoint.json"), 0o600), unix.Mkfifo(filepath.Join(fifo, "fifo"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	linked := t.TempDir()
+	if err := os.Symlink(filepath.Join(dir, "checkpoint.json"), filepath.Join(linked, "checkpoint.json")); err != nil {
+		t.Fatal(err)
+	}
+	security := func(s *runtimeapi.LinuxContainerSecurityContext) func(*runtimeapi.RestorePodRequest) {
+		return func(q *runtimeapi.RestorePodRequest) {
+			q.ContainerConfigs[1].Linux = &runtimeapi.LinuxContainerConfig{SecurityContext: s}
+		}
+	}
 	tests := []struct {
 		name   string
 		change func(*runtimeapi.RestorePodRequest)
@@ -402,6 +416,13 @@ func (r *recorded) refusedRestores(t *testing.T, dir string) {
 		{"no checkpoint", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = r.here }, codes.InvalidArgument},
 		{"no folder", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = dir + "/none" }, codes.InvalidArgument},
 		{"links among the images", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = evil }, codes.InvalidArgument},
+		{"a fifo", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = fifo }, codes.InvalidArgument},
+		{"a fifo for a folder", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = fifo + "/fifo" }, codes.InvalidArgument},
+		{"a link out", func(q *runtimeapi.RestorePodRequest) { q.CheckpointPath = linked }, codes.InvalidArgument},
+		{"more than the sandbox is made for", security(&runtimeapi.LinuxContainerSecurityContext{Privileged: true}), codes.InvalidArgument},
+		{"the host's IPC", security(&runtimeapi.LinuxContainerSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Ipc: runtimeapi.NamespaceMode_NODE},
+		}), codes.InvalidArgument},
 		{"no containers", func(q *runtimeapi.RestorePodRequest) { q.ContainerConfigs = nil }, codes.InvalidArgument},
 		{"one is missing", func(q *runtimeapi.RestorePodRequest) { q.ContainerConfigs = q.ContainerConfigs[:1] }, codes.FailedPrecondition},
 		{"one too many", func(q *runtimeapi.RestorePodRequest) {
@@ -416,7 +437,7 @@ func (r *recorded) refusedRestores(t *testing.T, dir string) {
 			q.ContainerConfigs[1].Envs = []*runtimeapi.KeyValue{{Key: "a", Value: []byte("b")}}
 		}, codes.FailedPrecondition},
 		{"an option", func(q *runtimeapi.RestorePodRequest) { q.Options = map[string]string{"x": "y"} }, codes.InvalidArgument},
-		{"a handler that is not there", func(q *runtimeapi.RestorePodRequest) { q.RuntimeHandler = "none" }, codes.NotFound},
+		{"a handler that is not there", func(q *runtimeapi.RestorePodRequest) { q.RuntimeHandler = "none" }, codes.InvalidArgument},
 		{"another runtime", func(q *runtimeapi.RestorePodRequest) { q.RuntimeHandler = "other" }, codes.FailedPrecondition},
 		{"no sandbox", func(q *runtimeapi.RestorePodRequest) { q.Config = nil }, codes.InvalidArgument},
 		{"a sandbox that is there", func(q *runtimeapi.RestorePodRequest) { q.Config = sandboxOf("shop") }, codes.AlreadyExists},
@@ -424,7 +445,7 @@ func (r *recorded) refusedRestores(t *testing.T, dir string) {
 	for _, tt := range tests {
 		q := r.restoreRequest(dir, "again")
 		tt.change(q)
-		if _, err := r.RestorePod(within(t, time.Minute), q); status.Code(err) != tt.want {
+		if _, err := r.RestorePod(within(t, 20*time.Second), q); status.Code(err) != tt.want {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
 	}

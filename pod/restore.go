@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
@@ -46,6 +47,9 @@ func (r Restore) check(ctx context.Context) error {
 			return fmt.Errorf("container name %q is empty or there twice: %w", name, errdefs.ErrInvalidArgument)
 		}
 		names[name] = true
+		if _, err := fit(r.Config, k); err != nil {
+			return err
+		}
 	}
 	if len(names) == 0 {
 		return fmt.Errorf("there are no containers to restore: %w", errdefs.ErrInvalidArgument)
@@ -66,6 +70,9 @@ func (c *checkpointer) Restore(ctx context.Context, r Restore) (id string, conta
 	}
 	if err := c.ctrs.CheckRuntime(r.Config.Runtime); err != nil {
 		return "", nil, err
+	}
+	if fi, err := os.Stat(r.Dir); err != nil || !fi.IsDir() { // to open a fifo would be to wait
+		return "", nil, fmt.Errorf("checkpoint %q is not there or is no folder: %w", r.Dir, errdefs.ErrInvalidArgument)
 	}
 	root, err := os.OpenRoot(r.Dir)
 	if err != nil {
@@ -170,7 +177,7 @@ func (c *checkpointer) readCheckpoint(root *os.Root, r Restore) (checkpoint, err
 
 func parseCheckpoint(root *os.Root) (checkpoint, error) {
 	var k checkpoint
-	f, err := root.Open(checkpointFile)
+	f, err := root.OpenFile(checkpointFile, os.O_RDONLY|unix.O_NONBLOCK, 0) // a fifo would wait for a writer
 	if err != nil {
 		return k, fmt.Errorf("it has no %s: %w", checkpointFile, errdefs.ErrInvalidArgument)
 	}
@@ -199,7 +206,10 @@ func parseCheckpoint(root *os.Root) (checkpoint, error) {
 // kubeContainer is a container as MakeContainer would make it in a sandbox.
 func kubeContainer(s Sandbox, cfg ctr.Config) (ctr.Config, error) {
 	cfg.Sandbox, cfg.Owner, cfg.Runtime, cfg.Name = s.ID, record.OwnerCRI, s.Config.Runtime, containerName(s.Config.Kube, cfg.Kube)
-	var err error
+	cfg, err := fit(s.Config, cfg)
+	if err != nil {
+		return cfg, err
+	}
 	cfg.Log, err = containerLog(s.Config.LogDir, cfg.Log)
 	return cfg, err
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // Files and folders of a dump.
@@ -67,7 +68,7 @@ func Open(root *os.Root, name string) (*os.File, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no regular file: %w", name, errdefs.ErrInvalidArgument)
 	}
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a fifo by now
 	if err != nil {
 		return nil, err
 	}
