@@ -94,11 +94,16 @@ func (c *remote) end(code int, err error) {
 	_ = c.close()
 }
 
+// maxSize is plenty for the message that a terminal's size is.
+const maxSize = 16 << 10
+
 // followSizes passes the client's terminal sizes on.
 func followSizes(ctx context.Context, from io.Reader, to chan<- ctr.Size) {
 	defer close(to)
-	decoder := json.NewDecoder(from)
+	limited := &io.LimitedReader{R: from}
+	decoder := json.NewDecoder(limited)
 	for {
+		limited.N = maxSize // the decoder keeps what is not a whole message yet
 		var size remotecommand.TerminalSize
 		if decoder.Decode(&size) != nil {
 			return

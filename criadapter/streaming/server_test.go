@@ -244,6 +244,41 @@ func TestResize(t *testing.T) {
 }
 
 // TestClientGoes: what a session runs is told, whatever it waits for.
+// endless is a client that begins a message and never ends it.
+type endless struct{ sent int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.sent > 64<<20 {
+		return 0, errors.New("64 MiB were read")
+	}
+	n := copy(p, strings.Repeat("1", len(p)))
+	e.sent += n
+	return n, nil
+}
+
+// A message is of bounded length, the terminal sizes of a session are not.
+func TestSizesOfHostileClient(t *testing.T) {
+	client := &endless{}
+	sizes := make(chan ctr.Size)
+	go followSizes(t.Context(), io.MultiReader(strings.NewReader(`{"Width":1,"Height":2} {"Width":`), client), sizes)
+	if got := <-sizes; got != (ctr.Size{Width: 1, Height: 2}) {
+		t.Errorf("size %v", got)
+	}
+	if got, ok := <-sizes; ok || client.sent > 1<<20 {
+		t.Errorf("size %v, %d bytes were read", got, client.sent)
+	}
+	many := strings.Repeat(`{"Width":80,"Height":24}`+strings.Repeat(" ", 1000), 1000)
+	sizes = make(chan ctr.Size)
+	go followSizes(t.Context(), strings.NewReader(many), sizes)
+	n := 0
+	for range sizes {
+		n++
+	}
+	if n != 1000 {
+		t.Errorf("%d sizes of 1000", n)
+	}
+}
+
 func TestClientGoes(t *testing.T) {
 	for _, tt := range []struct {
 		name string
