@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // fakeRuntime answers a few calls as a test wants.
@@ -227,3 +229,33 @@ func (rawCodec) Marshal(v any) ([]byte, error) {
 }
 
 func (rawCodec) Unmarshal(data []byte, v any) error { return proto.Unmarshal(data, v.(proto.Message)) }
+
+// TestStagesInTheLog holds a slow call's line to where its time went.
+func TestStagesInTheLog(t *testing.T) {
+	base := t.TempDir()
+	paths := record.Paths{Root: base + "/root", RunRoot: base + "/run"}
+	if _, err := record.EnsureBoot(paths); err != nil {
+		t.Fatal(err)
+	}
+	d, err := record.Open[int, int](record.Options{Paths: paths, Kind: "containers"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	client := runtimeapi.NewRuntimeServiceClient(dial(t, newTestCalls(&log, slog.LevelWarn, Limits{Slow: time.Millisecond}), fakeRuntime{
+		stop: func(ctx context.Context, _ *runtimeapi.StopContainerRequest) error {
+			op, err := d.Create(ctx, record.Meta{ID: "abc", Owner: record.OwnerCRI}, 1, 1, record.CreateOptions{Stage: "rootfs"})
+			if err != nil {
+				return err
+			}
+			time.Sleep(5 * time.Millisecond)
+			return op.End()
+		},
+	}))
+	if _, err := client.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: "abc"}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `object=abc stages="container create rootfs `) {
+		t.Errorf("logged %s", log.String())
+	}
+}

@@ -15,7 +15,7 @@ const maxStages = 64
 
 // stage is a step of an operation.
 type stage struct {
-	id, name   string // name is the operation's kind and the step, "start mount"
+	id, name   string // name is "container start mount": of what, the operation, its step
 	begin, end time.Time
 	open       bool // not ended when the call did
 }
@@ -53,7 +53,7 @@ func (s *stages) step(step record.Step) {
 		s.open = map[[2]string]int{}
 	}
 	s.open[key] = len(s.all)
-	s.all = append(s.all, stage{id: step.ID, name: strings.TrimSpace(step.Kind + " " + step.Stage), begin: now, open: true})
+	s.all = append(s.all, stage{id: step.ID, name: strings.TrimSpace(step.Noun + " " + step.Kind + " " + step.Stage), begin: now, open: true})
 }
 
 // close ends the stages under way, with the call, and tells when.

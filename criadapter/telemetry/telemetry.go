@@ -133,8 +133,8 @@ func (c *Call) End(ctx context.Context, o Outcome) {
 	}
 }
 
-// Stages are the call's stages and how long each took, for the log: "create
-// mount 12ms, create monitor 40ms". Those under a millisecond are left out; one
+// Stages are the call's stages and how long each took, for the log: "pod create
+// network 90ms, container start runtime 40ms". Those under a millisecond are left out; one
 // that has not ended is marked. Empty when there are none.
 func (c *Call) Stages() string { return c.stages.text() }
 

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +35,6 @@ type tracer struct {
 // wanted says whether OTEL_* variables ask for traces. An error says, in words,
 // what of them cannot be done; there are no traces then.
 func wanted(getenv func(string) string) (bool, error) {
-	either := func(name string) string {
-		if v := getenv("OTEL_EXPORTER_OTLP_TRACES_" + name); v != "" {
-			return v
-		}
-		return getenv("OTEL_EXPORTER_OTLP_" + name)
-	}
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
 		return false, nil
 	}
@@ -48,16 +43,22 @@ func wanted(getenv func(string) string) (bool, error) {
 	case "none":
 		return false, nil
 	case "":
-		if either("ENDPOINT") == "" {
+		if endpoint(getenv) == "" {
 			return false, nil
 		}
 	default:
 		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; otlp and none are known", exporter)
 	}
-	if p := either("PROTOCOL"); p != "" && p != "http/protobuf" {
+	p := cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), getenv("OTEL_EXPORTER_OTLP_PROTOCOL"))
+	if p != "" && p != "http/protobuf" {
 		return false, fmt.Errorf("the protocol of OTLP is to be %q; http/protobuf alone is known, on the collector's port 4318 as a rule", p)
 	}
 	return true, nil
+}
+
+// endpoint is where traces are to go, empty for nowhere in particular.
+func endpoint(getenv func(string) string) string {
+	return cmp.Or(getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
 }
 
 // newTracer makes the tracer that the environment asks for, nil for none. The
@@ -72,7 +73,11 @@ func newTracer(ctx context.Context, o Options) *tracer {
 		return nil
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("tracing", "error", err) }))
-	exporter, err := otlptracehttp.New(ctx)
+	var at []otlptracehttp.Option
+	if endpoint(o.Getenv) == "" {
+		at = append(at, otlptracehttp.WithInsecure()) // http://localhost:4318, as OpenTelemetry's specification has it
+	}
+	exporter, err := otlptracehttp.New(ctx, at...)
 	if err != nil {
 		o.Log.Warn("calls are not traced", "error", err)
 		return nil

@@ -169,7 +169,7 @@ func (l objects) half(id string, fresh bool) bool {
 // owner has left.
 func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
 	trace := traceOf(ctx)
-	trace(Step{ID: id, Kind: kind, Stage: StageLock})
+	trace(Step{Noun: d.l.noun(), ID: id, Kind: kind, Stage: StageLock})
 	op, err := d.l.begin(id, kind, func(fd int) error {
 		return waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
 	})
@@ -177,7 +177,7 @@ func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
 		op.follow(trace)
 		return op, nil
 	}
-	trace(Step{ID: id, Kind: kind, Stage: StageLock, Over: true})
+	trace(Step{Noun: d.l.noun(), ID: id, Kind: kind, Stage: StageLock, Over: true})
 	var busy *BusyError
 	if errors.As(err, &busy) {
 		busy.cause = context.Cause(ctx)

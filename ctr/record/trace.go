@@ -7,7 +7,9 @@ const StageLock = "lock"
 
 // Step is what an operation has come to.
 type Step struct {
-	ID, Kind string
+	Noun string // what the object is, "pod" or "container"
+	ID   string
+	Kind string // the operation's
 	// Stage is "" at the operation's beginning, StageLock while it waits to
 	// begin, else what Advance wrote.
 	Stage string
@@ -44,6 +46,6 @@ func (o *Op) follow(trace func(Step)) {
 // step tells of what the operation has come to; o.mu is held.
 func (o *Op) step(over bool) {
 	if o.trace != nil {
-		o.trace(Step{ID: o.id, Kind: o.text.Kind, Stage: o.text.Stage, Over: over})
+		o.trace(Step{Noun: o.l.noun(), ID: o.id, Kind: o.text.Kind, Stage: o.text.Stage, Over: over})
 	}
 }

@@ -24,8 +24,8 @@ func TestTrace(t *testing.T) {
 	must(t, op.End())
 	must(t, op.End())
 	op.Abandon()
-	steps(Step{ID: "a", Kind: KindCreate, Stage: "draft"}, Step{ID: "a", Kind: KindCreate, Stage: "mount"},
-		Step{ID: "a", Kind: KindCreate, Stage: "mount", Over: true})
+	steps(Step{Noun: "pod", ID: "a", Kind: KindCreate, Stage: "draft"}, Step{Noun: "pod", ID: "a", Kind: KindCreate, Stage: "mount"},
+		Step{Noun: "pod", ID: "a", Kind: KindCreate, Stage: "mount", Over: true})
 
 	op, err = d.Begin(ctx, "a", "stop")
 	must(t, err)
@@ -35,9 +35,9 @@ func TestTrace(t *testing.T) {
 	}
 	must(t, op.Advance("kill"))
 	must(t, op.Remove(ctx))
-	steps(Step{ID: "a", Kind: "stop", Stage: StageLock}, Step{ID: "a", Kind: "stop"},
-		Step{ID: "a", Kind: "remove", Stage: StageLock}, Step{ID: "a", Kind: "remove", Stage: StageLock, Over: true},
-		Step{ID: "a", Kind: "stop", Stage: "kill"}, Step{ID: "a", Kind: "stop", Stage: "kill", Over: true})
+	steps(Step{Noun: "pod", ID: "a", Kind: "stop", Stage: StageLock}, Step{Noun: "pod", ID: "a", Kind: "stop"},
+		Step{Noun: "pod", ID: "a", Kind: "remove", Stage: StageLock}, Step{Noun: "pod", ID: "a", Kind: "remove", Stage: StageLock, Over: true},
+		Step{Noun: "pod", ID: "a", Kind: "stop", Stage: "kill"}, Step{Noun: "pod", ID: "a", Kind: "stop", Stage: "kill", Over: true})
 
 	create(t, d, "b", "")
 	op, err = d.Begin(t.Context(), "b", "stop")
