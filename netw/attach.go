@@ -206,6 +206,13 @@ func (f *firewall) publish(in *intent) error {
 		}
 	}
 	elements := in.elements()
+	if !in.Joins[0].Managed {
+		for _, e := range elements {
+			if err := bridge.RouteLocalhost(e.To.Addr()); err != nil {
+				return fmt.Errorf("publishing on localhost: %w", err)
+			}
+		}
+	}
 	err := f.locked(func() error {
 		if err := f.known.write(in); err != nil {
 			return err

@@ -77,9 +77,9 @@ func (f *firewall) reserve(ports []Port, six bool) (*reservation, error) {
 	return r, nil
 }
 
-// fill binds the asked ports and then reads the table, in this order: a sandbox
-// that has just let go of its sockets has put its ports into the table before,
-// so what the bind test does not see any more is seen in the table.
+// fill binds the asked ports and then reads what is published, in this order: a
+// sandbox that has just let go of its sockets has put its ports into the table or
+// on record before, so what the bind test does not see any more is seen there.
 func (r *reservation) fill(asked []Port) error {
 	for i, p := range asked {
 		if err := r.take(i, p); err != nil {
@@ -87,18 +87,18 @@ func (r *reservation) fill(asked []Port) error {
 		}
 	}
 	for try := 0; len(asked) > 0; try++ {
-		elements, err := r.table.AllElements()
+		published, err := r.published()
 		if err != nil {
 			return err
 		}
 		again := false
 		for i, p := range r.ports {
-			at := slices.IndexFunc(elements, func(e nft.Element) bool { return p.overlaps(portOf(e)) })
+			at := slices.IndexFunc(published, func(c claim) bool { return p.overlaps(c.port) })
 			if at < 0 {
 				continue
 			}
 			if asked[i].HostPort != 0 || try == maxTries {
-				return &PortInUseError{Port: p, Holder: r.known.nameOf(elements[at].Owner)}
+				return &PortInUseError{Port: p, Holder: r.known.nameOf(published[at].owner)}
 			}
 			again = true
 			if err := r.take(i, asked[i]); err != nil {
@@ -110,6 +110,37 @@ func (r *reservation) fill(asked []Port) error {
 		}
 	}
 	return nil
+}
+
+// claim is a port that a sandbox has published.
+type claim struct {
+	port  Port
+	owner string
+}
+
+// published are the ports in davit's table, and those that a plugin of the network
+// has published: portmap takes a port that another sandbox has.
+func (r *reservation) published() ([]claim, error) {
+	elements, err := r.table.AllElements()
+	if err != nil {
+		return nil, err
+	}
+	var out []claim
+	for _, e := range elements {
+		out = append(out, claim{portOf(e), e.Owner})
+	}
+	all, err := r.known.intents()
+	if err != nil {
+		r.known.log.Warn("looking for published ports", "error", err)
+	}
+	for _, in := range all {
+		for _, p := range in.Ports {
+			if !in.TablePorts {
+				out = append(out, claim{p, in.ID})
+			}
+		}
+	}
+	return out, nil
 }
 
 // maxTries bounds the search for a free port.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,27 @@ func ensureSysctls(c Config, six bool) error {
 		return ensureForwarding6()
 	}
 	return nil
+}
+
+// RouteLocalhost lets the host's loopback reach ports that are translated to an
+// IPv4 address behind a bridge or a veth that is not davit's. It changes nothing
+// for other kinds of links, which may lead out of the host.
+func RouteLocalhost(ip netip.Addr) error {
+	if !ip.Is4() {
+		return nil
+	}
+	routes, err := netlink.RouteGet(ip.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return err
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return err
+	}
+	if kind := link.Type(); kind != "bridge" && kind != "veth" {
+		return nil
+	}
+	return ensureSetting("ipv4/conf/"+link.Attrs().Name+"/route_localnet", "1")
 }
 
 // ensureForwarding6 turns IPv6 forwarding on. A host that forwards ignores

@@ -97,7 +97,7 @@ func (s *schema) sourceRules() []rule {
 	from4 := concat(family(unix.NFPROTO_IPV4), load(srcOffset4, 4), in(s.subnets4, false))
 	from6 := concat(family(unix.NFPROTO_IPV6), load(srcOffset6, 16), in(s.subnets6, false))
 	return []rule{
-		{"published ports from localhost", concat(toBridge, family(unix.NFPROTO_IPV4), loopback(srcOffset4), masq)},
+		{"published ports from localhost", concat(meta(expr.MetaKeyOIFNAME), not(ifname("lo")), family(unix.NFPROTO_IPV4), loopback(srcOffset4), masq)},
 		{"published ports from a neighbour", concat(toBridge, translated, from4, masq)},
 		{"published ports from a neighbour, IPv6", concat(toBridge, translated, from6, masq)},
 		{"the way out", concat(elsewhere, from4, masq)},
