@@ -26,7 +26,8 @@ func exceptions() map[string]string {
 // for every folder below; anyone may import ctr/record; what is below a command
 // package is held to its arrows. Beyond the design: main names the streams that
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
-// its own namespaces, by the leaves that know how (ctr/cgroup, netw/netns); the
+// its own namespaces, and chooses the level of its containers' labels,
+// by the leaves that know how (ctr/cgroup, netw/netns, ctr/selinux); the
 // engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
 // read what a container left (ctr/logs, ctr/archive); pods share the flags, rows
 // and live views of containers (commands/ctrcmd/*).
@@ -42,7 +43,7 @@ func arrows() map[string][]string {
 		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
 		"criadapter":           {"criadapter/*", "pod", "ctr", "ctr/spec", "img", "netw"},
 		"criadapter/streaming": {"ctr"},
-		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "netw", "netw/netns"},
+		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/selinux", "netw", "netw/netns"},
 		"pod/kube":             {"pod", "ctr", "img", "ctr/volume"},
 		"pod/health":           {"ctr"},
 		"ctr":                  {"ctr/*", "img"},
@@ -70,6 +71,8 @@ func fences() map[string][]string {
 		"github.com/google/nftables":               {"netw", "netw/*"},
 		"github.com/vishvananda/":                  {"netw", "netw/*"},
 		"github.com/opencontainers/cgroups":        {"ctr/cgroup"},
+		"github.com/opencontainers/selinux":        {"ctr/selinux"},
+		"github.com/moby/profiles/apparmor":        {"ctr/confine"},
 		"k8s.io/":                                  {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"google.golang.org/grpc":                   {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},
 		"google.golang.org/protobuf":               {"criadapter", "criadapter/*", "cmd/davit-bench/cri"},

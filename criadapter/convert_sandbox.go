@@ -38,6 +38,7 @@ func sandboxConfig(r *runtimeapi.RunPodSandboxRequest) (pod.Config, error) {
 		Hostname: c.GetHostname(), LogDir: c.GetLogDirectory(), Runtime: r.GetRuntimeHandler(),
 		Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Sysctls: linux.GetSysctls(),
 		CgroupParent: linux.GetCgroupParent(), DNS: sandboxDNS(c.GetDnsConfig()), Privileged: security.GetPrivileged(),
+		SELinux: spec.SELinux{Options: selinuxOptions(security.GetSelinuxOptions())},
 	}
 	out.Resources, out.Overhead = sandboxResources(linux.GetResources()), sandboxResources(linux.GetOverhead())
 	if err := checkPaths(out.LogDir, out.CgroupParent); err != nil {

@@ -86,7 +86,7 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if out.Resources, err = c.enforceable(limits.Resources); err != nil {
 		return out, err
 	}
-	if out.Security, err = confinement(cfg.Security); err != nil {
+	if out.Security, err = c.confinement(cfg.Security); err != nil {
 		return out, err
 	}
 	if out.Process, err = c.specProcess(cfg, sb, root); err != nil {
@@ -172,6 +172,7 @@ func joinNamespaces(sb, own spec.Namespaces) spec.Namespaces {
 // image, and checks that what is bound exists.
 func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) ([]spec.Mount, error) {
 	cfg := ctr.Config
+	label := relabelling(cfg)
 	out := make([]spec.Mount, 0, len(cfg.Mounts))
 	for i, m := range cfg.Mounts {
 		switch m.Type {
@@ -188,6 +189,11 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 					return nil, fmt.Errorf("filling volume %q from the image: %w", v.Name, err)
 				}
 			}
+			if m.Relabel != "" || !v.Populated {
+				if err := c.o.Host.SELinux.Relabel(v.Path, label, m.Relabel != "Z", true); err != nil {
+					return nil, fmt.Errorf("volume %q: %w", v.Name, err)
+				}
+			}
 			m.Type, m.Source = spec.MountBind, v.Path
 		case spec.MountImage:
 			path, err := c.mountImage(ctx, ctr, i)
@@ -200,6 +206,11 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 				return nil, fmt.Errorf("source %q of the mount at %q does not exist: %w", m.Source, m.Destination, errdefs.ErrInvalidArgument)
 			} else if err != nil {
 				return nil, fmt.Errorf("source of the mount at %q: %w", m.Destination, err)
+			}
+			if m.Relabel != "" {
+				if err := c.o.Host.SELinux.Relabel(m.Source, label, m.Relabel == "z", cfg.Owner == record.OwnerCRI); err != nil {
+					return nil, fmt.Errorf("source of the mount at %q: %w", m.Destination, err)
+				}
 			}
 			if cfg.Owner == record.OwnerCRI {
 				if err := propagates(m); err != nil {

@@ -12,8 +12,10 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/confine"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/selinux"
 	"github.com/davit-containers/davit/ctr/volume"
 	"github.com/davit-containers/davit/img"
 )
@@ -54,12 +56,15 @@ type Options struct {
 	Now          func() time.Time
 }
 
-// Host is what of the host containers may be given.
+// Host is what of the host containers may be given, and what confines them.
 type Host struct {
 	// InitPath is the init process that Config.Init asks for.
 	InitPath string
 	// CDIDirs are the folders of the CDI descriptions, later ones winning.
 	CDIDirs []string
+	// AppArmor and SELinux confine them: this host's own where they are zero.
+	AppArmor confine.AppArmor
+	SELinux  selinux.Labeller
 }
 
 // Controller drives containers. It is safe for concurrent use, by any number of

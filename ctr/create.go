@@ -105,7 +105,8 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	}
 	_, err = images.CreateRootfs(ctx, img.RootfsConfig{
 		ID: op.ID(), Image: image.ID, Name: cfg.Name, Volatile: cfg.volatile(),
-		UIDMap: imageMap(cfg.Namespaces.UIDMappings), GIDMap: imageMap(cfg.Namespaces.GIDMappings),
+		MountLabel: cfg.Security.SELinux.MountLabel,
+		UIDMap:     imageMap(cfg.Namespaces.UIDMappings), GIDMap: imageMap(cfg.Namespaces.GIDMappings),
 	})
 	if err != nil {
 		return fmt.Errorf("creating root filesystem of container %q: %w", cfg.Name, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/davit-containers/davit/ctr/nspin"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
+	"github.com/davit-containers/davit/ctr/selinux"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -232,13 +233,26 @@ func fillDevice(d spec.Device) (spec.Device, bool) {
 	return d, true
 }
 
-// confinement refuses a profile or a label that this host cannot enforce.
-func confinement(s spec.Security) (spec.Security, error) {
+// confinement fills in what confines a container on this host, and refuses a
+// profile or a label that the host cannot enforce.
+func (c *bundler) confinement(s spec.Security) (spec.Security, error) {
 	var err error
-	if s.AppArmor, err = confine.AppArmor(s.AppArmor); err != nil {
+	if s.AppArmor, err = c.o.Host.AppArmor.Profile(s.AppArmor, s.Privileged); err != nil {
 		return s, err
 	}
-	return s, confine.SELinux(s.SELinux.Options)
+	made, err := c.o.Host.SELinux.Check(s.SELinux.Options, selinux.Labels{Process: s.SELinux.ProcessLabel, Mount: s.SELinux.MountLabel})
+	s.SELinux.ProcessLabel, s.SELinux.MountLabel = made.Process, made.Mount
+	return s, err
+}
+
+// relabelling is the label that a container's mounts are given where that is asked
+// for; empty for one that is not confined, which needs none and whose own label
+// would keep others out.
+func relabelling(cfg Config) string {
+	if cfg.Security.SELinux.ProcessLabel == "" {
+		return ""
+	}
+	return cfg.Security.SELinux.MountLabel
 }
 
 // readSeccomp replaces the file of a seccomp profile by its content.

@@ -104,6 +104,7 @@ func (c *bundler) createImageMounts(ctx context.Context, id string, cfg Config) 
 		}
 		_, err = images.CreateRootfs(ctx, img.RootfsConfig{
 			ID: imageMountID(id, i), For: id, Image: m.ImageID, Name: cfg.Name, Volatile: cfg.volatile(),
+			MountLabel: cfg.Security.SELinux.MountLabel,
 		})
 		if err != nil {
 			return imageMountError(m, err)

@@ -397,3 +397,17 @@ func TestSweepLeavesWhatIsUsed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The store is given the label of a root filesystem's files, and keeps it.
+func TestRootfsLabel(t *testing.T) {
+	s := openTest(t)
+	const label = "system_u:object_r:container_file_t:s0:c1,c2"
+	made, err := s.CreateRootfs(t.Context(), RootfsConfig{ID: "labelled", MountLabel: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := s.storage.Layer(made.Layer)
+	if err != nil || layer.MountLabel != label {
+		t.Errorf("label %q, error %v", layer.MountLabel, err)
+	}
+}

@@ -94,7 +94,8 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 		opts.IDMappingOptions = types.IDMappingOptions{UIDMap: idMaps(cfg.UIDMap), GIDMap: idMaps(cfg.GIDMap)}
 	}
 	if cfg.MountLabel != "" {
-		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel}
+		// The store wants both or neither, and looks at that of the files alone.
+		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel, "ProcessLabel": cfg.MountLabel}
 	}
 	made, err := r.storage.CreateContainer(cfg.ID, nil, cfg.Image, cfg.ID, string(text), &opts)
 	if err != nil {

@@ -41,6 +41,9 @@ type Config struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	// Privileged says that there may be privileged containers of the kubelet's.
 	Privileged bool `json:"privileged,omitempty"`
+	// SELinux is what the containers are labelled with that ask for nothing else; all
+	// have its level. The labels are filled in by Create.
+	SELinux spec.SELinux `json:"selinux,omitzero"`
 	// Kube is what the kubelet calls the sandbox; zero for one that was made on
 	// the command line.
 	Kube Kube `json:"kube,omitzero"`

@@ -24,10 +24,13 @@ type Launch struct {
 // CreateContainer records a container and, for an implicit one, its sandbox.
 // Nothing runs, and an implicit sandbox holds nothing yet.
 func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
+	l, err := c.labelledLaunch(ctx, l.implicit())
+	if err != nil {
+		return ctr.Container{}, err
+	}
 	if l.Pod == nil {
 		return c.ctrs.Create(ctx, l.Container)
 	}
-	l = l.implicit()
 	_, op, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
 	if err != nil {
 		return ctr.Container{}, err
@@ -39,8 +42,11 @@ func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Contain
 	return k, op.End()
 }
 
-// implicit gives a container and its own sandbox one ID.
+// implicit gives a container and its own sandbox, if it is to have one, one ID.
 func (l Launch) implicit() Launch {
+	if l.Pod == nil {
+		return l
+	}
 	id := l.Container.ID
 	if id == "" {
 		id = ctr.NewID()
@@ -57,9 +63,12 @@ func (l Launch) implicit() Launch {
 // are made at the same time and meet before the runtime makes the process. On an
 // error the container stays, created, unless it is one that removes itself.
 func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, error) {
+	l, err := c.labelledLaunch(ctx, l.implicit())
+	if err != nil {
+		return nil, err
+	}
 	up := make(chan risen, 1)
 	if l.Pod != nil {
-		l = l.implicit()
 		go func() {
 			r, err := c.createReady(ctx, l)
 			up <- risen{r, err}

@@ -10,6 +10,7 @@ import (
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/selinux"
 	"github.com/davit-containers/davit/netw"
 )
 
@@ -39,6 +40,8 @@ type Options struct {
 	// InfraCommand runs in infra containers: an absolute path of a static binary
 	// on the host and its arguments.
 	InfraCommand []string
+	// SELinux is this host's where it is zero.
+	SELinux selinux.Labeller
 	// HostDNS tells the host's resolver configuration.
 	HostDNS func() (netw.DNS, error)
 	Log     *slog.Logger

@@ -56,6 +56,11 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 			return Sandbox{}, nil, fmt.Errorf("pod %q: %w", cfg.Name, err)
 		}
 	}
+	cfg, err := c.label(cfg)
+	if err != nil {
+		return Sandbox{}, nil, err
+	}
+	defer c.o.SELinux.Release(labels(cfg.SELinux))
 	now := c.o.Now()
 	key := cfg.Name
 	if cfg.Implicit {

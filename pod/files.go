@@ -71,7 +71,10 @@ func (c *files) writeFile(s Sandbox, name, content string) error {
 		return fmt.Errorf("writing %s of pod %q: %w", name, s.Config.Name, err)
 	}
 	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = c.o.SELinux.Relabel(path, s.Config.SELinux.MountLabel, false, true)
+	}
+	if err != nil {
 		return fmt.Errorf("writing %s of pod %q: %w", name, s.Config.Name, err)
 	}
 	return nil
@@ -210,7 +213,11 @@ func (c *files) mountShm(s Sandbox) error {
 	if size == 0 {
 		size = defaultShmSize
 	}
-	err := unix.Mount("shm", path, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("mode=1777,size=%d", size))
+	data := fmt.Sprintf("mode=1777,size=%d", size)
+	if l := s.Config.SELinux.MountLabel; l != "" && c.o.SELinux.Enabled() {
+		data += fmt.Sprintf(",context=%q", l) // a level has commas
+	}
+	err := unix.Mount("shm", path, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		return fmt.Errorf("mounting /dev/shm of pod %q: %w", s.Config.Name, err)
 	}

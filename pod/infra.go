@@ -48,7 +48,14 @@ func (c *riser) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
 			return s, fmt.Errorf("giving the infra container its root folder: %w", err)
 		}
 	}
-	if _, err := c.ctrs.Create(ctx, infraConfig(s, id, root, command)); err != nil {
+	if err := c.o.SELinux.Relabel(root, s.Config.SELinux.MountLabel, false, true); err != nil {
+		return s, err
+	}
+	cfg, err := c.labelled(s.Config, infraConfig(s, id, root, command))
+	if err != nil {
+		return s, err
+	}
+	if _, err := c.ctrs.Create(ctx, cfg); err != nil {
 		return s, err
 	}
 	give := c.give(s)

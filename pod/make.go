@@ -34,6 +34,9 @@ func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, e
 	if cfg, err = fit(s.Config, cfg); err != nil {
 		return "", err
 	}
+	if cfg, err = c.labelled(s.Config, cfg); err != nil {
+		return "", err
+	}
 	if cfg.Log, err = containerLog(s.Config.LogDir, cfg.Log); err != nil {
 		return "", err
 	}

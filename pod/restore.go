@@ -127,6 +127,9 @@ func (c *checkpointer) restoreAll(ctx context.Context, s Sandbox, root *os.Root,
 	ids := map[string]string{}
 	for _, cfg := range containers {
 		cfg, err := kubeContainer(s, cfg)
+		if err == nil {
+			cfg, err = c.labelled(s.Config, cfg)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1,5 +1,5 @@
 // Package confine knows what confines a process on this host: the files that
-// seccomp profiles are in, and the security modules of the kernel.
+// seccomp profiles are in, and the AppArmor profiles that the kernel has.
 //
 // What was asked for and cannot be enforced is an error, and never left out
 // silently.

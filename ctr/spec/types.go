@@ -188,7 +188,8 @@ type Capabilities struct {
 	Drop    []string `json:"drop,omitempty"` // wins over Add, but "ALL" is dropped before anything is added
 }
 
-// SELinux labels. The caller makes the labels out of the options.
+// SELinux labels. The caller makes the labels out of the options; there are none
+// on a host without SELinux.
 type SELinux struct {
 	Options      []string `json:"options,omitempty"` // of --security-opt label=: "disable", "type:…", "level:…"
 	ProcessLabel string   `json:"processLabel,omitempty"`
