@@ -24,12 +24,13 @@ import (
 	"github.com/davit-containers/davit/commands/harness"
 )
 
-// rig is a davit that serves, with containers made on its command line.
+// rig is a davit that serves.
 type rig struct {
 	harness.Davit
 	runtimeapi.RuntimeServiceClient
 	image  string
 	server int // its pid
+	made   int // sandboxes
 }
 
 func newRig(t *testing.T) *rig {
@@ -44,6 +45,9 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	if err := r.Roots.TrustRegistry(reg.Addr); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Roots.AddPodNetwork(95); err != nil {
 		t.Fatal(err)
 	}
 	r.image = reg.Ref("busybox:latest")
@@ -68,7 +72,6 @@ func newRig(t *testing.T) *rig {
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("the server took %s to stop", took)
 		}
-		r.must(t, "rm", "--force", "--all")
 		if log, _ := os.ReadFile(server.LogAt); t.Failed() {
 			t.Logf("%s", log)
 		}
@@ -86,12 +89,48 @@ func (r *rig) must(t *testing.T, args ...string) string {
 	return got.Line()
 }
 
-// container runs one and returns its ID.
-func (r *rig) container(t *testing.T, flags []string, command ...string) string {
+// sandbox runs one, on the pods' network or on the host's, until the test ends.
+func (r *rig) sandbox(t *testing.T, network runtimeapi.NamespaceMode) string {
 	t.Helper()
-	args := append([]string{"run", "-d"}, flags...)
-	id := r.must(t, append(append(args, r.image), command...)...)
-	return id
+	r.made++
+	name := fmt.Sprintf("p%d", r.made)
+	modes := &runtimeapi.NamespaceOption{Network: network, Pid: runtimeapi.NamespaceMode_CONTAINER}
+	pod, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "test", Uid: name},
+		Linux:    &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: modes}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.removeSandbox(t, pod.PodSandboxId) })
+	return pod.PodSandboxId
+}
+
+func (r *rig) removeSandbox(t *testing.T, id string) {
+	t.Helper()
+	if _, err := r.RemovePodSandbox(context.WithoutCancel(t.Context()), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
+		t.Error(err)
+	}
+}
+
+// container runs one in a sandbox of its own and returns its ID.
+func (r *rig) container(t *testing.T, command ...string) string {
+	t.Helper()
+	return r.run(t, r.sandbox(t, runtimeapi.NamespaceMode_NODE), &runtimeapi.ContainerConfig{Command: command})
+}
+
+// run runs a container in a sandbox and returns its ID.
+func (r *rig) run(t *testing.T, sandbox string, c *runtimeapi.ContainerConfig) string {
+	t.Helper()
+	c.Metadata, c.Image = &runtimeapi.ContainerMetadata{Name: "c"}, &runtimeapi.ImageSpec{Image: r.image}
+	made, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: sandbox, Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
+		t.Fatal(err)
+	}
+	return made.ContainerId
 }
 
 // sh runs a script in a container.
@@ -124,10 +163,15 @@ func gone(argument string) string {
 
 func TestReal(t *testing.T) {
 	r := newRig(t)
-	id := r.container(t, []string{"--name", "c"}, "sleep", "inf")
+	id := r.container(t, "sleep", "inf")
 	t.Run("ExecSync", func(t *testing.T) { testExecSync(t, r, id) })
 	// Their children are the server's, once they are orphans.
-	host := r.container(t, []string{"--pid", "host"}, "sleep", "inf")
+	host := r.run(t, r.sandbox(t, runtimeapi.NamespaceMode_NODE), &runtimeapi.ContainerConfig{
+		Command: []string{"sleep", "inf"},
+		Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_NODE},
+		}},
+	})
 	for range 3 {
 		r.sh(t, host, "sleep 0.1 & :")
 	}
@@ -202,7 +246,7 @@ func testExecSync(t *testing.T, r *rig, id string) {
 		code codes.Code
 	}{
 		{"no container", &runtimeapi.ExecSyncRequest{ContainerId: strings.Repeat("0", 64), Cmd: []string{"true"}}, codes.NotFound},
-		{"no ID", &runtimeapi.ExecSyncRequest{ContainerId: "../x", Cmd: []string{"true"}}, codes.InvalidArgument},
+		{"no ID", &runtimeapi.ExecSyncRequest{ContainerId: "../x", Cmd: []string{"true"}}, codes.NotFound},
 		{"no command", &runtimeapi.ExecSyncRequest{ContainerId: id}, codes.InvalidArgument},
 	} {
 		if _, err := r.ExecSync(t.Context(), tt.r); grpcstatus.Code(err) != tt.code {
@@ -314,7 +358,9 @@ func (r *rig) attach(t *testing.T, req *runtimeapi.AttachRequest) string {
 // testRealAttach: a container outlives its clients, and a client's session ends
 // with the container.
 func testRealAttach(t *testing.T, r *rig) {
-	id := r.container(t, []string{"-i"}, "sh", "-c", `while read x; do [ "$x" = quit ] && exit; echo got $x; done`)
+	id := r.run(t, r.sandbox(t, runtimeapi.NamespaceMode_NODE), &runtimeapi.ContainerConfig{
+		Command: []string{"sh", "-c", `while read x; do [ "$x" = quit ] && exit; echo got $x; done`}, Stdin: true,
+	})
 	all := &runtimeapi.AttachRequest{ContainerId: id, Stdin: true, Stdout: true, Stderr: true}
 	first := connectWebSocket(t, r.attach(t, all), v5)
 	second := connectWebSocket(t, r.attach(t, &runtimeapi.AttachRequest{ContainerId: id, Stdout: true}), v5)
@@ -345,7 +391,7 @@ func testRealAttach(t *testing.T, r *rig) {
 	if _, err := r.Attach(t.Context(), all); grpcstatus.Code(err) != codes.FailedPrecondition {
 		t.Errorf("after the end: %v", err)
 	}
-	id = r.container(t, nil, "sh", "-c", "while sleep 0.1; do echo tick; done")
+	id = r.container(t, "sh", "-c", "while sleep 0.1; do echo tick; done")
 	// It has no stdin; the client's is thrown away and does not hold it up.
 	all.ContainerId = id
 	third := connectWebSocket(t, r.attach(t, all), v5)
@@ -372,42 +418,12 @@ func want(t *testing.T, c *client, text string) {
 	}
 }
 
-// kubeContainer makes a container as a kubelet does, in a sandbox of its own.
-func (r *rig) kubeContainer(t *testing.T, config *runtimeapi.ContainerConfig) (id string) {
-	t.Helper()
-	name := strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-")
-	node := &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_CONTAINER}
-	sandbox := &runtimeapi.PodSandboxConfig{
-		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "test", Uid: name},
-		Linux:    &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: node}},
-	}
-	pod, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: sandbox})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := r.RemovePodSandbox(context.WithoutCancel(t.Context()), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: pod.PodSandboxId}); err != nil {
-			t.Error(err)
-		}
-	})
-	config.Metadata = &runtimeapi.ContainerMetadata{Name: "c"}
-	config.Image = &runtimeapi.ImageSpec{Image: r.image}
-	made, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod.PodSandboxId, Config: config, SandboxConfig: sandbox})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
-		t.Fatal(err)
-	}
-	return made.ContainerId
-}
-
 // testRealStdin: a container's input ends with its first client only where it
 // was made so.
 func testRealStdin(t *testing.T, r *rig) {
 	for _, once := range []bool{false, true} {
 		t.Run(fmt.Sprintf("once %v", once), func(t *testing.T) {
-			id := r.kubeContainer(t, &runtimeapi.ContainerConfig{
+			id := r.run(t, r.sandbox(t, runtimeapi.NamespaceMode_NODE), &runtimeapi.ContainerConfig{
 				Command: []string{"sh", "-c", "while read x; do echo got $x; done; echo end >/end; exec sleep inf"},
 				Stdin:   true, StdinOnce: once,
 			})
@@ -434,7 +450,7 @@ func testRealStdin(t *testing.T, r *rig) {
 // testRealSlow: a container goes on whose client does not read, and can be
 // stopped.
 func testRealSlow(t *testing.T, r *rig) {
-	id := r.container(t, nil, "sh", "-c", `i=0; while :; do head -c 100000 /dev/zero; i=$((i+1)); echo $i >/count; done`)
+	id := r.container(t, "sh", "-c", `i=0; while :; do head -c 100000 /dev/zero; i=$((i+1)); echo $i >/count; done`)
 	c := connect(t, r.attach(t, &runtimeapi.AttachRequest{ContainerId: id, Stdout: true}), v4)
 	c.create(t, "error")
 	c.create(t, "stdout")
@@ -444,22 +460,18 @@ func testRealSlow(t *testing.T, r *rig) {
 	busy.create(t, "error")
 	busy.create(t, "stdout")
 	began := time.Now()
-	r.must(t, "stop", "-t", "0", id)
-	r.must(t, "rm", id)
+	r.must(t, "stop", "--force", "-t", "0", id)
+	r.must(t, "rm", "--force", id)
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("stop and rm took %s", took)
 	}
 }
 
 func testRealPorts(t *testing.T, r *rig) {
-	for _, network := range []string{"bridge", "host"} {
-		t.Run(network, func(t *testing.T) {
-			flags := []string{"pod", "create"}
-			if network == "host" {
-				flags = append(flags, "--network", "host")
-			}
-			pod := r.must(t, flags...)
-			id := r.container(t, []string{"--pod", pod}, "nc", "-ll", "-p", "4007", "-e", "cat")
+	for _, network := range []runtimeapi.NamespaceMode{runtimeapi.NamespaceMode_POD, runtimeapi.NamespaceMode_NODE} {
+		t.Run(network.String(), func(t *testing.T) {
+			pod := r.sandbox(t, network)
+			id := r.run(t, pod, &runtimeapi.ContainerConfig{Command: []string{"nc", "-ll", "-p", "4007", "-e", "cat"}})
 			r.until(t, id, "grep -q :0FA7 /proc/net/tcp /proc/net/tcp6")
 			got, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod})
 			if err != nil {
@@ -476,11 +488,13 @@ func testRealPorts(t *testing.T, r *rig) {
 			if got := string(readAll(t, first)); got != "hello" {
 				t.Errorf("port 4007: %q", got)
 			}
-			r.must(t, "pod", "stop", "-t", "0", pod)
+			if _, err := r.StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: pod}); err != nil {
+				t.Error(err)
+			}
 			if _, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod}); grpcstatus.Code(err) != codes.FailedPrecondition {
 				t.Errorf("after a stop: %v", err)
 			}
-			r.must(t, "pod", "rm", "--force", pod)
+			r.removeSandbox(t, pod)
 			if _, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod}); grpcstatus.Code(err) != codes.NotFound {
 				t.Errorf("after its end: %v", err)
 			}
