@@ -132,3 +132,15 @@ func TestContainerSecurityRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestSandboxLabel(t *testing.T) {
+	got, err := sandboxConfig(&runtimeapi.RunPodSandboxRequest{Config: &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: "p"},
+		Linux: &runtimeapi.LinuxPodSandboxConfig{SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+			SelinuxOptions: &runtimeapi.SELinuxOption{Type: "web_t", Level: "s0:c1"},
+		}},
+	}})
+	if diff := cmp.Diff([]string{"type:web_t", "level:s0:c1"}, got.SELinux.Options); diff != "" || err != nil {
+		t.Errorf("error %v; -want +got\n%s", err, diff)
+	}
+}
