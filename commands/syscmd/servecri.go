@@ -23,7 +23,8 @@ func newServeCRI(env *cli.Env) *cobra.Command {
 		Use:   "serve-cri",
 		Short: "Serve the Kubernetes Container Runtime Interface",
 		Long: "Serve the Kubernetes Container Runtime Interface to a kubelet or crictl, on the socket davit.sock of the run root. " +
-			"Containers live on when the server ends. SIGHUP reads the configuration again. The table [cri] of davit.toml has more.",
+			"Containers live on when the server ends. SIGHUP reads the configuration again. The table [cri] of davit.toml has more. " +
+			"Traces of calls go where the OTEL_* variables of OpenTelemetry say.",
 		Example: "  davit serve-cri --log-level info\n  davit serve-cri --listen unix:///run/cri/davit.sock",
 		Args:    cli.Args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
