@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,11 @@ func TestAttacks(t *testing.T) {
 		{"every RPC", attackEveryRPC},
 		{"the command line's objects", attackForeign},
 		{"image names", attackImageNames},
+		{"modes", attackModes},
+		{"sandboxes", attackSandboxes},
+		{"volumes of an image", attackVolumes},
+		{"output", attackOutput},
+		{"log", attackLog},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, r) })
 	}
@@ -202,7 +208,7 @@ func attackForeign(t *testing.T, r *rig) {
 		return strings.TrimSpace(out.Stdout)
 	}
 	pod := run("pod", "create", "--network", "none", "--name", "own")
-	t.Cleanup(func() { run("pod", "rm", "-f", "own") })
+	t.Cleanup(func() { run("pod", "rm", "-f", "-t", "0", "own") })
 	own := run("run", "-d", "-i", "--pod", "own", r.image, "sleep", "100")
 	config := r.podConfig("infra")
 	config.Linux.SecurityContext.NamespaceOptions.Pid = runtimeapi.NamespaceMode_POD
@@ -361,4 +367,179 @@ func attackImageNames(t *testing.T, r *rig) {
 		refused(t, err, codes.InvalidArgument)
 	}
 	r.removeImage(t, other)
+}
+
+// attackModes is S20: what is below the roots is root's alone, also for who knows
+// its name. Others may pass the folders that lead to what they run.
+func attackModes(t *testing.T, r *rig) {
+	pod := r.sandbox(t, r.podConfig("modes"))
+	c := r.containerConfig("c", "echo secret; exec sleep 100")
+	c.Envs = []*runtimeapi.KeyValue{{Key: "SECRET", Value: []byte("s3cr3t")}}
+	id := r.run(t, pod, c)
+	if _, err := r.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"true"}}); err != nil {
+		t.Error(err)
+	}
+	roots := []string{r.davit.Roots.Root, r.davit.Roots.RunRoot, r.logs}
+	for _, root := range roots {
+		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+			if err != nil {
+				return nil // it has gone
+			}
+			fi, err := d.Info()
+			if err != nil {
+				return nil
+			}
+			mode := fi.Mode()
+			switch {
+			case d.IsDir() && mode.Perm()&0o002 != 0 && mode&os.ModeSticky == 0:
+				t.Errorf("%s is writable by all", path)
+			case d.IsDir() && mode.Perm()&0o001 == 0:
+				return filepath.SkipDir
+			case mode&os.ModeSocket != 0 && mode.Perm()&0o022 != 0, mode.IsRegular() && mode.Perm()&0o044 != 0:
+				t.Errorf("%s has mode %s", path, mode)
+			}
+			return nil
+		})
+	}
+}
+
+// attackSandboxes are requests for what a sandbox cannot be.
+func attackSandboxes(t *testing.T, r *rig) {
+	handlers := []string{"/bin/sh", "../runc", "runc ", "/usr/sbin/runc", "./runc", "-h"}
+	for _, h := range handlers {
+		_, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: r.podConfig("handler"), RuntimeHandler: h})
+		refused(t, err, codes.InvalidArgument)
+		_, err = r.images.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: r.image, RuntimeHandler: h}})
+		refused(t, err, codes.InvalidArgument)
+	}
+	for key, value := range map[string]string{
+		"kernel.shm_rmid_forced": "1+kernel.core_pattern=|/x", "kernel/core_pattern": "|/x", "kernel.core_pattern": "x",
+		"kernel.shm_rmid_forced/../core_pattern": "x", "net.ipv4.ip_forward": "1", "net/ipv4/ip_forward": "1", "kernel.msgmax": "1\n2",
+		"kernel.domainname": "x", "": "x",
+	} {
+		c := r.podConfig("sysctl") // on the host's network
+		c.Linux.Sysctls = map[string]string{key: value}
+		if key == "kernel.msgmax" || strings.HasPrefix(key, "kernel.shm") {
+			c.Linux.SecurityContext.NamespaceOptions.Ipc = runtimeapi.NamespaceMode_POD
+		}
+		if out, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: c}); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("sysctl %q=%q: %v", key, value, err)
+			if err == nil {
+				r.removeSandbox(t, out.PodSandboxId)
+			}
+		}
+	}
+	// S14: annotations and labels are text.
+	c := r.podConfig("annotated")
+	text := map[string]string{
+		"io.kubernetes.cri-o.Devices": "/dev/sda:/dev/sda:rwm", "org.systemd.property.ExecStart": "'/bin/sh'", "run.oci.keep_original_groups": "1",
+		"cdi.k8s.io/x": "vendor.com/class=all", "io.kubernetes.cri-o.userns-mode": "auto", "davit.infra": "true", "io.podman.annotations.privileged": "TRUE",
+		"module.wasm.image/variant": "compat", "run.oci.hooks.stdout": "/tmp/x", "\x1b[2J": "a\nb",
+	}
+	c.Annotations, c.Labels = text, text
+	pod := r.sandbox(t, c)
+	k := r.containerConfig("c", "exec sleep 100")
+	k.Annotations, k.Labels = text, text
+	id := r.run(t, pod, k)
+	spec, err := os.ReadFile(filepath.Join(r.davit.Roots.RunRoot, "containers", id, "bundle", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range text {
+		if strings.Contains(string(spec), key) {
+			t.Errorf("the runtime is told of %q", key)
+		}
+	}
+	if s := r.status(t, id); len(s.Annotations) != len(text) || len(s.Labels) != len(text) {
+		t.Errorf("labels and annotations are not kept: %v", s)
+	}
+}
+
+// attackVolumes: the VOLUMEs of an image stay in the container.
+func attackVolumes(t *testing.T, r *rig) {
+	pod := r.sandbox(t, r.podConfig("volumes"))
+	canary := filepath.Join(r.dir, "canary")
+	if err := os.WriteFile(canary, []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range []string{
+		"/", "/proc", "/proc/self/fd", "/sys", "/dev", "/dev/pts", "../../../../.." + r.dir, "/x/../../../../.." + r.dir, "/a\nb", "relative", "",
+		"/etc/hosts", "/" + strings.Repeat("a", 300),
+	} {
+		tag := "volumes:" + string(rune('a'+i))
+		r.push(t, harness.ImageConfig{Config: v1.Config{Volumes: map[string]struct{}{path: {}}}}, tag)
+		r.pull(t, r.registry.Ref(tag))
+		c := r.containerConfig("c"+string(rune('a'+i)), "echo evil >"+canary)
+		c.Image.Image = r.registry.Ref(tag)
+		out, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c})
+		if err == nil {
+			_, err = r.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: out.ContainerId})
+			if err == nil {
+				r.ended(t, out.ContainerId)
+			}
+			r.remove(t, out.ContainerId)
+		}
+		if status.Code(err) == codes.Internal {
+			t.Errorf("VOLUME %.40q: %v", path, err)
+		}
+		if text, err := os.ReadFile(canary); err != nil || string(text) != "canary" {
+			t.Fatalf("VOLUME %.40q: the host's file is %q, %v", path, text, err)
+		}
+		r.removeImage(t, c.Image.Image)
+	}
+}
+
+// attackOutput is S17: what a command writes without end is neither kept nor in
+// its way.
+func attackOutput(t *testing.T, r *rig) {
+	pod := r.sandbox(t, r.podConfig("output"))
+	id := r.run(t, pod, r.containerConfig("c", "exec sleep 100"))
+	out, err := r.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", "dd if=/dev/zero bs=1M count=300 2>/dev/null; dd if=/dev/zero bs=1M count=100 >&2; exit 3"}, Timeout: 60}, grpc.MaxCallRecvMsgSize(16<<20))
+	if err != nil || out.ExitCode != 3 || len(out.Stdout)+len(out.Stderr) > 16<<20 {
+		t.Errorf("exit code %d, %d and %d bytes, %v", out.GetExitCode(), len(out.GetStdout()), len(out.GetStderr()), err)
+	}
+	_, err = r.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"yes"}, Timeout: 1})
+	refused(t, err, codes.DeadlineExceeded)
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(r.server.PID()) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.Atoi(strings.Fields(kb)[0])
+			if err != nil || n > 300<<10 {
+				t.Errorf("the server has needed %s", kb)
+			}
+		}
+	}
+}
+
+// attackLog is S16 for a container that can write to its log's folder: when the
+// log is opened anew, no link leads elsewhere.
+func attackLog(t *testing.T, r *rig) {
+	pod := r.sandbox(t, r.podConfig("log"))
+	c := r.containerConfig("c", "while :; do echo evil; usleep 10000; done")
+	id := r.run(t, pod, c)
+	path := r.status(t, id).LogPath
+	canary := filepath.Join(r.dir, "log-canary")
+	if err := os.WriteFile(canary, []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{path, path + ".tmp"} {
+		if err := os.Rename(path, path+".1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(canary, link); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.ReopenContainerLog(t.Context(), &runtimeapi.ReopenContainerLogRequest{ContainerId: id})
+		awaitText(t, path)
+		time.Sleep(50 * time.Millisecond) // some lines more
+		if text, rerr := os.ReadFile(canary); rerr != nil || string(text) != "canary" {
+			t.Errorf("%s is a link (%v): the host's file is %.20q, %v", link, err, text, rerr)
+		}
+		if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() {
+			t.Errorf("the log is %v, %v", fi, err)
+		}
+	}
 }

@@ -41,16 +41,33 @@ func Make(dir, path string) error {
 	return nil
 }
 
-// MakeFolder makes the folder of the log file path below dir as Make does.
+// draft is what conmon appends to a log's path for the file that it opens when it
+// is to go on in a new one, and renames then.
+const draft = ".tmp"
+
+// MakeFolder makes the folder of the log file path below dir as Make does, for
+// conmon to open a new log there. A symbolic link that is in the place of that, or
+// of conmon's draft of it, is removed: conmon would follow it.
 func MakeFolder(dir, path string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	fd, _, err := folder(dir, path)
+	fd, name, err := folder(dir, path)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
+	for _, name := range []string{name, name + draft} {
+		var st unix.Stat_t
+		err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			err = unix.Unlinkat(fd, name, 0)
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return &os.PathError{Op: "remove", Path: filepath.Join(filepath.Dir(path), name), Err: err}
+		}
+	}
+	return nil
 }
 
 // DropEmpty removes the log file path that Make made below dir, if nothing was
