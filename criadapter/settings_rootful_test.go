@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -130,4 +131,43 @@ func sortedLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// TestSystemdSlices: with cgroup_manager systemd a sandbox takes the kubelet's
+// slice as it is, and a path is refused; with cgroupfs a slice is.
+func TestSystemdSlices(t *testing.T) {
+	n := newNode(t, 112)
+	r := sandboxRequest("a")
+	r.Config.Linux.CgroupParent = "/kubepods.slice/kubepods-pod1.slice"
+	_, err := n.runtime.RunPodSandbox(t.Context(), r)
+	n.wantCode(err, codes.InvalidArgument)
+	n.must(n.server.Stop())
+	config, err := os.ReadFile(n.davit.Roots.Config)
+	n.must(err)
+	systemd := "[engine]\ncgroup_manager = \"systemd\"\n"
+	if strings.Contains(string(config), "[engine]\n") {
+		config = []byte(strings.Replace(string(config), "[engine]\n", systemd, 1))
+	} else {
+		config = append(config, "\n"+systemd...)
+	}
+	n.must(os.WriteFile(n.davit.Roots.Config, config, 0o644))
+	n.start()
+	about, err := n.runtime.RuntimeConfig(t.Context(), &runtimeapi.RuntimeConfigRequest{})
+	if err != nil || about.Linux.CgroupDriver != runtimeapi.CgroupDriver_SYSTEMD {
+		t.Errorf("the driver is %v, %v", about, err)
+	}
+	made, err := n.runtime.RunPodSandbox(t.Context(), r)
+	n.must(err)
+	status, err := n.runtime.PodSandboxStatus(t.Context(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: made.PodSandboxId, Verbose: true})
+	if err != nil || !strings.Contains(status.Info["info"], `"cgroup":"/kubepods.slice/kubepods-pod1.slice"`) {
+		t.Errorf("its cgroup is not the slice: %v, %v", status, err)
+	}
+	if dirs, _ := filepath.Glob("/sys/fs/cgroup/*/kubepods.slice"); len(dirs) > 0 {
+		t.Errorf("davit made %v", dirs)
+	}
+	n.must(n.stop(made.PodSandboxId))
+	r = sandboxRequest("b")
+	r.Config.Linux.CgroupParent = "/kubepods/pod1"
+	_, err = n.runtime.RunPodSandbox(t.Context(), r)
+	n.wantCode(err, codes.InvalidArgument)
 }
