@@ -20,7 +20,7 @@ func (w *walker) runtimeVerbs(ctx context.Context) error {
 	w.crictl(ctx,
 		step{args: words("version"), want: `RuntimeName: +davit\nRuntimeVersion: .*\nRuntimeApiVersion: +v1`},
 		step{args: words("info"), want: `"status": +true,\s+"type": +"RuntimeReady".*"status": +true,\s+"type": +"NetworkReady"`},
-		step{args: words("runtime-config"), want: `cgroup driver: (CGROUPFS|SYSTEMD)`},
+		step{args: words("runtime-config"), want: `cgroup driver: +(CGROUPFS|SYSTEMD)`},
 		step{args: words("update-runtime-config", "--pod-cidr", "10.93.0.0/16")},
 		step{args: words("metricdescs"), want: `container_cpu_usage_seconds_total`},
 		step{args: words("pods", "-q"), want: `^$`},
