@@ -27,15 +27,20 @@ import (
 
 // recorder is runc, but for what CRIU would do: it writes each verb down, makes
 // process images of its own, and starts a container anew where it is to restore
-// one. A file fail-VERB or hang-VERB in its folder makes the verb fail, or take
-// for ever, for the container that the file names, or for all if it is empty.
+// one. A file fail-VERB or hang-VERB in its folder makes the verb fail, or wait
+// for the file to go, for the container that the file names, or for all if it is
+// empty.
 const recorder = `#!/bin/sh
 here=%[1]q
 root=
 if [ "$1" = --root ]; then root=$2; shift 2; fi
 verb=$1; for id; do :; done
 echo "$verb $id" >>"$here/verbs"
-if [ "$verb" = checkpoint ] && [ -e "$here/hang-checkpoint" ]; then touch "$here/hangs"; sleep 1000; fi
+if [ "$verb" = checkpoint ] && [ -e "$here/hang-checkpoint" ]; then
+	touch "$here/hangs"
+	while [ -e "$here/hang-checkpoint" ]; do sleep 0.1; done
+	exit 1
+fi
 if [ -e "$here/fail-$verb" ]; then
 	who=$(cat "$here/fail-$verb")
 	if [ -z "$who" ] || [ "$who" = "$id" ]; then echo "no $verb today" >&2; exit 1; fi
