@@ -98,7 +98,7 @@ func (c *bundler) specConfig(ctx context.Context, ctr Container, sb Sandbox, roo
 	if out.Devices, err = hostDevices(cfg); err != nil {
 		return out, err
 	}
-	out.Host, err = c.specHost(sb)
+	out.Host, err = c.specHost(cfg, sb)
 	return out, err
 }
 
@@ -223,8 +223,9 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 	return out, nil
 }
 
-// specHost is what the spec takes from this host and from the sandbox.
-func (c *bundler) specHost(sb Sandbox) (spec.Host, error) {
+// specHost is what the spec takes from this host and from the sandbox, whose files
+// are read-only where the root filesystem is.
+func (c *bundler) specHost(cfg Config, sb Sandbox) (spec.Host, error) {
 	host := spec.Host{Init: c.o.Host.InitPath, Capabilities: boundingSet()}
 	if cg, err := c.o.Cgroups(); err == nil {
 		host.CgroupVersion = cg.Version
@@ -234,13 +235,17 @@ func (c *bundler) specHost(sb Sandbox) (spec.Host, error) {
 		return host, err
 	}
 	host.MaskedPaths = thermal
+	access := "rw"
+	if cfg.Security.ReadOnlyRootfs {
+		access = "ro"
+	}
 	for _, f := range []struct{ source, dest string }{
 		{sb.Hosts, "/etc/hosts"}, {sb.ResolvConf, "/etc/resolv.conf"}, {sb.HostnameFile, "/etc/hostname"},
 	} {
 		if f.source != "" {
 			host.Mounts = append(host.Mounts, spec.Mount{
 				Type: spec.MountBind, Source: f.source, Destination: f.dest,
-				Options: []string{"bind", "rprivate", "nosuid", "nodev", "noexec"},
+				Options: []string{"bind", access, "rprivate", "nosuid", "nodev", "noexec"},
 			})
 		}
 	}

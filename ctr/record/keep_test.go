@@ -52,7 +52,7 @@ func TestKeepIsCoherent(t *testing.T) {
 		cmd := exec.Command(os.Args[0], p.Root, p.RunRoot, fmt.Sprint("w", i))
 		cmd.Env = append(os.Environ(), roleEnv+"=worker")
 		must(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
 		others = append(others, cmd)
 	}
 	end := time.Now().Add(1500 * time.Millisecond)
@@ -67,6 +67,15 @@ func TestKeepIsCoherent(t *testing.T) {
 	}
 	for _, cmd := range others {
 		must(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+	}
+	// A removal that was cut off is listed until somebody finishes it.
+	dead, err := disk.Dead()
+	must(t, err)
+	for _, id := range dead {
+		op, err := disk.Begin(t.Context(), id, "remove")
+		must(t, err)
+		must(t, op.Remove(t.Context()))
 	}
 	agree(t, d, disk)
 }
