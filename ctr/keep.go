@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
@@ -46,8 +47,10 @@ func (c *keeper) OnChange(w Watcher) { c.on = w }
 // Keep has List answer from memory until ctx ends (see record.Dir.Keep: what it
 // returns is shared then), with each container's life checked as ever, and
 // watches the ends of those that run: by the files that monitors leave, and by
-// the processes themselves, so that one whose monitor was killed is seen too.
-// It reaps what this process, a subreaper from its first Exec on, inherits.
+// the processes themselves, so that one whose monitor was killed is seen too. The
+// process becomes a child subreaper (prctl(2)) that reaps what it inherits: a
+// container whose monitor was killed would else stay in its PID namespace, dead,
+// where the process with PID 1 does not reap, and keep the namespace from ending.
 func (c *keeper) Keep(ctx context.Context) error {
 	if !c.active.CompareAndSwap(false, true) {
 		return nil
@@ -63,6 +66,9 @@ func (c *keeper) Keep(ctx context.Context) error {
 		c.o.Log.Warn("the exits of containers cannot be watched", "error", err)
 	}
 	c.started = map[string]int{}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("becoming a subreaper: %w", err)
+	}
 	if err := c.dir.Keep(ctx, func(id string) { c.look(ctx, id) }); err != nil {
 		return err
 	}
