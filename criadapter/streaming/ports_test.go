@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,6 +53,17 @@ func (c *client) forward(t *testing.T, port, request int) (data, fault httpstrea
 	return c.create(t, "data", headers...), fault
 }
 
+// forwardRefused is forward to a port that nobody listens on: the server may take
+// the data stream back before its opening was answered.
+func (c *client) forwardRefused(t *testing.T, port, request int) (fault httpstream.Stream) {
+	t.Helper()
+	headers := []string{"port", strconv.Itoa(port), "requestID", strconv.Itoa(request)}
+	fault = c.create(t, "error", headers...)
+	_ = fault.Close()
+	_, _ = c.conn.CreateStream(http.Header{"Streamtype": {"data"}, "Port": {headers[1]}, "Requestid": {headers[3]}})
+	return fault
+}
+
 // TestPorts forwards connections by SPDY, bare and inside of a WebSocket: one
 // that is refused is told, and leaves the others alone.
 func TestPorts(t *testing.T) {
@@ -70,7 +82,7 @@ func TestPorts(t *testing.T) {
 				c = connect(t, portsURL(t, s), portforward.ProtocolV1Name)
 			}
 			first, _ := c.forward(t, 7, 0)
-			_, fault := c.forward(t, 8, 1)
+			fault := c.forwardRefused(t, 8, 1)
 			if got := string(readAll(t, fault)); !strings.Contains(got, "refused") {
 				t.Errorf("port 8: %q", got)
 			}

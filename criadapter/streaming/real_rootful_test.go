@@ -479,7 +479,7 @@ func testRealPorts(t *testing.T, r *rig) {
 			}
 			c := connect(t, got.Url, portforward.ProtocolV1Name)
 			first, _ := c.forward(t, 4007, 0)
-			_, fault := c.forward(t, 4008, 1)
+			fault := c.forwardRefused(t, 4008, 1)
 			if got := string(readAll(t, fault)); !strings.Contains(got, "refused") {
 				t.Errorf("port 4008: %q", got)
 			}
