@@ -175,3 +175,10 @@ func containerFaces(t *testing.T, r *rig) {
 	r.remove(t, own)
 	run("rm", "--force", "-t", "0", own)
 }
+
+// What depends on the runtime is so with the other one, too.
+func TestContainersOfCrun(t *testing.T) {
+	r := newRig(t, "[engine]\nruntime = \"crun\"\n")
+	t.Run("updates", func(t *testing.T) { containerUpdates(t, r) })
+	t.Run("cannot start", func(t *testing.T) { containerCannotStart(t, r) })
+}
