@@ -237,6 +237,9 @@ func (s Settled) exitCommand() ([]string, error) {
 		args = append(args, "--config", s.Flags.File)
 	}
 	for _, k := range s.Flags.Keys {
+		if strings.HasPrefix(k.Key, "cri.") {
+			continue // the server's alone, and its command's
+		}
 		flag := strings.TrimPrefix(k.Origin, "flag ")
 		switch v := k.Value.(type) {
 		case []string:
