@@ -27,7 +27,7 @@ func exceptions() map[string]string {
 // package is held to its arrows. Beyond the design: main names the streams that
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
 // its own namespaces, and chooses the level of its containers' labels,
-// by the leaves that know how (ctr/cgroup, netw/netns, ctr/selinux); the
+// by the leaves that know how (ctr/cgroup, netw/netns, ctr/nspin, ctr/selinux); the
 // engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
 // read what a container left (ctr/logs, ctr/archive); pods share the flags, rows
 // and live views of containers (commands/ctrcmd/*).
@@ -43,7 +43,7 @@ func arrows() map[string][]string {
 		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
 		"criadapter":           {"criadapter/*", "pod", "ctr", "ctr/spec", "img", "netw"},
 		"criadapter/streaming": {"ctr"},
-		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/selinux", "netw", "netw/netns"},
+		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/nspin", "ctr/selinux", "netw", "netw/netns"},
 		"pod/kube":             {"pod", "ctr", "img", "ctr/volume"},
 		"pod/health":           {"ctr"},
 		"ctr":                  {"ctr/*", "img"},

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
@@ -66,8 +65,8 @@ func (c *keeper) Keep(ctx context.Context) error {
 		c.o.Log.Warn("the exits of containers cannot be watched", "error", err)
 	}
 	c.started = map[string]int{}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("becoming a subreaper: %w", err)
+	if err := oci.BecomeSubreaper(); err != nil {
+		return err
 	}
 	if err := c.dir.Keep(ctx, func(id string) { c.look(ctx, id) }); err != nil {
 		return err

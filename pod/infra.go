@@ -2,15 +2,14 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/nspin"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -97,11 +96,7 @@ func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, e
 		return s, err
 	}
 	path := filepath.Join(c.runDir(s.ID), pidPin)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err == nil {
-		err = errors.Join(f.Close(), unix.Mount(fmt.Sprintf("/proc/%d/ns/pid", k.Status.Pid), path, "", unix.MS_BIND, ""))
-	}
-	if err != nil {
+	if err := nspin.Pin(path, "pid", k.Status.Pid, k.Status.PidStart); err != nil {
 		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
 	}
 	return c.update(ctx, s, func(n *Status) { n.Namespaces.PID = path })
@@ -112,13 +107,8 @@ const pidPin = "pidns"
 
 // unpinPID undoes pinPID.
 func (c *settler) unpinPID(id string) error {
-	path := filepath.Join(c.runDir(id), pidPin)
-	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unpinning %s: %w", path, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if err := nspin.Unpin(filepath.Join(c.runDir(id), pidPin)); err != nil {
+		return fmt.Errorf("unpinning PID namespace of pod %q: %w", id, err)
 	}
 	return nil
 }

@@ -31,20 +31,24 @@ func (c *Controller) Run(ctx context.Context, cfg Config) (string, error) {
 	}
 	cfg.Name, cfg.Owner = cfg.Kube.recordName(), record.OwnerCRI
 	return c.flights.join(ctx, cfg.Kube.key(), func(ctx context.Context, known func(string)) (string, error) {
-		for {
-			id, err := c.runOnce(ctx, cfg, known)
-			// It was made, or it went, while this call looked.
-			var taken *record.NameTakenError
-			if (errors.As(err, &taken) || errors.Is(err, errGone)) && ctx.Err() == nil {
-				continue
-			}
-			return id, err
-		}
+		return unraced(ctx, func() (string, error) { return c.runOnce(ctx, cfg, known) })
 	})
 }
 
-// errGone says that a sandbox that was found is not there any more.
+// errGone says that what was found is not there any more.
 var errGone = errors.New("it is gone")
+
+// unraced finds or makes an object of a name, anew as long as another process
+// makes it or removes it in between.
+func unraced(ctx context.Context, findOrMake func() (string, error)) (string, error) {
+	for {
+		id, err := findOrMake()
+		var taken *record.NameTakenError
+		if (!errors.As(err, &taken) && !errors.Is(err, errGone)) || ctx.Err() != nil {
+			return id, err
+		}
+	}
+}
 
 // runOnce makes a sandbox, or makes the one ready that has its name.
 func (c *Controller) runOnce(ctx context.Context, cfg Config, known func(string)) (string, error) {

@@ -41,14 +41,7 @@ func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, e
 		return "", err
 	}
 	return c.flights.join(ctx, "container "+cfg.Name, func(ctx context.Context, known func(string)) (string, error) {
-		for {
-			id, err := c.makeOnce(ctx, cfg, known)
-			var taken *record.NameTakenError
-			if (errors.As(err, &taken) || errors.Is(err, errGone)) && ctx.Err() == nil {
-				continue // it was made, or it went, while this call looked
-			}
-			return id, err
-		}
+		return unraced(ctx, func() (string, error) { return c.makeOnce(ctx, cfg, known) })
 	})
 }
 

@@ -77,8 +77,8 @@ func (r Runtime) Exec(ctx context.Context, cfg ExecConfig) (int, error) {
 		return -1, err
 	}
 	if !cfg.Detach {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return -1, fmt.Errorf("becoming a subreaper: %w", err)
+		if err := BecomeSubreaper(); err != nil {
+			return -1, err
 		}
 	}
 	e := &execution{Runtime: r, cfg: cfg, path: path}

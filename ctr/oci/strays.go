@@ -2,6 +2,7 @@ package oci
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -122,4 +123,13 @@ func nested(pid int) bool {
 	_, rest, ok := strings.Cut(string(data), "\nNSpid:")
 	line, _, _ := strings.Cut(rest, "\n")
 	return ok && len(strings.Fields(line)) > 1
+}
+
+// BecomeSubreaper makes this process a child subreaper (prctl(2)): what its
+// descendants leave behind is its to reap. It may be repeated.
+func BecomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("becoming a subreaper: %w", err)
+	}
+	return nil
 }
