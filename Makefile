@@ -19,6 +19,7 @@ CRITOOLS   := 1.36.0
 RUNC_NEXT  := 1.4.0
 RUNTIME    ?= runc
 FOCUS      ?=
+RUN        ?=
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
@@ -37,7 +38,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build install uninstall deps demo test test-unit test-root test-cri lint generate bench bench-cri bench-deps need-root clean help
+.PHONY: build install uninstall deps demo test test-unit test-root test-faults test-faults-long test-cri lint generate bench bench-cri bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,7 +54,7 @@ demo: need-root deps build ## run the main job: pull, pod, run, logs, exec, atta
 	@$(BUILD) -o bin/davit-demo ./cmd/davit-demo
 	@$(ASROOT) bin/davit-demo --davit bin/davit
 
-test: deps lint test-unit test-root test-cri ## everything: lint, unit tests, tests with real containers (as root), the CRI suite
+test: deps lint test-unit test-root test-faults test-cri ## everything: lint, unit tests, tests with real containers (as root), faults, the CRI suite
 
 test-unit: ## tests that need neither root nor network
 	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
@@ -61,6 +62,12 @@ test-unit: ## tests that need neither root nor network
 test-root: need-root build ## tests with the real runc, conmon, CNI plugins and layer store
 	@.ci/fetch runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
+
+test-faults: need-root build ## the fault matrix: processes killed, disks full, programs that hang (RUN=regexp)
+	$(GO) test -buildvcs=false -tags $(TAGS),faults -vet=off -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
+
+test-faults-long: need-root build ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
+	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
 	@.ci/fetch critools $(CRITOOLS) bin/critools-$(CRITOOLS)
@@ -78,8 +85,8 @@ bin/staticcheck-$(STATICCHECK):
 lint: bin/staticcheck-$(STATICCHECK) ## gofmt, go vet, staticcheck
 	@bad=$$(gofmt -l .); \
 	if [ -n "$$bad" ]; then echo "gofmt -w is due for:"; echo "$$bad"; exit 1; fi
-	$(GO) vet -buildvcs=false -tags $(TAGS),rootful ./...
-	bin/staticcheck-$(STATICCHECK) -tags $(TAGS),rootful ./...
+	$(GO) vet -buildvcs=false -tags $(TAGS),rootful,faults,faultslong ./...
+	bin/staticcheck-$(STATICCHECK) -tags $(TAGS),rootful,faults,faultslong ./...
 
 generate: ## regenerate man/ and completions/ from the commands
 	$(GO) generate ./commands/...
