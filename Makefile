@@ -23,12 +23,14 @@ RUN        ?=
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
-# The binary under test; the harness builds one of its own where this is unset.
+# The binaries under test, the second with failpoints; the harness builds its own
+# where these are unset.
 export DAVIT_BIN := $(CURDIR)/bin/davit
+export DAVIT_FAULTS_BIN := $(CURDIR)/bin/davit-faults
 
 # What needs root runs through sudo, and only that: the build stays the user's.
 ifneq ($(shell id -u),0)
-ASROOT     := sudo env "PATH=$(PATH):/usr/sbin:/sbin" "DAVIT_BIN=$(DAVIT_BIN)"
+ASROOT     := sudo env "PATH=$(PATH):/usr/sbin:/sbin" "DAVIT_BIN=$(DAVIT_BIN)" "DAVIT_FAULTS_BIN=$(DAVIT_FAULTS_BIN)"
 EXEC       := -exec '$(ASROOT)'
 endif
 
@@ -38,7 +40,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build install uninstall deps demo test test-unit test-root test-faults test-faults-long test-cri lint generate bench bench-cri bench-deps need-root clean help
+.PHONY: build build-faults install uninstall deps demo test test-unit test-root test-faults test-faults-long test-cri lint generate bench bench-cri bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +48,10 @@ help: ## list the targets
 build: ## bin/davit
 	@mkdir -p bin
 	$(BUILD) -o bin/davit ./cmd/davit
+
+build-faults: ## bin/davit-faults: the same, with the failpoints that tests kill it at
+	@mkdir -p bin
+	$(GO) build -buildvcs=false -trimpath -tags $(TAGS),failpoints -ldflags "$(LDFLAGS)" -o bin/davit-faults ./cmd/davit
 
 deps: ## install what is missing of the distribution's packages, fetch the Go modules
 	@.ci/deps
@@ -63,10 +69,10 @@ test-root: need-root build ## tests with the real runc, conmon, CNI plugins and 
 	@.ci/fetch runc $(RUNC_NEXT) bin/runc-$(RUNC_NEXT)
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
-test-faults: need-root build ## the fault matrix: processes killed, disks full, programs that hang (RUN=regexp)
+test-faults: need-root build build-faults ## the fault matrix: processes killed, disks full, programs that hang (RUN=regexp)
 	$(GO) test -buildvcs=false -tags $(TAGS),faults -vet=off -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
 
-test-faults-long: need-root build ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
+test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
 	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)

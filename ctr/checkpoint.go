@@ -114,7 +114,7 @@ func (c *dumper) freeze(ctx context.Context, h frozen) error {
 	if err != nil {
 		return err
 	}
-	if err := h.op.Advance(stageFrozen); err != nil {
+	if err := h.op.Advance(ctx, stageFrozen); err != nil {
 		return err
 	}
 	if err := rt.Pause(ctx, h.ctr.ID); err != nil {
@@ -136,7 +136,7 @@ func (f *Frozen) Resume(ctx context.Context) error {
 		if err := goOn(ctx, f.dumper.settler, now); err != nil {
 			return err
 		}
-		return h.op.Advance(stageThawed)
+		return h.op.Advance(ctx, stageThawed)
 	})
 }
 

@@ -47,7 +47,7 @@ func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root
 		if ctr.Status.Alive() || ctr.Status.Mounted != "" {
 			return c.inRoot(ctr, f)
 		}
-		if err := op.Advance(stageMount); err != nil {
+		if err := op.Advance(ctx, stageMount); err != nil {
 			return err
 		}
 		path, err := c.mount(ctx, ctr)

@@ -87,7 +87,7 @@ func (c *creator) begun(ctx context.Context, cfg Config) (Container, *record.Op,
 
 // create makes what a record stands for.
 func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image img.Image) error {
-	if err := op.Advance(stageRootfs); err != nil {
+	if err := op.Advance(ctx, stageRootfs); err != nil {
 		return err
 	}
 	if err := c.ensureVolumes(ctx, cfg); err != nil {

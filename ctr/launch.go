@@ -131,7 +131,7 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 			return err
 		}
 	}
-	if err := op.Advance(stageMount); err != nil {
+	if err := op.Advance(ctx, stageMount); err != nil {
 		return err
 	}
 	n := ctr.Status.Start + 1
@@ -145,7 +145,7 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if dir := mcfg.Placement.Dir; dir != nil {
 		defer func() { _ = dir.Close() }()
 	}
-	if err := op.Advance(stageMonitor); err != nil {
+	if err := op.Advance(ctx, stageMonitor); err != nil {
 		return err
 	}
 	starting, err := monitor.Fork(ctx, mcfg)
@@ -202,7 +202,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	if err != nil {
 		return made{}, err
 	}
-	if err := op.Advance(stageRuntime); err != nil {
+	if err := op.Advance(ctx, stageRuntime); err != nil {
 		return made{}, err
 	}
 	started, err := starting.Create(ctx)
@@ -231,7 +231,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 	if err != nil {
 		return err
 	}
-	if err := op.Advance(stageStart); err != nil {
+	if err := op.Advance(ctx, stageStart); err != nil {
 		return err
 	}
 	now := c.o.Now()

@@ -49,7 +49,7 @@ func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error 
 		return errors.Join(fmt.Errorf("container %q is %s: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition), op.End())
 	}
 	if o.Volumes {
-		if err := op.Advance(stageVolumes); err != nil {
+		if err := op.Advance(ctx, stageVolumes); err != nil {
 			return errors.Join(err, op.End())
 		}
 	}

@@ -262,7 +262,7 @@ func (c *stopper) freeze(ctx context.Context, id string, from, to State) error {
 		if err != nil {
 			return err
 		}
-		if err := op.Advance(string(to)); err != nil {
+		if err := op.Advance(ctx, string(to)); err != nil {
 			return err
 		}
 		if to == Paused {

@@ -68,7 +68,7 @@ func (c *maker) Update(ctx context.Context, id string, n Limits) error {
 		if err := c.checkMemory(ctr, n.Resources.Memory.Limit); err != nil {
 			return err
 		}
-		if err := op.Advance(stageUpdate); err != nil {
+		if err := op.Advance(ctx, stageUpdate); err != nil {
 			return err
 		}
 		if err := c.applyLimits(ctx, ctr, limits); err != nil {

@@ -114,7 +114,7 @@ func (c *checkpointer) Checkpoint(ctx context.Context, id string, k Checkpoint) 
 	}
 	err = c.dir.PutFile(id, checkpointFile, outputRecord{k.Dir}, false)
 	if err == nil {
-		err = op.Advance(opCheckpoint)
+		err = op.Advance(ctx, opCheckpoint)
 	}
 	if err == nil {
 		err = c.checkpoint(ctx, s, k, root)

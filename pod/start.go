@@ -158,14 +158,14 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 			return nil, err
 		}
 	}
-	if err := op.Advance(stageCgroup); err != nil {
+	if err := op.Advance(ctx, stageCgroup); err != nil {
 		return nil, err
 	}
 	s, err := c.makeCgroup(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if err := op.Advance(stageNamespaces); err != nil {
+	if err := op.Advance(ctx, stageNamespaces); err != nil {
 		return nil, err
 	}
 	if s, err = c.pin(ctx, s); err != nil {
@@ -174,7 +174,7 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 	if err := c.writeFiles(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := op.Advance(stageNetwork); err != nil {
+	if err := op.Advance(ctx, stageNetwork); err != nil {
 		return nil, err
 	}
 	if s, err = c.update(ctx, s, func(n *Status) { n.Attached = attaches(s.Config) }); err != nil {
@@ -192,7 +192,7 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 		network <- err
 	}(s)
 	if s.Config.Namespaces.PID == spec.ModePod { // beside the network
-		err := op.Advance(stageInfra)
+		err := op.Advance(ctx, stageInfra)
 		if err == nil {
 			s, err = c.startInfra(ctx, s)
 		}

@@ -106,9 +106,18 @@ func ExitCode(s *os.ProcessState) int {
 // Binary returns the davit to test: DAVIT_BIN where that is set, else one
 // built from this source tree into dir.
 func Binary(ctx context.Context, dir string) (string, error) {
-	if bin := os.Getenv("DAVIT_BIN"); bin != "" {
+	return binary(ctx, "DAVIT_BIN", filepath.Join(dir, "davit"), "containers_image_openpgp")
+}
+
+// FaultsBinary is Binary for a davit with failpoints, and DAVIT_FAULTS_BIN.
+func FaultsBinary(ctx context.Context, dir string) (string, error) {
+	return binary(ctx, "DAVIT_FAULTS_BIN", filepath.Join(dir, "davit-faults"), "containers_image_openpgp,failpoints")
+}
+
+func binary(ctx context.Context, variable, path, tags string) (string, error) {
+	if bin := os.Getenv(variable); bin != "" {
 		if _, err := os.Stat(bin); err != nil {
-			return "", fmt.Errorf("DAVIT_BIN: %w", err)
+			return "", fmt.Errorf("%s: %w", variable, err)
 		}
 		return filepath.Abs(bin)
 	}
@@ -117,11 +126,10 @@ func Binary(ctx context.Context, dir string) (string, error) {
 		return "", errors.New("finding the source tree: no caller information")
 	}
 	top := filepath.Dir(filepath.Dir(filepath.Dir(here)))
-	bin := filepath.Join(dir, "davit")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", "containers_image_openpgp", "-o", bin, "./cmd/davit")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-tags", tags, "-o", path, "./cmd/davit")
 	cmd.Dir = top
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building davit: %w\n%s", err, out)
 	}
-	return bin, nil
+	return path, nil
 }

@@ -54,7 +54,7 @@ func scenarios() []scenario {
 			if err != nil {
 				return err
 			}
-			return errors.Join(op.Advance("a long stage of this operation"), op.Advance("short"), op.End())
+			return errors.Join(op.Advance(ctx, "a long stage of this operation"), op.Advance(ctx, "short"), op.End())
 		},
 	}, {
 		name:  "update",

@@ -9,6 +9,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // CreateOptions say how Create writes.
@@ -51,6 +53,9 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	}
 	op.follow(traceOf(ctx))
 	err = l.writeRecord(ctx, m, config, o.Durable)
+	if err == nil {
+		err = failpoint.ReachOf(ctx, l.noun(), failpoint.RecordClaim)
+	}
 	if err == nil {
 		st := statusFile[S]{Version: Version, Number: 1, MountNS: currentMountNS(), Status: s}
 		if err = d.writeStatus(m.ID, st); err == nil {
@@ -97,11 +102,18 @@ func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	if err != nil {
 		return nil, l.wrap(id, "making run folder", err)
 	}
-	op, err := l.draftOp(id, stage)
+	var op *Op
+	err = failpoint.ReachOf(ctx, l.noun(), failpoint.RecordFolder)
+	if err == nil {
+		op, err = l.draftOp(id, stage)
+	}
 	if err != nil {
 		return nil, errors.Join(err, removeContents(l.runDir(id)), removeDir(l.runDir(id)))
 	}
-	err = os.Mkdir(l.rootDir(id), 0o700)
+	err = failpoint.ReachOf(ctx, l.noun(), failpoint.RecordOp)
+	if err == nil {
+		err = os.Mkdir(l.rootDir(id), 0o700)
+	}
 	if err == nil {
 		return op, nil
 	}
@@ -152,6 +164,9 @@ func (l objects) draftOp(id, stage string) (*Op, error) {
 // comes before the sync, for the sync to cover it: a power loss in between
 // can leave an empty config.json, which is a record that is not whole.
 func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, durable bool) error {
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RecordRoot); err != nil {
+		return err
+	}
 	path := l.configPath(m.ID)
 	fd, err := writeDraft(path+draftSuffix, config, unix.O_EXCL)
 	if err != nil {
@@ -165,6 +180,9 @@ func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, durable
 		if err := l.fsync(fd); err != nil {
 			return l.wrap(m.ID, "syncing configuration", err)
 		}
+	}
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RecordConfig); err != nil {
+		return err
 	}
 	last := l.root
 	if m.Key != "" {

@@ -72,7 +72,7 @@ func (w worker) create(ctx context.Context, id, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(op.Advance("two"), op.End()); err != nil {
+	if err := errors.Join(op.Advance(ctx, "two"), op.End()); err != nil {
 		return err
 	}
 	fmt.Println("created", id)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // A claim is a symlink names/<kind>/<sha256(owner, key)> → id. Making one
@@ -220,14 +222,24 @@ func (l claims) rename(ctx context.Context, m Meta, keys []string, newKey string
 	}
 	to := m
 	to.Key = newKey
-	if err := l.claim(ctx, to); err != nil {
+	err := failpoint.ReachOf(ctx, l.noun(), failpoint.RenameIntent)
+	if err == nil {
+		err = l.claim(ctx, to)
+	}
+	if err != nil {
 		return errors.Join(err, l.writeKey(m.ID, keyFile{Key: m.Key, Also: held}))
 	}
 	if err := syncDir(l.names, l.fsync); err != nil {
 		return err
 	}
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RenameClaim); err != nil {
+		return err
+	}
 	held = append(held, m.Key)
 	if err := l.writeKey(m.ID, keyFile{Key: newKey, Also: held}); err != nil {
+		return err
+	}
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RenameRelease); err != nil {
 		return err
 	}
 	return l.release(ctx, m, held)

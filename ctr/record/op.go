@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // maxText bounds Kind and Stage, so that an op file fits one page: a page is
@@ -63,20 +65,29 @@ func (o *Op) Prior() (Holder, bool) {
 	return *o.prior, true
 }
 
-// Advance writes the stage down before its first side effect.
-func (o *Op) Advance(stage string) error {
+// Advance writes the stage down before its first side effect. Each stage is a
+// point of package failpoint.
+func (o *Op) Advance(ctx context.Context, stage string) error {
 	if len(stage) > maxText {
 		return invalidf("stage %q", stage)
 	}
+	kind, err := o.advance(stage)
+	if err != nil {
+		return err
+	}
+	return failpoint.ReachStage(ctx, o.l.noun(), kind, stage)
+}
+
+func (o *Op) advance(stage string) (kind string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	text := o.text
 	text.Stage, text.Prior = stage, nil
 	if err := o.write(text); err != nil {
-		return err
+		return "", err
 	}
 	o.step(false)
-	return nil
+	return text.Kind, nil
 }
 
 // SetDeadline writes down when the operation is to be over, for others to
@@ -127,7 +138,11 @@ func (o *Op) End() error {
 	}
 	var err error
 	if !o.l.half(o.id, o.text.Fresh) {
-		if err = unix.Ftruncate(o.fd, 0); err != nil {
+		err = failpoint.ReachOf(ended{}, o.l.noun(), failpoint.RecordEnd)
+		if err == nil {
+			err = unix.Ftruncate(o.fd, 0)
+		}
+		if err != nil {
 			err = o.l.wrap(o.id, "clearing operation", err)
 		}
 		o.reserve()

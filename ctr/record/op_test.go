@@ -27,7 +27,7 @@ func holdRole(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := op.Advance(args[4]); err != nil {
+	if err := op.Advance(context.Background(), args[4]); err != nil {
 		return err
 	}
 	fmt.Println("held")
@@ -115,7 +115,7 @@ func TestHolderKilled(t *testing.T) {
 		}
 	}
 	// Once it has advanced, it is its own operation that it leaves.
-	must(t, op.Advance("one"))
+	must(t, op.Advance(t.Context(), "one"))
 	op.Abandon()
 	op, err = d.TryBegin("a", "sweep")
 	must(t, err)
@@ -140,9 +140,9 @@ func TestOpText(t *testing.T) {
 	op, err := d.TryBegin("a", "stop")
 	must(t, err)
 	deadline := time.Now().Add(time.Hour).Round(0)
-	must(t, op.Advance(strings.Repeat("\x01", maxText)))
+	must(t, op.Advance(t.Context(), strings.Repeat("\x01", maxText)))
 	must(t, op.SetDeadline(deadline))
-	must(t, op.Advance("s"))
+	must(t, op.Advance(t.Context(), "s"))
 	if op.ID() != "a" || op.Kind() != "stop" || op.Stage() != "s" {
 		t.Error(op.ID(), op.Kind(), op.Stage())
 	}
@@ -151,7 +151,7 @@ func TestOpText(t *testing.T) {
 	if e.Op.Stage != "s" || !e.Op.Deadline.Equal(deadline) {
 		t.Errorf("%+v", e.Op)
 	}
-	wantErr(t, op.Advance(strings.Repeat("x", maxText+1)), errdefs.ErrInvalidArgument)
+	wantErr(t, op.Advance(t.Context(), strings.Repeat("x", maxText+1)), errdefs.ErrInvalidArgument)
 	op.Abandon()
 
 	for _, text := range []string{"garbage", "\x00", `{"version":1`} {
@@ -179,7 +179,7 @@ func TestOpTextFitsAPage(t *testing.T) {
 		op, err := d.TryBegin("a", long)
 		must(t, err)
 		if _, ok := op.Prior(); !ok {
-			must(t, op.Advance(long))
+			must(t, op.Advance(t.Context(), long))
 		}
 		must(t, op.SetDeadline(time.Now()))
 		op.Abandon()

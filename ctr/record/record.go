@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Version is the version of every JSON file that this package writes. Older
@@ -209,7 +211,11 @@ func (d *Dir[C, S]) update(ctx context.Context, id string, f func(S) (S, error))
 	}
 	old.Status = s
 	old.Number++
-	if err := d.writeStatus(id, old); err != nil {
+	err = failpoint.ReachOf(ctx, d.l.noun(), failpoint.RecordUpdate)
+	if err == nil {
+		err = d.writeStatus(id, old)
+	}
+	if err != nil {
 		return zero, d.l.wrap(id, "writing status", err)
 	}
 	return old, nil

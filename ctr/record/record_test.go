@@ -43,7 +43,7 @@ func TestCreateIsRead(t *testing.T) {
 	wantErr(t, CheckMountNS(got.Meta), errdefs.ErrFailedPrecondition)
 	must(t, op.End())
 	must(t, op.End())
-	wantErr(t, op.Advance("late"), os.ErrClosed)
+	wantErr(t, op.Advance(t.Context(), "late"), os.ErrClosed)
 	list, err := d.List()
 	must(t, err)
 	want.Op = nil

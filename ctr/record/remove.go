@@ -6,6 +6,8 @@ import (
 	"io/fs"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Remove deletes the object's record and everything in its two folders, frees
@@ -43,7 +45,13 @@ func (o *Op) Remove(ctx context.Context) error {
 }
 
 func (l objects) remove(ctx context.Context, id string) error {
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RemoveRecord); err != nil {
+		return err
+	}
 	if err := removeContents(l.runDir(id), opName); err != nil {
+		return err
+	}
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RemoveRun); err != nil {
 		return err
 	}
 	m, keys, err := l.readMeta(id)
@@ -55,20 +63,24 @@ func (l objects) remove(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := removeFile(l.configPath(id)); err != nil {
-		return err
+	for _, step := range []struct {
+		point failpoint.Point // before it
+		do    func() error
+	}{
+		{failpoint.RemoveClaim, func() error { return removeFile(l.configPath(id)) }},
+		{failpoint.RemoveConfig, func() error { return removeTree(l.rootDir(id)) }},
+		{failpoint.RemoveRoot, func() error { return errors.Join(removeFile(l.statusDraft(id)), removeFile(l.statusPath(id))) }},
+		{failpoint.RemoveStatus, func() error { return removeFile(l.opPath(id)) }},
+	} {
+		if err := failpoint.ReachOf(ctx, l.noun(), step.point); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return err
+		}
 	}
-	if err := removeTree(l.rootDir(id)); err != nil {
-		return err
-	}
-	err = errors.Join(removeFile(l.statusDraft(id)), removeFile(l.statusPath(id)))
-	if err != nil {
-		return err
-	}
-	if err := removeFile(l.opPath(id)); err != nil {
-		return err
-	}
-	_ = unix.Rmdir(l.runDir(id)) // not empty: somebody is finding out that it is gone, and removes it
+	_ = failpoint.ReachOf(ctx, l.noun(), failpoint.RemoveOp) // the object is gone: nothing more can fail
+	_ = unix.Rmdir(l.runDir(id))                             // not empty: somebody is finding out that it is gone, and removes it
 	return nil
 }
 

@@ -20,7 +20,7 @@ func TestTrace(t *testing.T) {
 
 	op, err := d.Create(ctx, Meta{ID: "a", Owner: OwnerCLI}, conf{}, state{}, CreateOptions{Stage: "draft"})
 	must(t, err)
-	must(t, op.Advance("mount"))
+	must(t, op.Advance(ctx, "mount"))
 	must(t, op.End())
 	must(t, op.End())
 	op.Abandon()
@@ -33,7 +33,7 @@ func TestTrace(t *testing.T) {
 	if err == nil {
 		t.Fatal("two operations", busy)
 	}
-	must(t, op.Advance("kill"))
+	must(t, op.Advance(ctx, "kill"))
 	must(t, op.Remove(ctx))
 	steps(Step{Noun: "pod", ID: "a", Kind: "stop", Stage: StageLock}, Step{Noun: "pod", ID: "a", Kind: "stop"},
 		Step{Noun: "pod", ID: "a", Kind: "remove", Stage: StageLock}, Step{Noun: "pod", ID: "a", Kind: "remove", Stage: StageLock, Over: true},
