@@ -115,7 +115,7 @@ func TestFullRunRoot(t *testing.T) {
 	}
 	op, err := d.TryBegin("a", "stop")
 	must(t, err)
-	must(t, op.Advance(ctx, "killing"))
+	must(t, op.Advance(t.Context(), "killing"))
 	_, err = d.Update(t.Context(), "a", func(s state) (state, error) { return state{N: 9}, nil })
 	must(t, err)
 	next(t, events, Event{ID: "a"})
