@@ -14,6 +14,7 @@ import (
 	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 )
@@ -46,6 +47,9 @@ func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, ro
 	data, err := json.Marshal(s)
 	if err != nil {
 		return spec.User{}, fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.ContainerBundle); err != nil {
+		return spec.User{}, err
 	}
 	path := filepath.Join(c.bundle(ctr.ID), "config.json")
 	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/img"
 )
@@ -91,6 +92,9 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 		return err
 	}
 	if err := c.ensureVolumes(ctx, cfg); err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.ContainerVolumes); err != nil {
 		return err
 	}
 	if err := c.createImageMounts(ctx, op.ID(), cfg); err != nil {

@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/davit-containers/davit/ctr/oci"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
 )
 
@@ -60,7 +61,12 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 	if err != nil {
 		return 0, fmt.Errorf("making run folder for exec in container %q: %w", ctr.Config.Name, err)
 	}
-	defer func() { err = errors.Join(err, gone(os.Remove(dir))) }()
+	defer func() {
+		err = errors.Join(err, failpoint.Reach(ctx, failpoint.ExecEnded), gone(os.Remove(dir)))
+	}()
+	if err := failpoint.Reach(ctx, failpoint.ExecFolder); err != nil {
+		return 0, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	if e.Timeout > 0 {
 		ctx, cancel = context.WithTimeout(ctx, e.Timeout)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -138,6 +139,9 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if err := c.makeRunFolders(id, n); err != nil {
 		return err
 	}
+	if err := failpoint.Reach(ctx, failpoint.ContainerFolders); err != nil {
+		return err
+	}
 	mcfg, err := c.monitorConfig(ctr, rt, n)
 	if err != nil {
 		return err
@@ -240,6 +244,9 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 			return err
 		}
 	}
+	if err := failpoint.Reach(ctx, failpoint.RuntimeStarted); err != nil {
+		return err
+	}
 	s, err := c.update(ctx, ctr, func(s *Status) {
 		s.State, s.Prepared, s.StartedAt = Running, false, now
 		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled, s.Reason, s.Message = time.Time{}, 0, false, false, "", ""
@@ -254,6 +261,9 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 	}
 	if ctr.Config.Remove {
 		return nil // gone after a reboot anyway
+	}
+	if err := failpoint.Reach(ctx, failpoint.ContainerStart); err != nil {
+		return err
 	}
 	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{Start: s.Start, StartedAt: now}, false)
 }

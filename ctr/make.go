@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Make records a container and has the runtime make its process, ready to start,
@@ -85,7 +86,7 @@ func (c *maker) startMade(ctx context.Context, op *record.Op, ctr Container, sb 
 
 // startFailed takes back what a start did and keeps why it failed.
 func (c *maker) startFailed(ctx context.Context, id string, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	ctr, err := c.Get(ctx, id)
 	if err != nil {

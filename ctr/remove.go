@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/logs"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // RemoveOptions say how to remove.
@@ -79,7 +80,7 @@ func removes(op *record.Op) (kind, stage string) {
 // steps from the record, all of them run. The record goes last, so that what
 // failed can be repeated.
 func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	_, err := c.update(ctx, ctr, func(s *Status) { s.State = Removing })
 	if err != nil {
@@ -87,11 +88,14 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 		return AbsentOK(err)
 	}
 	err = Undo(
-		func() error { return c.killUnsettled(ctx, ctr) },
+		failpoint.After(ctx, failpoint.RemoveKilled, func() error { return c.killUnsettled(ctx, ctr) }),
 		func() error { return c.release(ctx, ctr, c.deleteRootfs) },
 		func() error {
 			if !takesVolumes(op, ctr) {
 				return nil
+			}
+			if err := failpoint.Reach(ctx, failpoint.RemoveVolumes); err != nil {
+				return err
 			}
 			return c.removeAnonymous(ctx, ctr)
 		},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // unrecorded stands for a mount that may have been made without being written
@@ -78,13 +79,13 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 	if ctr.Status.Alive() || ctr.Status.Prepared {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	if _, err := c.update(ctx, ctr, func(s *Status) { *s = ctr.Status }); err != nil {
 		return err
 	}
 	err := Undo(
-		func() error { return c.recordExit(ctr) },
+		func() error { return c.recordExit(ctx, ctr) },
 		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
 	if err != nil {
@@ -94,10 +95,13 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 }
 
 // recordExit copies the exit to the durable root, unsynced.
-func (c *settler) recordExit(ctr Container) error {
+func (c *settler) recordExit(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if ctr.Config.Remove || s.State != Stopped {
 		return nil
+	}
+	if err := failpoint.Reach(ctx, failpoint.ContainerExit); err != nil {
+		return err
 	}
 	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{
 		Start: s.Start, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
@@ -115,7 +119,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 	err := Undo(
 		func() error { return c.runtimeDelete(ctx, ctr) },
 		func() error { return <-done },
-		func() error { return os.RemoveAll(c.bundle(ctr.ID)) },
+		failpoint.After(ctx, failpoint.ContainerUnbundled, func() error { return os.RemoveAll(c.bundle(ctr.ID)) }),
 		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
 		func() error { return hidden },
 		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
@@ -137,7 +141,13 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	if err != nil {
 		return err
 	}
-	return AbsentOK(rt.Delete(ctx, ctr.ID, true))
+	if err := failpoint.Reach(ctx, failpoint.RuntimeDelete); err != nil {
+		return err
+	}
+	if err := AbsentOK(rt.Delete(ctx, ctr.ID, true)); err != nil {
+		return err
+	}
+	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
 }
 
 func (c *settler) unmount(ctx context.Context, ctr Container) error {
@@ -166,7 +176,7 @@ func (c *settler) unmount(ctx context.Context, ctr Container) error {
 // runs every step, joins their errors, and ends the operation only when all
 // went well, so that what failed stays on record.
 func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	ctr, err := c.Get(ctx, op.ID())
 	if err != nil {
@@ -211,8 +221,8 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 // whose start pipe has lost its other end goes on and runs the runtime.
 func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 	err := Undo(
-		func() error { return c.killMonitor(ctx, ctr) },
-		func() error { return c.killAll(ctx, ctr) },
+		failpoint.After(ctx, failpoint.UndoMonitor, func() error { return c.killMonitor(ctx, ctr) }),
+		failpoint.After(ctx, failpoint.UndoProcesses, func() error { return c.killAll(ctx, ctr) }),
 		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -50,6 +51,9 @@ func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 		}
 		if ctr.Status.Alive() {
 			if err := c.terminate(ctx, op, ctr, o); err != nil {
+				return err
+			}
+			if err := failpoint.Reach(ctx, failpoint.StopEnded); err != nil {
 				return err
 			}
 		}
@@ -99,6 +103,9 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sig)); err != nil {
 			return fmt.Errorf("signalling container %q: %w", name, err)
 		}
+		if err := failpoint.Reach(ctx, failpoint.StopSignalled); err != nil {
+			return err
+		}
 		if s.State == Paused {
 			if err := c.thaw(ctx, ctr); err != nil {
 				return err
@@ -115,6 +122,9 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		warn(fmt.Sprintf("container %q did not end on %s in time and was killed", name, spec.SignalName(sig)))
 	}
 	if err := c.kill(ctx, ctr); err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.StopKilled); err != nil {
 		return err
 	}
 	return c.drained(ctx, ctr)

@@ -9,6 +9,8 @@ import (
 	"go.podman.io/image/v5/copy"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // maxOvertaken is how often a copy begins again because a removal took its
@@ -61,6 +63,9 @@ func (c *core) copyOnce(ctx context.Context, src source, a access, p *progress) 
 	if err != nil {
 		return "", fmt.Errorf("storing %q: %w", src.label, err)
 	}
+	if err := failpoint.Reach(ctx, failpoint.PullStored); err != nil {
+		return "", err
+	}
 	if len(src.names) > 0 {
 		names := make([]string, len(src.names))
 		for i, n := range src.names {
@@ -69,6 +74,9 @@ func (c *core) copyOnce(ctx context.Context, src source, a access, p *progress) 
 		if err := c.storage.AddNames(im.ID, names); err != nil {
 			return "", fmt.Errorf("naming %q: %w", src.label, err)
 		}
+	}
+	if err := failpoint.Reach(ctx, failpoint.PullNamed); err != nil {
+		return "", err
 	}
 	return im.ID, nil
 }

@@ -10,6 +10,8 @@ import (
 
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // ProgressKind says what a ProgressEvent tells.
@@ -70,7 +72,7 @@ func (p *progress) tell(e ProgressEvent) {
 
 // drain takes the library's events, and lets watch see them, until the channel is
 // closed; done is closed then. The library blocks on a channel that nobody reads.
-func (p *progress) drain(from <-chan types.ProgressProperties, watch *stallWatch) (done <-chan struct{}) {
+func (p *progress) drain(ctx context.Context, from <-chan types.ProgressProperties, watch *stallWatch, fail context.CancelCauseFunc) (done <-chan struct{}) {
 	end := make(chan struct{})
 	go func() {
 		defer close(end)
@@ -86,6 +88,9 @@ func (p *progress) drain(from <-chan types.ProgressProperties, watch *stallWatch
 				out.Kind = BlobProgress
 			case types.ProgressEventDone:
 				out.Kind = BlobDone
+				if err := failpoint.Reach(ctx, failpoint.PullBlob); err != nil {
+					fail(err)
+				}
 			case types.ProgressEventSkipped:
 				out.Kind = BlobSkipped
 			default:
@@ -162,7 +167,7 @@ func (p *progress) watched(ctx context.Context, opts *copy.Options, run func(con
 	defer watch.stop()
 	events := make(chan types.ProgressProperties)
 	opts.Progress, opts.ProgressInterval = events, progressInterval
-	drained := p.drain(events, watch)
+	drained := p.drain(ctx, events, watch, cancel)
 	err := run(ctx)
 	close(events)
 	<-drained

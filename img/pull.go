@@ -15,6 +15,8 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // PullPolicy says when a pull asks the registry.
@@ -212,6 +214,9 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 		return Image{}, transferError(named.String(), "", err)
 	}
 	defer lock.release()
+	if err := failpoint.Reach(ctx, failpoint.PullLocked); err != nil {
+		return Image{}, err
+	}
 	if lock.result != "" {
 		return p.pulled(lock.result, p.o.Owner, to, PullSkipped)
 	}
@@ -226,6 +231,9 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 		return Image{}, err
 	}
 	defer done()
+	if err := failpoint.Reach(ctx, failpoint.PullFolder); err != nil {
+		return Image{}, err
+	}
 	a := access{registry: p.o.Registry, platform: p.o.Platform, temp: temp}
 	src, err := remoteSource(named)
 	if err != nil {

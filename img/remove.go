@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // RemoveOptions say how far a removal goes.
@@ -55,10 +57,16 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	if err != nil {
 		return Removed{}, err
 	}
+	if err := failpoint.Reach(ctx, failpoint.ImageDelete); err != nil {
+		return Removed{}, err
+	}
 	if err := s.deleteImage(im.ID, ref); err != nil {
 		return Removed{}, err
 	}
 	out.Deleted = []string{im.ID}
+	if err := failpoint.Reach(ctx, failpoint.ImageDeleted); err != nil {
+		return out, err
+	}
 	if o.KeepParents {
 		return out, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/img/layersize"
 )
 
@@ -101,7 +102,7 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, rootfsClass(err))
 	}
-	return rootfs(made), nil
+	return rootfs(made), failpoint.Reach(ctx, failpoint.RootfsMade)
 }
 
 // MountRootfs mounts a root filesystem and returns its path. Mounting it again
@@ -114,7 +115,7 @@ func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting the rootfs of %q: %w", id, rootfsClass(err))
 	}
-	return path, nil
+	return path, failpoint.Reach(ctx, failpoint.RootfsMounted)
 }
 
 // UnmountRootfs unmounts a root filesystem, however often it was mounted and by
@@ -126,7 +127,7 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 	}
 	_, err := r.storage.Unmount(id, true)
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
-		return nil
+		return failpoint.Reach(ctx, failpoint.RootfsUnmounted)
 	}
 	return fmt.Errorf("unmounting the rootfs of %q: %w", id, rootfsClass(err))
 }
@@ -147,6 +148,9 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 		}
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 	}
+	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
+		return err
+	}
 	err := r.storage.DeleteContainer(id)
 	if errors.Is(err, unix.EBUSY) {
 		if path, merr := r.storage.Mount(id, ""); merr == nil {
@@ -159,7 +163,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 	}
-	return nil
+	return failpoint.Reach(ctx, failpoint.RootfsDeleted)
 }
 
 // RootfsContainers lists the storage containers, by ID: davit's own and those

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/netw/bridge"
 	"github.com/davit-containers/davit/netw/nft"
 	"golang.org/x/sys/unix"
@@ -58,7 +59,7 @@ func (a *Attacher) Attach(ctx context.Context, r Request) (Attachment, error) {
 	defer res.release()
 	p.intent.Ports = res.ports
 	if err := a.carryOut(ctx, p); err != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 		defer cancel()
 		return Attachment{}, errors.Join(fmt.Errorf("attaching %q: %w", r.ID, err), a.undo(undo, p.intent, undoing{netns: r.Netns}))
 	}
@@ -135,7 +136,7 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 	if first := &in.Joins[0]; first.Capabilities["portMappings"] != nil {
 		first.Capabilities["portMappings"] = portMappings(in.Ports)
 	}
-	if err := a.write(in); err != nil {
+	if err := a.write(ctx, in); err != nil {
 		return err
 	}
 	result, err := a.joinAll(ctx, p, in.TablePorts)
@@ -144,7 +145,7 @@ func (a *Attacher) carryOut(ctx context.Context, p *plan) error {
 	}
 	result.Ports = in.Ports
 	in.Result = &result
-	return a.publish(in)
+	return a.publish(ctx, in)
 }
 
 // joinAll sets the networks of the plan up, or mends them, and joins them.
@@ -161,6 +162,9 @@ func (a *Attacher) joinAll(ctx context.Context, p *plan, table bool) (Attachment
 		if n.managed() || i == 0 && table {
 			tabled = append(tabled, n.Network)
 		}
+	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkBridge); err != nil {
+		return Attachment{}, err
 	}
 	// plugins need the bridge, but not the table
 	mended := make(chan error, 1)
@@ -187,6 +191,9 @@ func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 		if err != nil {
 			return result, fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
 		}
+		if err := failpoint.Reach(ctx, failpoint.NetworkAdded); err != nil {
+			return result, err
+		}
 		if err := result.add(j.Network, j.IfName, got); err != nil {
 			return result, fmt.Errorf("joining network %q: reading the result: %w", j.Network, err)
 		}
@@ -196,9 +203,9 @@ func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 
 // publish records the result and puts the ports into the table, in one critical
 // section: a repair of the table sees both or neither.
-func (f *firewall) publish(in *intent) error {
+func (f *firewall) publish(ctx context.Context, in *intent) error {
 	if !in.TablePorts {
-		return f.known.write(in)
+		return f.known.write(ctx, in)
 	}
 	for _, p := range in.Ports {
 		if p.HostIP.IsValid() && !slices.ContainsFunc(in.Result.IPs(), func(ip netip.Addr) bool { return p.wants(ip) }) {
@@ -214,7 +221,10 @@ func (f *firewall) publish(in *intent) error {
 		}
 	}
 	err := f.locked(func() error {
-		if err := f.known.write(in); err != nil {
+		if err := f.known.write(ctx, in); err != nil {
+			return err
+		}
+		if err := failpoint.Reach(ctx, failpoint.NetworkPublish); err != nil {
 			return err
 		}
 		err := f.table.Add(elements)
@@ -225,6 +235,9 @@ func (f *firewall) publish(in *intent) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkPublished); err != nil {
 		return err
 	}
 	return forgetFlows(elements)

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Connect joins an attached sandbox to further networks, r.Networks, and returns
@@ -42,7 +44,7 @@ func (a *Attacher) Connect(ctx context.Context, r Request) (Attachment, error) {
 	before := *in
 	in.Joins = slices.Concat(in.Joins, p.intent.Joins)
 	if err := a.extend(ctx, in, p); err != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 		defer cancel()
 		return Attachment{}, errors.Join(fmt.Errorf("connecting %q: %w", in.display(), err), a.dropTail(undo, &before, in.Joins))
 	}
@@ -51,7 +53,7 @@ func (a *Attacher) Connect(ctx context.Context, r Request) (Attachment, error) {
 
 // extend carries the plan out on top of in, which has its joins already.
 func (a *Attacher) extend(ctx context.Context, in *intent, p *plan) error {
-	if err := a.write(in); err != nil {
+	if err := a.write(ctx, in); err != nil {
 		return err
 	}
 	more, err := a.joinAll(ctx, p, false)
@@ -61,7 +63,7 @@ func (a *Attacher) extend(ctx context.Context, in *intent, p *plan) error {
 	result := *in.Result
 	result.Interfaces = slices.Concat(result.Interfaces, more.Interfaces)
 	in.Result = &result
-	return a.write(in)
+	return a.write(ctx, in)
 }
 
 // dropTail leaves the networks of joins that in does not have, and puts in on
@@ -76,7 +78,7 @@ func (x *plugins) dropTail(ctx context.Context, in *intent, joins []join) error 
 	if err := x.leave(ctx, &tail, path, func(join) bool { return true }); err != nil {
 		return err
 	}
-	return x.known.write(in)
+	return x.known.write(ctx, in)
 }
 
 // Disconnect makes an attached sandbox leave a network and returns what is left
@@ -106,7 +108,7 @@ func (a *Attacher) Disconnect(ctx context.Context, r Request, network string) (A
 	in.Joins = slices.Delete(slices.Clone(in.Joins), i, i+1)
 	result.Interfaces = slices.Delete(slices.Clone(result.Interfaces), i, i+1)
 	in.Result = &result
-	return result, a.write(in)
+	return result, a.write(ctx, in)
 }
 
 // attachedIntent reads a complete attachment. What a Connect that was killed has

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/netw/netns"
 	"github.com/davit-containers/davit/netw/nft"
 )
@@ -41,7 +42,7 @@ func (a *Attacher) Detach(ctx context.Context, r Request) error {
 		} else {
 			err = nil
 		}
-		return errors.Join(err, a.forget(&intent{ID: r.ID, dir: r.Dir}), unpin(r.PinDir))
+		return errors.Join(err, a.forget(ctx, &intent{ID: r.ID, dir: r.Dir}), unpin(r.PinDir))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("detaching %q: %w", r.ID, err), unpin(r.PinDir))
@@ -74,7 +75,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	if in.TablePorts {
 		settled, err := a.withdraw(in.ID)
 		defer func() { <-settled }()
-		errs = append(errs, err, forgetFlows(in.elements()))
+		errs = append(errs, err, failpoint.Reach(ctx, failpoint.NetworkWithdrawn), forgetFlows(in.elements()))
 	}
 	early := func(j join) bool { return u.pinDir == "" || !j.Managed }
 	left := a.leave(ctx, in, u.netns, early)
@@ -89,7 +90,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detaching %q: %w", in.ID, err)
 	}
-	return a.forget(in)
+	return a.forget(ctx, in)
 }
 
 // leave calls DEL, in reverse order, for the networks that are selected.
@@ -102,7 +103,13 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 		}
 		list, err := libcni.NetworkConfFromBytes(j.Conflist)
 		if err == nil {
+			err = failpoint.Reach(ctx, failpoint.NetworkDel)
+		}
+		if err == nil {
 			err = x.cni.DelNetworkList(ctx, list, in.runtimeConf(j, path))
+		}
+		if err == nil {
+			err = failpoint.Reach(ctx, failpoint.NetworkLeft)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("leaving network %q: %w", j.Network, err))

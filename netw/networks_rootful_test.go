@@ -374,7 +374,7 @@ func TestConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.Result.Interfaces = in.Result.Interfaces[:1]
-	if err := w.write(in); err != nil {
+	if err := w.write(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 	r.Networks = []Ref{{Name: "more"}}

@@ -1,6 +1,7 @@
 package netw
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // recordName is the attachment's file in the sandbox's run folder.
@@ -56,14 +58,20 @@ type join struct {
 }
 
 // write puts the intent on record: the file, then the pointer to it.
-func (l *ledger) write(in *intent) error {
+func (l *ledger) write(ctx context.Context, in *intent) error {
 	b, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encoding attachment of %q: %w", in.ID, err)
 	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkRecord); err != nil {
+		return err
+	}
 	path := filepath.Join(in.dir, recordName)
 	if err := record.WriteAtomic(path, b, record.WriteOptions{}); err != nil {
 		return fmt.Errorf("recording attachment of %q: %w", in.ID, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkPoint); err != nil {
+		return err
 	}
 	return l.point(in.ID, path)
 }
@@ -86,10 +94,16 @@ func (l *ledger) point(id, path string) error {
 
 // forget removes the record, the pointer last: while it is there, the
 // attachment is known.
-func (l *ledger) forget(in *intent) error {
+func (l *ledger) forget(ctx context.Context, in *intent) error {
+	if err := failpoint.Reach(ctx, failpoint.NetworkForget); err != nil {
+		return err
+	}
 	err := os.Remove(filepath.Join(in.dir, recordName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing attachment record of %q: %w", in.ID, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkUnpoint); err != nil {
+		return err
 	}
 	err = os.Remove(l.dir("attached", in.ID))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

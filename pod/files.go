@@ -15,6 +15,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/netw"
 )
@@ -35,6 +36,9 @@ const defaultShmSize = 64 << 20
 func (c *files) writeFiles(ctx context.Context, s Sandbox) error {
 	if s.Config.Namespaces.IPC == spec.ModePod {
 		if err := c.mountShm(s); err != nil {
+			return err
+		}
+		if err := failpoint.Reach(ctx, failpoint.PodShm); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // flightTimeout bounds work that has lost all who waited for it.
@@ -75,7 +77,7 @@ func (f *flights) begin(ctx context.Context, limit time.Duration, key string, w 
 	}
 	f.byKey[key] = one
 	f.wg.Go(func() {
-		ctx, stop := context.WithTimeout(ctx, limit)
+		ctx, stop := context.WithTimeout(ctx, failpoint.Deadline(limit))
 		defer stop()
 		defer cancel(nil)
 		id, err := w(ctx, func(id string) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/nspin"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
@@ -54,6 +55,9 @@ func (c *riser) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if err != nil {
 		return s, err
 	}
+	if err := failpoint.Reach(ctx, failpoint.InfraRecorded); err != nil {
+		return s, err
+	}
 	if _, err := c.ctrs.Create(ctx, cfg); err != nil {
 		return s, err
 	}
@@ -64,6 +68,9 @@ func (c *riser) startInfra(ctx context.Context, s Sandbox) (Sandbox, error) {
 	})
 	if err != nil {
 		return s, fmt.Errorf("starting infra container of pod %q: %w", s.Config.Name, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.InfraStarted); err != nil {
+		return s, err
 	}
 	return c.pinPID(ctx, s, id)
 }
@@ -98,6 +105,9 @@ func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, e
 	path := filepath.Join(c.runDir(s.ID), pidPin)
 	if err := nspin.Pin(path, "pid", k.Status.Pid, k.Status.PidStart); err != nil {
 		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.InfraPinned); err != nil {
+		return s, err
 	}
 	return c.update(ctx, s, func(n *Status) { n.Namespaces.PID = path })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // begin takes a pod's operation lock and first settles what a dead owner left.
@@ -30,7 +31,7 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 // undo settles an operation of a kind that failed here or that a dead owner
 // left, and ends it.
 func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	switch kind {
 	case opCreate, opRemove:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/netw"
 	"github.com/davit-containers/davit/netw/netns"
@@ -225,6 +226,9 @@ func (c *riser) arrived(ctx context.Context, s Sandbox, a netw.Attachment) error
 	if err != nil {
 		return err
 	}
+	if err := failpoint.Reach(ctx, failpoint.PodReady); err != nil {
+		return err
+	}
 	return errors.Join(c.writeFiles(ctx, s), c.refreshPeers(ctx, s))
 }
 
@@ -292,6 +296,9 @@ func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if err != nil {
 		return s, fmt.Errorf("making namespaces of pod %q: %w", s.Config.Name, err)
 	}
+	if err := failpoint.Reach(ctx, failpoint.PodPinned); err != nil {
+		return s, err
+	}
 	return c.update(ctx, s, func(n *Status) {
 		n.Namespaces = Pinned{Net: pinned.Net, IPC: pinned.IPC, UTS: pinned.UTS, User: pinned.User}
 	})
@@ -332,7 +339,7 @@ func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 	if err := host.Create(ctx, place.Path, c.limits(s).Linux()); err != nil {
 		return s, fmt.Errorf("making cgroup of pod %q: %w", s.Config.Name, err)
 	}
-	return s, nil
+	return s, failpoint.Reach(ctx, failpoint.PodCgroup)
 }
 
 // give is what a container is told of its pod.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/netw/netns"
 )
 
@@ -24,6 +25,9 @@ func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration
 		return err
 	}
 	if err := c.stopContainers(ctx, id, timeout); err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.PodEnded); err != nil {
 		return err
 	}
 	op, err := c.begin(ctx, id, opStop)
@@ -104,7 +108,7 @@ func (c *settler) down(ctx context.Context, op *record.Op) error {
 // record, all of them run. The containers are taken away meanwhile; nothing of
 // theirs may be alive.
 func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	gone := make(chan error, 1)
 	go func() { gone <- containers() }()
@@ -113,13 +117,16 @@ func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() err
 			if err := c.detach(ctx, s); err != nil {
 				return err // which needs the namespace once more
 			}
+			if err := failpoint.Reach(ctx, failpoint.PodDetached); err != nil {
+				return err
+			}
 			return netns.Remove(c.nsDir(s.ID))
 		},
 		func() error { return <-gone },
 		func() error { return c.removeInfra(ctx, s) },
-		func() error { return c.unpinPID(s.ID) },
-		func() error { return c.unmountShm(s.ID) },
-		func() error { return c.removeCgroup(ctx, s) },
+		failpoint.After(ctx, failpoint.PodUnpinned, func() error { return c.unpinPID(s.ID) }),
+		failpoint.After(ctx, failpoint.PodUnshm, func() error { return c.unmountShm(s.ID) }),
+		failpoint.After(ctx, failpoint.PodUncgroup, func() error { return c.removeCgroup(ctx, s) }),
 		func() error { return c.removeFiles(s.ID) },
 	)
 }
@@ -202,7 +209,7 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 
 // remove is the way out, for a removal and for undoing a creation.
 func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout+o.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout)+o.Timeout)
 	defer cancel()
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // ErrMonitorGone says that nobody holds the monitor's end any more.
@@ -155,6 +156,9 @@ func Fork(ctx context.Context, cfg Config) (*Starting, error) {
 	s := &Starting{cfg: cfg}
 	if err := s.spawn(path); err != nil {
 		return nil, fmt.Errorf("starting monitor of %q: %w", cfg.ID, err)
+	}
+	if err := failpoint.Reach(ctx, failpoint.MonitorForked); err != nil {
+		return nil, errors.Join(err, s.Abort())
 	}
 	s.placed = make(chan struct{})
 	go func() {
@@ -329,6 +333,9 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	start, err := record.ProcessStart(pid)
 	if err != nil {
 		return Started{}, errors.Join(fmt.Errorf("container %q: its process %d is gone already: %w", s.cfg.ID, pid, err), s.Abort())
+	}
+	if err := failpoint.Reach(ctx, failpoint.RuntimeCreated); err != nil {
+		return Started{}, errors.Join(err, s.Abort())
 	}
 	s.done = true
 	closeAll(s.sync, s.begin, s.stderr)

@@ -18,6 +18,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Size is a terminal's size in characters.
@@ -211,6 +213,10 @@ func (e *execution) start(ctx context.Context) error {
 		e.pid, err = e.readPid()
 		if err == nil {
 			children().started(e.pid)
+			if err := failpoint.Reach(ctx, failpoint.ExecStarted); err != nil {
+				e.abandonCopies()
+				return errors.Join(err, killAndReap(e.pid))
+			}
 			return e.running(ctx)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // InUseError says which containers keep a volume from being removed. It wraps
@@ -44,7 +46,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 
 // RemoveUnused deletes a volume and its data. It returns *InUseError when users
 // names any container, and ErrNotFound when there is no such volume.
-func (s *Store) RemoveUnused(_ context.Context, name string, users Users) error {
+func (s *Store) RemoveUnused(ctx context.Context, name string, users Users) error {
 	if _, err := s.Get(name); errdefs.IsNotFound(err) {
 		return err
 	}
@@ -60,7 +62,7 @@ func (s *Store) RemoveUnused(_ context.Context, name string, users Users) error 
 	if len(who) > 0 {
 		return &InUseError{Name: name, Users: who}
 	}
-	if err := s.discard(name); err != nil {
+	if err := s.discard(ctx, name); err != nil {
 		return fmt.Errorf("removing volume %q: %w", name, err)
 	}
 	s.sweep()
@@ -68,13 +70,16 @@ func (s *Store) RemoveUnused(_ context.Context, name string, users Users) error 
 }
 
 // discard takes a locked volume out of its place and deletes it.
-func (s *Store) discard(name string) error {
+func (s *Store) discard(ctx context.Context, name string) error {
 	path := filepath.Join(s.dir, name)
 	if err := nothingMounted(path); err != nil {
 		return err
 	}
 	old := filepath.Join(s.dir, oldMark+randomName()[:16])
 	if err := os.Rename(path, old); err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.VolumeDiscarded); err != nil {
 		return err
 	}
 	return os.RemoveAll(old)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
 // Driver is the one driver there is: a folder of the local file system.
@@ -86,7 +87,7 @@ type Config struct {
 // Create makes a volume. It returns ErrAlreadyExists for a name that is taken
 // and ErrInvalidArgument for one that is not letters, digits, '_', '.' and '-'
 // after a letter or digit.
-func (s *Store) Create(_ context.Context, c Config) (Volume, error) {
+func (s *Store) Create(ctx context.Context, c Config) (Volume, error) {
 	if c.Name == "" {
 		c.Name, c.Anonymous = randomName(), true
 	}
@@ -97,7 +98,7 @@ func (s *Store) Create(_ context.Context, c Config) (Volume, error) {
 		return Volume{}, fmt.Errorf("creating volume %q: %w", c.Name, err)
 	}
 	v := Volume{Name: c.Name, Created: s.now().UTC(), Labels: c.Labels, Anonymous: c.Anonymous}
-	if err := s.place(v); err != nil {
+	if err := s.place(ctx, v); err != nil {
 		return Volume{}, fmt.Errorf("creating volume %q: %w", c.Name, err)
 	}
 	v.Path = s.data(c.Name)
@@ -106,7 +107,7 @@ func (s *Store) Create(_ context.Context, c Config) (Volume, error) {
 }
 
 // place writes a volume beside its place and renames it there.
-func (s *Store) place(v Volume) error {
+func (s *Store) place(ctx context.Context, v Volume) error {
 	for {
 		tmp, err := os.MkdirTemp(s.dir, newMark)
 		if err != nil {
@@ -119,7 +120,7 @@ func (s *Store) place(v Volume) error {
 		if err != nil {
 			return err
 		}
-		err = s.build(tmp, v)
+		err = s.build(ctx, tmp, v)
 		lock.Close()
 		switch {
 		case err == nil:
@@ -131,7 +132,7 @@ func (s *Store) place(v Volume) error {
 	}
 }
 
-func (s *Store) build(tmp string, v Volume) error {
+func (s *Store) build(ctx context.Context, tmp string, v Volume) error {
 	if err := os.Chmod(tmp, 0o711); err != nil {
 		return err
 	}
@@ -143,6 +144,9 @@ func (s *Store) build(tmp string, v Volume) error {
 		return err
 	}
 	if err := write(tmp, v); err != nil {
+		return err
+	}
+	if err := failpoint.Reach(ctx, failpoint.VolumeBuilt); err != nil {
 		return err
 	}
 	err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, filepath.Join(s.dir, v.Name), unix.RENAME_NOREPLACE)

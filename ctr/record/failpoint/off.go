@@ -20,3 +20,6 @@ func ReachStage(_ context.Context, _, _, _ string) error { return nil }
 
 // Deadline is how long something may take, d.
 func Deadline(d time.Duration) time.Duration { return d }
+
+// After is f, with a point after it that is reached when f succeeds.
+func After(_ context.Context, _ Point, f func() error) func() error { return f }

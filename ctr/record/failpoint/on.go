@@ -34,6 +34,16 @@ func ReachStage(ctx context.Context, noun, kind, stage string) error {
 	return plan().reach(ctx, noun+"."+kind+"."+stage)
 }
 
+// After is f, with a point after it that is reached when f succeeds.
+func After(ctx context.Context, p Point, f func() error) func() error {
+	return func() error {
+		if err := f(); err != nil {
+			return err
+		}
+		return Reach(ctx, p)
+	}
+}
+
 // Deadline is how long something may take: d, or what the environment says where
 // that is shorter.
 func Deadline(d time.Duration) time.Duration {
