@@ -25,14 +25,14 @@ func TestRecord(t *testing.T) {
 	}
 	in := &intent{Version: recordVersion, ID: "abc", Name: "web", Netns: "/n", dir: pod,
 		Joins: []join{{Network: "davit", IfName: "eth0", Conflist: []byte(`{}`), Args: [][2]string{{"IgnoreUnknown", "1"}}}}}
-	if err := a.write(in); err != nil {
+	if err := a.write(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Attached(pod); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("incomplete attachment: %v", err)
 	}
 	in.Result = &Attachment{Interfaces: []Interface{{Network: "davit", Name: "eth0"}}}
-	if err := a.write(in); err != nil {
+	if err := a.write(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 	all, err := a.intents()
@@ -46,7 +46,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for range 2 {
-		if err := a.forget(in); err != nil {
+		if err := a.forget(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
 	}
