@@ -4,27 +4,114 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/image/v5/copy"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
 
 	"github.com/davit-containers/davit/ctr/record/failpoint"
+	"github.com/davit-containers/davit/img/staging"
 )
 
 // maxOvertaken is how often a copy begins again because a removal took its
 // layers away.
 const maxOvertaken = 10
 
-// copyIn copies one image into the store and returns its ID.
+// copyIn copies one image into the store and returns its ID. A layer that another
+// process may have taken files from while it was extracted (see package staging) is
+// read again, and brought again if it is damaged.
 func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
 	for n := 0; ; n++ {
-		id, err := c.copyOnce(ctx, src, a, p)
-		if err == nil || n == maxOvertaken || ctx.Err() != nil || !isOvertaken(err) {
+		var id string
+		began := time.Now()
+		unguarded, err := guarded(c.storage, func() (err error) {
+			id, err = c.copyOnce(ctx, src, a, p)
+			return err
+		})
+		if err == nil && unguarded {
+			if err = intact(c.storage, id, began); err != nil {
+				c.log.Warn("an image is brought again", "image", src.label, "error", err)
+				err = errors.Join(err, c.deleteImage(id, id))
+			}
+		}
+		again := unguarded || err != nil && isOvertaken(err)
+		if err == nil || n == maxOvertaken || ctx.Err() != nil || !again {
 			return id, err
 		}
 	}
+}
+
+// guarded runs f, which extracts or deletes layers, and says whether a temporary
+// folder of the store may have been without its guard meanwhile. Where that cannot
+// be watched it may have been.
+func guarded(store storage.Store, f func() error) (unguarded bool, err error) {
+	watch, err := staging.Begin(tempFolders(store)...)
+	if err != nil {
+		return true, f()
+	}
+	err = f()
+	unguarded, watchErr := watch.End()
+	return unguarded || watchErr != nil, err
+}
+
+// tempFolders are where the store has its temporary folders.
+func tempFolders(store storage.Store) []string {
+	driver := filepath.Join(store.GraphRoot(), store.GraphDriverName())
+	out := []string{filepath.Join(driver+"-layers", "tmp")}
+	if name := store.GraphDriverName(); name == "overlay" || name == "vfs" {
+		out = append(out, filepath.Join(driver, "tempdirs"))
+	}
+	return out
+}
+
+// deleting runs f, which deletes layers, and then whatever of them it may have left
+// because its temporary folders were not guarded.
+func deleting(store storage.Store, f func() error) error {
+	unguarded, err := guarded(store, f)
+	if !unguarded {
+		return err
+	}
+	if err != nil && errors.Is(err, fs.ErrNotExist) {
+		err = f()
+	}
+	return errors.Join(err, store.GarbageCollect())
+}
+
+// intact compares those layers of an image that are no older than since with
+// their digests. A layer that differs is ErrDataLoss.
+func intact(store storage.Store, id string, since time.Time) error {
+	im, err := store.Image(id)
+	if err != nil {
+		return fmt.Errorf("looking up image %s: %w", id, err)
+	}
+	plain := archive.Uncompressed
+	for next := im.TopLayer; next != ""; {
+		l, err := store.Layer(next)
+		if err != nil {
+			return fmt.Errorf("looking up layer %s: %w", next, err)
+		}
+		if next = l.Parent; l.Created.Before(since) || l.UncompressedDigest == "" {
+			continue
+		}
+		content, err := store.Diff("", l.ID, &storage.DiffOptions{Compression: &plain})
+		if err != nil {
+			return fmt.Errorf("reading layer %s: %w", l.ID, errors.Join(errdefs.ErrDataLoss, err))
+		}
+		got, err := l.UncompressedDigest.Algorithm().FromReader(content)
+		if err := errors.Join(err, content.Close()); err != nil {
+			return fmt.Errorf("reading layer %s: %w", l.ID, errors.Join(errdefs.ErrDataLoss, err))
+		}
+		if got != l.UncompressedDigest {
+			return fmt.Errorf("layer %s is not what was extracted: %w", l.ID, errdefs.ErrDataLoss)
+		}
+	}
+	return nil
 }
 
 // copyOnce is copyIn, once. The image has all its names, or does not exist.

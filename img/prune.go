@@ -162,7 +162,7 @@ func (r *records) pruneLayers(before time.Time) (int64, error) {
 		errs  []error
 	)
 	for _, l := range topDown(t, used) {
-		if err := r.storage.DeleteLayer(l.ID); err != nil {
+		if err := deleting(r.storage, func() error { return r.storage.DeleteLayer(l.ID) }); err != nil {
 			errs = append(errs, fmt.Errorf("removing layer %s: %w", l.ID, err))
 			continue
 		}

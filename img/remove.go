@@ -75,21 +75,33 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	return out, err
 }
 
+// maxInUse is how often a removal that the store refuses begins again, where the
+// container that was in its way is gone when it is looked for.
+const maxInUse = 10
+
 // deleteImage deletes an image and the layers that nothing else has.
 func (r *records) deleteImage(id, ref string) error {
-	_, err := r.storage.DeleteImage(id, true) // looks for containers under the store's locks
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, storage.ErrImageUsedByContainer):
-		if users, uerr := r.users(id); uerr == nil && len(users) > 0 {
-			return &InUseError{Image: ref, Containers: users}
+	for n := 1; ; n++ {
+		err := deleting(r.storage, func() error {
+			_, err := r.storage.DeleteImage(id, true) // looks for containers under the store's locks
+			return err
+		})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, storage.ErrImageUsedByContainer):
+			if users, uerr := r.users(id); uerr == nil && len(users) > 0 {
+				return &InUseError{Image: ref, Containers: users}
+			}
+			if n == maxInUse {
+				return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
+			}
+		case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage): // by now
+			return notFound(ref)
+		default:
+			return fmt.Errorf("removing image %q: %w", ref, err)
 		}
-		return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
-	case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage): // by now
-		return notFound(ref)
 	}
-	return fmt.Errorf("removing image %q: %w", ref, err)
 }
 
 // users are the containers that have the image, as their root filesystem or

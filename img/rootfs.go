@@ -141,7 +141,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if _, err := r.storage.Container(id); err != nil {
 		// A process that died while it made the container left its layer, which
 		// has the container's ID, without one.
-		if derr := r.storage.DeleteLayer(id); derr == nil {
+		if derr := deleting(r.storage, func() error { return r.storage.DeleteLayer(id) }); derr == nil {
 			return nil
 		} else if !errors.Is(derr, storage.ErrLayerUnknown) && !errors.Is(derr, storage.ErrNotALayer) {
 			err = derr
@@ -151,14 +151,15 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
 		return err
 	}
-	err := r.storage.DeleteContainer(id)
+	remove := func() error { return deleting(r.storage, func() error { return r.storage.DeleteContainer(id) }) }
+	err := remove()
 	if errors.Is(err, unix.EBUSY) {
 		if path, merr := r.storage.Mount(id, ""); merr == nil {
 			// Nothing that fails here matters: the removal is what counts.
 			_ = unix.Unmount(path, unix.MNT_DETACH)
 			_, _ = r.storage.Unmount(id, true)
 		}
-		err = r.storage.DeleteContainer(id)
+		err = remove()
 	}
 	if err != nil {
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os/exec"
 	"strings"
 	"syscall"
 
@@ -122,8 +123,7 @@ func Code(err error) int {
 	if errors.As(err, &exit) {
 		return exit.Code
 	}
-	var program programError
-	if errors.As(err, &program) {
+	if program := programOf(err); program != nil {
 		return program.ExitCode()
 	}
 	var sig *SignalError
@@ -191,8 +191,7 @@ func Message(err error) (text, hint string) {
 		hint = "--runtime crun --cgroups disabled runs without them"
 	}
 	// What is wrong with a container's program needs no word of who found out.
-	var program programError
-	if errors.As(err, &program) {
+	if program := programOf(err); program != nil {
 		err = program
 	}
 	return stripClass(OneLine(err.Error())), hint
@@ -203,6 +202,19 @@ func Message(err error) (text, hint string) {
 type programError interface {
 	error
 	ExitCode() int
+}
+
+// programOf is the programError in err, nil for none. The end of a program that
+// davit itself ran is not one.
+func programOf(err error) programError {
+	var program programError
+	if !errors.As(err, &program) {
+		return nil
+	}
+	if _, child := program.(*exec.ExitError); child {
+		return nil
+	}
+	return program
 }
 
 // Report prints what went wrong, as one line and perhaps a hint. The text that a

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"syscall"
 	"testing"
 
@@ -19,6 +20,16 @@ type coded struct{ code int }
 
 func (c *coded) Error() string { return "no such program" }
 func (c *coded) ExitCode() int { return c.code }
+
+// exited is the error of a program that exited with 1.
+func exited(t *testing.T) error {
+	t.Helper()
+	err := exec.CommandContext(t.Context(), "false").Run()
+	if err == nil {
+		t.Fatal("false succeeded")
+	}
+	return err
+}
 
 func TestCode(t *testing.T) {
 	for _, tt := range []struct {
@@ -52,6 +63,7 @@ func TestCode(t *testing.T) {
 		{"of a container", &ExitError{Code: 7}, 7, 7},
 		{"not executable", &coded{126}, 126, 126},
 		{"no program", &coded{127}, 127, 127},
+		{"a program of davit's", fmt.Errorf("unpacking: %w", exited(t)), 125, 125},
 		{"broken pipe", &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}, 141, 141},
 		{"pipe of another", fmt.Errorf("talking to conmon: %w", syscall.EPIPE), 125, 125},
 		{"plain", errors.New("x"), 125, 125},
