@@ -97,16 +97,15 @@ lint: bin/staticcheck-$(STATICCHECK) ## gofmt, go vet, staticcheck
 generate: ## regenerate man/ and completions/ from the commands
 	$(GO) generate ./commands/...
 
-bench: need-root deps build ## measure davit run against the raw runtime, and podman where it is installed
+bench: need-root deps build ## measure davit against podman, containerd and skopeo where they are installed, and the raw runtime (BENCHFLAGS=--groups=run,exec,…)
 	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
 	@$(ASROOT) bin/davit-bench --davit bin/davit $(BENCHFLAGS)
 
-bench-cri: need-root deps build ## measure davit serve-cri against containerd where it is installed
-	@$(BUILD) -o bin/davit-bench ./cmd/davit-bench
-	@$(ASROOT) bin/davit-bench --cri --davit bin/davit $(BENCHFLAGS)
+bench-cri: BENCHFLAGS += --groups=cri
+bench-cri: bench ## the part of make bench that measures serve-cri against containerd
 
-bench-deps: ## install podman and containerd, for make bench and make bench-cri to compare with
-	@.ci/deps podman $$(command -v containerd >/dev/null || echo containerd)
+bench-deps: ## install podman, containerd and skopeo, for make bench to compare with
+	@.ci/deps podman skopeo $$(command -v containerd >/dev/null || echo containerd)
 
 install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
 	install -D -m 755 bin/davit $(DESTDIR)$(BINDIR)/davit

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,89 +11,114 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/cmd/davit-bench/cri"
+	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 	"github.com/davit-containers/davit/commands/harness"
 )
 
-// errAbsent is what setUp wraps when an engine is not on this machine.
-var errAbsent = errors.New("not installed")
+// davitName is what subjects of davit are called.
+const davitName = "davit"
 
-// trial is one thing to measure: `run --rm … true` with a runtime and a network.
-type trial struct {
-	Runtime string `json:"runtime"`
-	Network string `json:"network"` // none, host, bridge or bridge+port
-}
-
-// engine is one that can run a container. command returns nil where a trial
-// means nothing to it.
+// engine is one that is spoken to in podman's words.
 type engine interface {
 	name() string
-	setUp(ctx context.Context, l *lab) error
-	command(ctx context.Context, t trial) *exec.Cmd
+	// setUp sets it up in a folder that is not there yet. What wraps
+	// cri.ErrAbsent says that it is not installed.
+	setUp(ctx context.Context, dir string, l *lab) error
+	// cli is a command, with an OCI runtime unless that is "".
+	cli(ctx context.Context, runtime string, args ...string) *exec.Cmd
+	// port is one of the host's that is its own to publish.
+	port() string
 	tearDown(ctx context.Context) error
 }
 
-// networkFlags are the flags that podman and davit share.
-func networkFlags(network, port string) []string {
-	if network == "bridge+port" {
-		return []string{"-p", "127.0.0.1:" + port + ":80"}
+// subjects are all engines with all runtimes, each doing what sample makes of it.
+func (l *lab) subjects(sample func(e engine, runtime string) func(context.Context) ([]float64, error)) []rounds.Subject {
+	var out []rounds.Subject
+	for _, r := range l.runtimes {
+		for _, e := range l.engines {
+			out = append(out, rounds.Subject{Name: e.name() + ", " + r, Runtime: r, Sample: sample(e, r)})
+		}
 	}
-	if network == "bridge" {
-		return nil
-	}
-	return []string{"--network", network}
+	return out
+}
+
+// commands is the sample of one command, which succeeds.
+func command(make func(context.Context) *exec.Cmd) func(context.Context) ([]float64, error) {
+	return rounds.Timed(func(ctx context.Context) error { return succeed(make(ctx)) })
 }
 
 // davitEngine is davit on roots of its own.
 type davitEngine struct {
+	bin   string
 	davit harness.Davit
-	image string
 }
 
-func (e *davitEngine) name() string { return "davit" }
+var _ engine = (*davitEngine)(nil)
 
-func (e *davitEngine) setUp(ctx context.Context, l *lab) error {
-	e.image = l.registry.Ref("busybox:latest")
-	return succeed(e.davit.Command(ctx, "pull", "-q", e.image))
+func (e *davitEngine) name() string { return davitName }
+
+func (e *davitEngine) setUp(_ context.Context, dir string, l *lab) error {
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return fmt.Errorf("making davit's folder: %w", err)
+	}
+	roots, err := harness.NewRoots(dir)
+	if err != nil {
+		return err
+	}
+	e.davit = harness.Davit{Bin: e.bin, Roots: roots}
+	return roots.TrustRegistry(l.registry.Addr)
 }
 
-func (e *davitEngine) command(ctx context.Context, t trial) *exec.Cmd {
-	args := []string{"run", "--rm", "--runtime", t.Runtime}
-	args = append(args, networkFlags(t.Network, "18977")...)
-	return e.davit.Command(ctx, append(args, e.image, "true")...)
+func (e *davitEngine) cli(ctx context.Context, runtime string, args ...string) *exec.Cmd {
+	if runtime != "" {
+		args = append([]string{"--runtime", runtime}, args...)
+	}
+	return e.davit.Command(ctx, args...)
 }
+
+func (e *davitEngine) port() string { return "18977" }
 
 func (e *davitEngine) tearDown(ctx context.Context) error {
-	return succeed(e.davit.Command(ctx, "rm", "-f", "-a", "-t", "0"))
+	return errors.Join(succeed(e.cli(ctx, "", "rm", "-f", "-a", "-t", "0")), e.davit.Roots.RemoveNetwork(ctx), e.davit.Roots.Remove())
 }
 
 // podman is Debian's, on roots of its own, with the cgroup manager and event
 // backend that need no systemd.
-type podman struct {
-	dir, image string
-}
+type podman struct{ dir string }
+
+var _ engine = (*podman)(nil)
 
 func (e *podman) name() string { return "podman" }
 
-func (e *podman) setUp(ctx context.Context, l *lab) error {
+func (e *podman) setUp(_ context.Context, dir string, l *lab) error {
 	if _, err := exec.LookPath("podman"); err != nil {
-		return fmt.Errorf("%w (make bench-deps installs it)", errAbsent)
+		return fmt.Errorf("%w (make bench-deps installs it)", cri.ErrAbsent)
 	}
-	if err := os.Mkdir(e.dir, 0o711); err != nil {
+	e.dir = dir
+	if err := os.Mkdir(dir, 0o711); err != nil {
 		return fmt.Errorf("making podman's folder: %w", err)
-	}
-	e.image = l.registry.Ref("busybox:latest")
-	policy := filepath.Join(e.dir, "policy.json")
-	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
-		return fmt.Errorf("writing podman's policy: %w", err)
 	}
 	conf, err := containersConf()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(e.dir, "containers.conf"), []byte(conf), 0o644); err != nil {
-		return fmt.Errorf("writing podman's configuration: %w", err)
+	registries := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", l.registry.Addr)
+	policy := `{"default":[{"type":"insecureAcceptAnything"}]}`
+	home := filepath.Join(dir, ".config", "containers")
+	if err := os.MkdirAll(home, 0o711); err != nil {
+		return fmt.Errorf("making podman's folder: %w", err)
 	}
-	return succeed(e.podman(ctx, "pull", "-q", "--tls-verify=false", "--signature-policy", policy, e.image))
+	for path, text := range map[string]string{
+		filepath.Join(dir, "containers.conf"): conf,
+		filepath.Join(dir, "registries.conf"): registries,
+		filepath.Join(home, "policy.json"):    policy,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return fmt.Errorf("configuring podman: %w", err)
+		}
+	}
+	return nil
 }
 
 // containersConf keeps podman from raising limits above the hard ones, which it
@@ -115,104 +139,57 @@ func containersConf() (string, error) {
 	return "[containers]\ndefault_ulimits = [" + strings.Join(limits, ", ") + "]\n", nil
 }
 
-func (e *podman) podman(ctx context.Context, args ...string) *exec.Cmd {
+func (e *podman) cli(ctx context.Context, runtime string, args ...string) *exec.Cmd {
 	global := []string{
 		"--root", filepath.Join(e.dir, "root"), "--runroot", filepath.Join(e.dir, "run"), "--tmpdir", filepath.Join(e.dir, "tmp"),
 		"--cgroup-manager", "cgroupfs", "--events-backend", "file",
 		"--network-config-dir", filepath.Join(e.dir, "networks"),
 	}
+	if runtime != "" {
+		global = append(global, "--runtime", runtime)
+	}
 	cmd := exec.CommandContext(ctx, "podman", append(global, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+e.dir, "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"))
+	cmd.Env = append(os.Environ(), "HOME="+e.dir, "CONTAINERS_CONF="+filepath.Join(e.dir, "containers.conf"),
+		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(e.dir, "registries.conf"))
 	return cmd
 }
 
-func (e *podman) command(ctx context.Context, t trial) *exec.Cmd {
-	args := append([]string{"--runtime", t.Runtime, "run", "--rm", "--pull=never"}, networkFlags(t.Network, "18978")...)
-	return e.podman(ctx, append(args, e.image, "true")...)
-}
+func (e *podman) port() string { return "18978" }
 
 func (e *podman) tearDown(ctx context.Context) error {
-	return succeed(e.podman(ctx, "system", "reset", "--force"))
+	return succeed(e.cli(ctx, "", "system", "reset", "--force"))
 }
 
-// rawRuntime is the OCI runtime alone, on a bundle made once: the floor of what
-// any engine can reach with it. It makes no networks: with a bridge it is not
-// measured.
-type rawRuntime struct {
-	dir string
-	n   int
+// ctrClient is containerd's own client, with no network but the host's or none.
+type ctrClient struct {
+	server cri.Containerd
+	image  string
+	n      int
 }
 
-func (e *rawRuntime) name() string { return "runtime alone" }
+func (c *ctrClient) name() string { return "ctr, runc" }
 
-func (e *rawRuntime) setUp(ctx context.Context, _ *lab) error {
-	for _, network := range []string{"none", "host"} {
-		bundle := filepath.Join(e.dir, network)
-		bin := filepath.Join(bundle, "rootfs", "bin")
-		for _, d := range []string{bin, filepath.Join(bundle, "rootfs", "proc"), filepath.Join(bundle, "rootfs", "dev"), filepath.Join(bundle, "rootfs", "sys")} {
-			if err := os.MkdirAll(d, 0o755); err != nil {
-				return fmt.Errorf("making a root filesystem: %w", err)
-			}
-		}
-		if err := succeed(exec.CommandContext(ctx, "cp", "/bin/busybox", filepath.Join(bin, "true"))); err != nil {
-			return err
-		}
-		if err := writeSpec(ctx, bundle, network == "host"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeSpec takes what `runc spec` proposes and makes it run true without a
-// terminal. It has no seccomp filter: an engine's own spec costs more.
-func writeSpec(ctx context.Context, bundle string, hostNetwork bool) error {
-	cmd := exec.CommandContext(ctx, "runc", "spec")
-	cmd.Dir = bundle
-	if err := succeed(cmd); err != nil {
+func (c *ctrClient) setUp(ctx context.Context, image string) error {
+	c.image = image
+	if err := c.server.Start(ctx); err != nil {
 		return err
 	}
-	path := filepath.Join(bundle, "config.json")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("reading runc's spec: %w", err)
-	}
-	var spec map[string]any
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return fmt.Errorf("reading runc's spec: %w", err)
-	}
-	process, _ := spec["process"].(map[string]any)
-	linux, _ := spec["linux"].(map[string]any)
-	if process == nil || linux == nil {
-		return errors.New("reading runc's spec: it has no process")
-	}
-	process["terminal"], process["args"] = false, []string{"true"}
-	delete(process, "rlimits")
-	if hostNetwork {
-		var kept []any
-		namespaces, _ := linux["namespaces"].([]any)
-		for _, ns := range namespaces {
-			if m, ok := ns.(map[string]any); !ok || m["type"] != "network" {
-				kept = append(kept, ns)
-			}
-		}
-		linux["namespaces"] = kept
-	}
-	if data, err = json.Marshal(spec); err != nil {
-		return fmt.Errorf("writing a spec: %w", err)
-	}
-	return os.WriteFile(path, data, 0o644)
+	return succeed(c.cli(ctx, "images", "pull", "--plain-http", image))
 }
 
-func (e *rawRuntime) command(ctx context.Context, t trial) *exec.Cmd {
-	if strings.HasPrefix(t.Network, "bridge") {
-		return nil
-	}
-	e.n++
-	return exec.CommandContext(ctx, t.Runtime, "run", "--bundle", filepath.Join(e.dir, t.Network), fmt.Sprintf("davit-bench-%d-%d", os.Getpid(), e.n))
+func (c *ctrClient) cli(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ctr", append([]string{"--address", c.server.Socket()}, args...)...)
 }
 
-func (e *rawRuntime) tearDown(context.Context) error { return nil }
+// run is `ctr run --rm`; it is for several goroutines if they number themselves.
+func (c *ctrClient) run(ctx context.Context, network string, args ...string) *exec.Cmd {
+	c.n++
+	flags := []string{"run", "--rm"}
+	if network == "host" {
+		flags = append(flags, "--net-host")
+	}
+	return c.cli(ctx, append(append(flags, c.image, fmt.Sprintf("bench-%d", c.n)), args...)...)
+}
 
 // succeed runs a command and makes an error of everything but exit code 0.
 func succeed(cmd *exec.Cmd) error {

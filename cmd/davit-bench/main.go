@@ -1,7 +1,8 @@
-// Davit-bench measures `davit run --rm` against the raw OCI runtime and, where
-// it is installed, podman: in one run, in interleaved rounds, so that what the
-// machine does meanwhile falls on all alike. It prints medians, 99th
-// percentiles and ratios, and how many programs each executes and how often it
+// Davit-bench measures davit against what its users would take in its place:
+// podman, containerd with ctr and over CRI, skopeo for pulls, and the OCI runtime
+// alone as the floor. All are measured in one run, in interleaved rounds, so that
+// what the machine does meanwhile falls on all alike. It prints medians, 99th
+// percentiles and ratios, and how many programs a run executes and how often it
 // syncs, which unlike time do not depend on the machine.
 package main
 
@@ -11,11 +12,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 	"github.com/davit-containers/davit/commands/harness"
 )
 
@@ -23,33 +27,60 @@ import (
 type settings struct {
 	davit    string
 	rounds   int
+	groups   []string
 	runtimes []string
 	networks []string
 	json     string
-	counts   bool
-	cri      bool
+	logMB    int
+	pods     int
+}
+
+// group is a part of the benchmark: it sets up what its cases need, and runs
+// them.
+type group struct {
+	name string
+	run  func(ctx context.Context, l *lab) error
+}
+
+func groups() []group {
+	return []group{
+		{"cold", cold},
+		{"run", runs},
+		{"exec", execs},
+		{"logs", logs},
+		{"cri", servers},
+		{"pull", pulls},
+		{"memory", memory},
+	}
 }
 
 func main() {
+	var names []string
+	for _, g := range groups() {
+		names = append(names, g.name)
+	}
 	var s settings
-	var runtimes, networks string
+	var chosen, runtimes, networks string
 	flag.StringVar(&s.davit, "davit", "bin/davit", "the davit binary to measure")
-	flag.IntVar(&s.rounds, "rounds", 20, "measured rounds; two more warm up")
+	flag.IntVar(&s.rounds, "rounds", 20, "measured rounds of a case; what takes long has fewer")
+	flag.StringVar(&chosen, "groups", strings.Join(names, ","), "what to measure")
 	flag.StringVar(&runtimes, "runtimes", "runc,crun", "OCI runtimes")
 	flag.StringVar(&networks, "networks", "none,host,bridge,bridge+port", "networks")
 	flag.StringVar(&s.json, "json", "bin/bench.json", "where to write all samples")
-	flag.BoolVar(&s.counts, "counts", true, "count execs and syncs too, by strace")
-	flag.BoolVar(&s.cri, "cri", false, "measure davit serve-cri, and containerd where it is installed, in place of davit run")
+	flag.IntVar(&s.logMB, "log-mb", 1024, "size in MB of the log of the group logs")
+	flag.IntVar(&s.pods, "pods", 100, "most pods that the group cri has at a time")
 	flag.Parse()
-	s.runtimes, s.networks = strings.Split(runtimes, ","), strings.Split(networks, ",")
+	s.groups, s.networks = strings.Split(chosen, ","), strings.Split(networks, ",")
+	for _, r := range strings.Split(runtimes, ",") {
+		if _, err := exec.LookPath(r); err == nil {
+			s.runtimes = append(s.runtimes, r)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code, err := 0, error(nil)
-	switch {
-	case !s.cri:
+	if harness.Inside() {
 		err = run(ctx, s)
-	case harness.Inside():
-		err = runCRI(ctx, s)
-	default:
+	} else {
 		code, err = harness.Enter(ctx)
 	}
 	stop()
@@ -60,96 +91,62 @@ func main() {
 	os.Exit(code)
 }
 
-func run(ctx context.Context, s settings) (err error) {
-	if os.Geteuid() != 0 {
-		return errors.New("containers need root: run `sudo make bench`")
+func run(ctx context.Context, s settings) error {
+	for _, name := range s.groups {
+		if !slices.ContainsFunc(groups(), func(g group) bool { return g.name == name }) {
+			return fmt.Errorf("there is no group %q", name)
+		}
 	}
-	dir, err := os.MkdirTemp("", "davit-bench-")
-	if err != nil {
-		return fmt.Errorf("making a folder: %w", err)
+	var err error
+	if s.davit, err = filepath.Abs(s.davit); err != nil {
+		return fmt.Errorf("finding davit: %w", err)
 	}
-	l, err := newLab(ctx, s, dir)
+	r := newReport(ctx, s)
+	for _, g := range groups() {
+		if !slices.Contains(s.groups, g.name) {
+			continue
+		}
+		if err := inLab(ctx, s, r, g); err != nil {
+			return fmt.Errorf("measuring %s: %w", g.name, errors.Join(err, r.write(s.json)))
+		}
+	}
+	r.LoadAfter = load()
+	r.print(os.Stdout)
+	if err := r.write(s.json); err != nil {
+		return err
+	}
+	for _, d := range r.Dropped {
+		if strings.HasPrefix(d.Subject, davitName) {
+			return errors.New("davit failed at a case")
+		}
+	}
+	return nil
+}
+
+// inLab runs a group with engines of its own.
+func inLab(ctx context.Context, s settings, r *report, g group) (err error) {
+	l, err := newLab(ctx, s, r, g.name)
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+		return err
 	}
 	defer func() { err = errors.Join(err, l.close(context.WithoutCancel(ctx))) }()
-	report := newReport(ctx, s, l)
-	report.Results, err = l.measure(ctx, s)
+	return g.run(ctx, l)
+}
+
+// measure runs a case and adds it to the report.
+func (l *lab) measure(ctx context.Context, c rounds.Case) error {
+	c.Group = l.group
+	if c.Unit == "" {
+		c.Unit = rounds.Milliseconds
+	}
+	if c.Rounds == 0 {
+		c.Rounds, c.Warm = l.rounds, 2
+	}
+	results, dropped, err := rounds.Run(ctx, c, os.Stderr)
 	if err != nil {
 		return err
 	}
-	report.LoadAfter = load()
-	if s.counts {
-		report.Counts, err = l.count(ctx, s)
-		if err != nil {
-			return err
-		}
-	}
-	report.print(os.Stdout)
-	return report.write(s.json)
-}
-
-// lab is what is measured, set up once: each engine with an image of its own.
-type lab struct {
-	dir      string
-	roots    harness.Roots
-	registry *harness.Registry
-	engines  []engine
-	absent   []string // engines that could not be set up, with the reason
-}
-
-func newLab(ctx context.Context, s settings, dir string) (*lab, error) {
-	l := &lab{dir: dir}
-	bin, err := filepath.Abs(s.davit)
-	if err != nil {
-		return nil, fmt.Errorf("finding davit: %w", err)
-	}
-	davitDir := filepath.Join(dir, "davit")
-	data := filepath.Join(dir, "registry")
-	if err := errors.Join(os.Mkdir(davitDir, 0o711), os.Mkdir(data, 0o700)); err != nil {
-		return nil, fmt.Errorf("making folders: %w", err)
-	}
-	if l.roots, err = harness.NewRoots(davitDir); err != nil {
-		return nil, err
-	}
-	if l.registry, err = harness.StartRegistry(ctx, harness.RegistryConfig{Dir: data}); err != nil {
-		return nil, err
-	}
-	if err := l.pushImage(ctx); err != nil {
-		return nil, errors.Join(err, l.close(ctx))
-	}
-	davit := harness.Davit{Bin: bin, Roots: l.roots}
-	candidates := []engine{
-		&rawRuntime{dir: filepath.Join(dir, "raw")},
-		&podman{dir: filepath.Join(dir, "podman")},
-		&davitEngine{davit: davit},
-	}
-	for _, e := range candidates {
-		switch err := e.setUp(ctx, l); {
-		case errors.Is(err, errAbsent):
-			l.absent = append(l.absent, e.name()+": "+err.Error())
-		case err != nil:
-			return nil, errors.Join(fmt.Errorf("setting up %s: %w", e.name(), err), l.close(ctx))
-		default:
-			l.engines = append(l.engines, e)
-		}
-	}
-	return l, nil
-}
-
-func (l *lab) pushImage(ctx context.Context) error {
-	img, err := harness.Busybox(ctx, harness.ImageConfig{})
-	if err != nil {
-		return err
-	}
-	return errors.Join(l.registry.Push(ctx, "busybox:latest", img), l.roots.TrustRegistry(l.registry.Addr))
-}
-
-func (l *lab) close(ctx context.Context) error {
-	var errs []error
-	for _, e := range l.engines {
-		errs = append(errs, e.tearDown(ctx))
-	}
-	errs = append(errs, l.registry.Close(), l.roots.RemoveNetwork(ctx), l.roots.Remove(), harness.RemoveTree(l.dir))
-	return errors.Join(errs...)
+	l.report.Results = append(l.report.Results, results...)
+	l.report.Dropped = append(l.report.Dropped, dropped...)
+	return nil
 }

@@ -14,32 +14,39 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 )
 
 // report is everything that was measured and on what; it is written as JSON.
 type report struct {
-	When       time.Time `json:"when"`
-	Machine    string    `json:"machine"`
-	Versions   []string  `json:"versions"`
-	Rounds     int       `json:"rounds"`
-	LoadBefore string    `json:"load_before"`
-	LoadAfter  string    `json:"load_after"`
-	Absent     []string  `json:"left_out"`
-	Results    []result  `json:"results"`
-	Counts     []counted `json:"counts"`
-
-	lab *lab
+	When       time.Time        `json:"when"`
+	Machine    string           `json:"machine"`
+	Versions   []string         `json:"versions"`
+	LoadBefore string           `json:"load_before"`
+	LoadAfter  string           `json:"load_after"`
+	Absent     []string         `json:"left_out"`
+	Dropped    []rounds.Dropped `json:"failed"`
+	Results    []rounds.Result  `json:"results"`
+	Counts     []counted        `json:"counts"`
 }
 
-func newReport(ctx context.Context, s settings, l *lab) *report {
-	r := &report{When: time.Now().UTC(), Machine: machine(), Rounds: s.rounds, LoadBefore: load(), lab: l}
-	for _, program := range []string{s.davit, "runc", "crun", "conmon", "podman"} {
+func newReport(ctx context.Context, s settings) *report {
+	r := &report{When: time.Now().UTC(), Machine: machine(), LoadBefore: load()}
+	for _, program := range []string{s.davit, "runc", "crun", "conmon", "podman", "containerd", "skopeo"} {
 		out, err := exec.CommandContext(ctx, program, "--version").Output()
 		if first, _, _ := strings.Cut(string(out), "\n"); err == nil {
 			r.Versions = append(r.Versions, strings.TrimSpace(first))
 		}
 	}
 	return r
+}
+
+// leaveOut notes who is not measured, once.
+func (r *report) leaveOut(name string, why error) {
+	if line := name + ": " + why.Error(); !slices.Contains(r.Absent, line) {
+		r.Absent = append(r.Absent, line)
+	}
 }
 
 // machine describes the hardware and the kernel in one line.
@@ -74,7 +81,6 @@ func load() string {
 }
 
 func (r *report) write(path string) error {
-	r.Absent = r.lab.absent
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -85,48 +91,42 @@ func (r *report) write(path string) error {
 // print shows medians and 99th percentiles, davit's as a multiple of the
 // others', and the counts.
 func (r *report) print(out io.Writer) {
-	fmt.Fprintf(out, "run --rm busybox true, %d interleaved rounds; load %s before, %s after\n%s\n%s\n",
-		r.Rounds, r.LoadBefore, r.LoadAfter, r.Machine, strings.Join(r.Versions, "; "))
-	for _, a := range r.lab.absent {
+	fmt.Fprintf(out, "load %s before, %s after\n%s\n%s\n", r.LoadBefore, r.LoadAfter, r.Machine, strings.Join(r.Versions, "; "))
+	for _, a := range r.Absent {
 		fmt.Fprintf(out, "left out: %s\n", a)
 	}
+	for _, d := range r.Dropped {
+		fmt.Fprintf(out, "failed: %s, %s, %s: %s\n", d.Group, d.Case, d.Subject, d.Why)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\nRUNTIME\tNETWORK\tENGINE\tMEDIAN MS\tP99 MS\tDAVIT IS\tEXECS\tSYNCS\tON RECORDS\t")
+	fmt.Fprintln(w, "\nGROUP\tCASE\tUNIT\tSUBJECT\tMEDIAN\tP99\tDAVIT IS\tEXECS\tSYNCS\tON RECORDS\t")
 	for _, res := range r.Results {
-		median := quantile(res.Milliseconds, 0.5)
-		ratio := ""
-		if res.Engine != "davit" {
-			ratio = comparison(median / quantile(r.samples("davit", res.trial), 0.5))
-		}
 		execs, syncs, durable := "", "", ""
-		if c, ok := r.counts(res.Engine, res.trial); ok {
+		if c, ok := r.counts(res); ok {
 			execs, syncs, durable = fmt.Sprint(c.Execs), fmt.Sprint(c.Syncs), fmt.Sprint(c.Durable)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1f\t%s\t%s\t%s\t%s\t\n", res.Runtime, res.Network, res.Engine,
-			median, quantile(res.Milliseconds, 0.99), ratio, execs, syncs, durable)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.4g\t%.4g\t%s\t%s\t%s\t%s\t\n", res.Group, res.Case, res.Unit, res.Subject,
+			res.Quantile(0.5), res.Quantile(0.99), r.comparison(res), execs, syncs, durable)
 	}
 	_ = w.Flush()
 }
 
-// comparison says how davit stands to an engine that takes x times as long.
-func comparison(x float64) string {
-	if x >= 1 {
-		return fmt.Sprintf("%.1f× faster", x)
+// comparison says how davit stands to the subject of a result.
+func (r *report) comparison(res rounds.Result) string {
+	if strings.HasPrefix(res.Subject, davitName) {
+		return ""
 	}
-	return fmt.Sprintf("%.1f× its time", 1/x)
+	i := slices.IndexFunc(r.Results, func(o rounds.Result) bool {
+		return strings.HasPrefix(o.Subject, davitName) && o.Group == res.Group && o.Case == res.Case && o.Runtime == res.Runtime
+	})
+	if i < 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f×", res.Ahead(r.Results[i]))
 }
 
-func (r *report) samples(engine string, t trial) []float64 {
-	for _, res := range r.Results {
-		if res.Engine == engine && res.trial == t {
-			return res.Milliseconds
-		}
-	}
-	return nil
-}
-
-func (r *report) counts(engine string, t trial) (counted, bool) {
-	i := slices.IndexFunc(r.Counts, func(c counted) bool { return c.Engine == engine && c.trial == t })
+func (r *report) counts(res rounds.Result) (counted, bool) {
+	i := slices.IndexFunc(r.Counts, func(c counted) bool { return c.Subject == res.Subject && c.Case == res.Case })
 	if i < 0 {
 		return counted{}, false
 	}

@@ -4,157 +4,117 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 	"github.com/davit-containers/davit/commands/harness"
 )
+
+// group is what the cases belong to.
+const group = "cri"
 
 // Config says what is measured.
 type Config struct {
 	Davit    string // the binary
 	Dir      string // an existing folder with a short name, for all servers
-	Rounds   int    // measured; two more warm up
 	Runtimes []string
-	Pods     int // that a server's memory is measured with, beside none
-	Idle     time.Duration
+	Registry *harness.Registry
 }
-
-// Stage is one of the things that are timed.
-type Stage string
-
-// What a kubelet waits for. Whole is the life of a pod with one container, its
-// removal included.
-const (
-	RunPod  Stage = "RunPodSandbox"
-	Start   Stage = "CreateContainer+StartContainer"
-	StopPod Stage = "StopPodSandbox"
-	Whole   Stage = "whole cycle"
-)
 
 const (
 	podImage   = "busybox:latest"
 	pauseImage = "pause:latest" // for servers that need one
 )
 
-// Stages lists them in the order in which they are shown.
-func Stages() []Stage { return []Stage{RunPod, Start, StopPod, Whole} }
-
-// Result is what was measured of one server.
-type Result struct {
-	Server       string              `json:"server"`
-	Milliseconds map[Stage][]float64 `json:"ms"`
-	RSS          int64               `json:"rss_bytes"`           // before the first pod
-	RSSWithPods  int64               `json:"rss_bytes_with_pods"` // with Config.Pods of them
-	IdleCPU      float64             `json:"idle_cpu"`            // share of one core
+// about says who a peer is.
+type about struct {
+	name, runtime string
+	folder        string // named in the command lines of its monitors
 }
 
 // peer is a CRI server that runs.
 type peer interface {
-	name() string
+	about() about
 	// start starts it and returns its socket.
 	start(ctx context.Context) (socket string, err error)
 	pid() int
 	stop(ctx context.Context) error
 }
 
-// errAbsent is what start wraps where the server is not installed.
-var errAbsent = errors.New("not installed")
+// ErrAbsent is wrapped by the errors about what is not installed.
+var ErrAbsent = errors.New("not installed")
 
 // running is a peer with a connection.
 type running struct {
 	peer
-	conn     *grpc.ClientConn
-	runtime  runtimeapi.RuntimeServiceClient
-	image    string
-	serial   int
-	measured Result
+	conn   *grpc.ClientConn
+	pods   runtimeapi.RuntimeServiceClient
+	images runtimeapi.ImageServiceClient
+	image  string
+	serial int
 }
 
-// Measure starts the servers and measures them. Absent names those that are not
-// installed, with the reason.
-func Measure(ctx context.Context, c Config) (results []Result, absent []string, err error) {
-	registry, err := pushImage(ctx, c.Dir)
+// Servers are CRI servers that run side by side.
+type Servers []*running
+
+// Start starts the servers; absent are those that are not installed, with the
+// reason. After an error too, Stop ends those that run.
+func Start(ctx context.Context, c Config) (servers Servers, absent map[string]error, err error) {
+	absent = map[string]error{}
+	pause := harness.ImageConfig{}
+	pause.Config.Cmd = []string{"sleep", "infinity"}
+	img, err := harness.Busybox(ctx, pause)
+	if err == nil {
+		err = c.Registry.Push(ctx, pauseImage, img)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, registry.Close()) }()
-	var servers []*running
-	defer func() {
-		for _, s := range servers {
-			err = errors.Join(err, s.close(context.WithoutCancel(ctx)))
-		}
-	}()
-	peers := []peer{&containerd{dir: c.Dir, registry: registry.Addr}}
+	peers := []peer{&containerdServer{Containerd{Dir: c.Dir, Registry: c.Registry.Addr}}}
 	for i, r := range c.Runtimes {
-		peers = append(peers, &davit{bin: c.Davit, dir: c.Dir, runtime: r, registry: registry.Addr, subnet: 96 + i})
+		peers = append(peers, &davit{bin: c.Davit, dir: c.Dir, with: r, registry: c.Registry.Addr, subnet: 96 + i})
 	}
 	for _, p := range peers {
-		s, err := open(ctx, p, registry.Ref(podImage))
-		if errors.Is(err, errAbsent) {
-			absent = append(absent, p.name()+": "+err.Error())
+		s, err := open(ctx, p, c.Registry.Ref(podImage))
+		if errors.Is(err, ErrAbsent) {
+			absent[p.about().name] = err
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("setting up %s: %w", p.name(), err)
+			return servers, absent, fmt.Errorf("setting up %s: %w", p.about().name, err)
 		}
 		servers = append(servers, s)
 	}
-	if err := measure(ctx, c, servers); err != nil {
-		return nil, nil, err
-	}
-	for _, s := range servers {
-		results = append(results, s.measured)
-	}
-	return results, absent, nil
+	return servers, absent, nil
 }
 
-func pushImage(ctx context.Context, dir string) (*harness.Registry, error) {
-	data := dir + "/registry"
-	if err := os.Mkdir(data, 0o700); err != nil {
-		return nil, fmt.Errorf("making the registry's folder: %w", err)
+// Stop ends the servers.
+func (s Servers) Stop(ctx context.Context) error {
+	var errs []error
+	for _, one := range s {
+		errs = append(errs, one.close(ctx))
 	}
-	registry, err := harness.StartRegistry(ctx, harness.RegistryConfig{Dir: data})
-	if err != nil {
-		return nil, err
-	}
-	pause := harness.ImageConfig{}
-	pause.Config.Cmd = []string{"sleep", "infinity"}
-	for name, config := range map[string]harness.ImageConfig{podImage: {}, pauseImage: pause} {
-		img, buildErr := harness.Busybox(ctx, config)
-		if buildErr == nil {
-			buildErr = registry.Push(ctx, name, img)
-		}
-		err = errors.Join(err, buildErr)
-	}
-	if err != nil {
-		return nil, errors.Join(err, registry.Close())
-	}
-	return registry, nil
+	return errors.Join(errs...)
 }
 
 // open starts a server and pulls the image.
 func open(ctx context.Context, p peer, image string) (*running, error) {
 	socket, err := p.start(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.stop(ctx))
 	}
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, errors.Join(err, p.stop(ctx))
 	}
-	s := &running{
-		peer: p, conn: conn, image: image, runtime: runtimeapi.NewRuntimeServiceClient(conn),
-		measured: Result{Server: p.name(), Milliseconds: map[Stage][]float64{}},
-	}
+	s := &running{peer: p, conn: conn, image: image, pods: runtimeapi.NewRuntimeServiceClient(conn), images: runtimeapi.NewImageServiceClient(conn)}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	images := runtimeapi.NewImageServiceClient(conn)
-	if _, err := images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}, grpc.WaitForReady(true)); err != nil {
+	if _, err := s.images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}, grpc.WaitForReady(true)); err != nil {
 		return nil, errors.Join(fmt.Errorf("pulling the image: %w", err), s.close(ctx))
 	}
 	return s, nil
@@ -164,50 +124,56 @@ func (s *running) close(ctx context.Context) error {
 	return errors.Join(s.conn.Close(), s.stop(ctx))
 }
 
-// measure takes idle CPU of all servers at once, then interleaved rounds, then
-// memory with pods.
-func measure(ctx context.Context, c Config, servers []*running) error {
-	if err := measureIdle(ctx, c.Idle, servers); err != nil {
-		return err
+// subjects are the servers, each doing what sample makes of it.
+func (s Servers) subjects(sample func(*running) func(context.Context) ([]float64, error)) []rounds.Subject {
+	var out []rounds.Subject
+	for _, one := range s {
+		out = append(out, rounds.Subject{Name: one.about().name, Runtime: one.about().runtime, Sample: sample(one)})
 	}
-	const warm = 2
-	for round := range c.Rounds + warm {
-		for i := range servers {
-			s := servers[(i+round)%len(servers)]
-			took, err := s.cycle(ctx)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name(), err)
-			}
-			for stage, d := range took {
-				if round >= warm {
-					s.measured.Milliseconds[stage] = append(s.measured.Milliseconds[stage], float64(d)/float64(time.Millisecond))
-				}
-			}
-		}
-		fmt.Fprintf(os.Stderr, "\rround %d of %d ", round+1, c.Rounds+warm)
-	}
-	fmt.Fprintln(os.Stderr)
-	for _, s := range servers {
-		if err := s.measurePods(ctx, c.Pods); err != nil {
-			return fmt.Errorf("%s: %w", s.name(), err)
-		}
-	}
-	return nil
+	return out
 }
 
-func measureIdle(ctx context.Context, length time.Duration, servers []*running) error {
-	used := make([]time.Duration, len(servers))
-	for i, s := range servers {
-		used[i] = cpuTime(s.pid())
+// Cases are a pod's life one at a time, 10 and 50 at once, and ExecSync.
+func (s Servers) Cases(n int) []rounds.Case {
+	out := []rounds.Case{{
+		Stages: []string{"RunPodSandbox", "CreateContainer", "StartContainer", "the three", "StopPodSandbox", "RemovePodSandbox", "whole cycle"},
+		Rounds: n, Warm: 2,
+		Subjects: s.subjects(func(one *running) func(context.Context) ([]float64, error) { return one.cycle }),
+	}}
+	for _, pods := range []int{10, 50} {
+		out = append(out, rounds.Case{
+			Name: fmt.Sprintf("%d pods at once", pods), Stages: []string{"to all running", "to all removed"},
+			Rounds: max(3, n/4), Warm: 1,
+			Subjects: s.subjects(func(one *running) func(context.Context) ([]float64, error) {
+				return func(ctx context.Context) ([]float64, error) { return one.atOnce(ctx, pods) }
+			}),
+		})
+	}
+	return append(out, rounds.Case{
+		Name: "ExecSync true", Unit: rounds.PerSecond, Stages: []string{"one at a time", "4 at a time"}, Rounds: max(3, n/4), Warm: 1,
+		Subjects: s.subjects(func(one *running) func(context.Context) ([]float64, error) { return one.execs }),
+	})
+}
+
+// Idle is what the servers cost while nothing is asked of them.
+func (s Servers) Idle(ctx context.Context, length time.Duration) ([]rounds.Result, error) {
+	used := make([]time.Duration, len(s))
+	for i, one := range s {
+		used[i] = cpuTime(one.pid())
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	case <-time.After(length):
 	}
-	for i, s := range servers {
-		s.measured.RSS = rss(s.pid())
-		s.measured.IdleCPU = float64(cpuTime(s.pid())-used[i]) / float64(length)
+	var out []rounds.Result
+	for i, one := range s {
+		out = append(out, one.result("idle, CPU", rounds.Percent, 100*float64(cpuTime(one.pid())-used[i])/float64(length)),
+			one.result("idle, RSS", rounds.Mebibytes, rss(one.pid())))
 	}
-	return nil
+	return out, nil
+}
+
+func (s *running) result(name string, u rounds.Unit, samples ...float64) rounds.Result {
+	return rounds.Result{Group: group, Case: name, Unit: u, Subject: s.about().name, Runtime: s.about().runtime, Samples: samples}
 }

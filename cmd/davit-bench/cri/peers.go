@@ -16,20 +16,22 @@ import (
 
 // davit is serve-cri on roots of its own.
 type davit struct {
-	bin, dir, runtime, registry string
-	subnet                      int
+	bin, dir, with, registry string
+	subnet                   int
 
 	roots  harness.Roots
 	server *harness.CRIServer
 }
 
-func (d *davit) name() string { return "davit, " + d.runtime }
+func (d *davit) about() about {
+	return about{name: "davit, " + d.with, runtime: d.with, folder: filepath.Join(d.dir, "davit-"+d.with)}
+}
 
 func (d *davit) start(ctx context.Context) (string, error) {
-	if _, err := exec.LookPath(d.runtime); err != nil {
-		return "", fmt.Errorf("%s: %w", d.runtime, errAbsent)
+	if _, err := exec.LookPath(d.with); err != nil {
+		return "", fmt.Errorf("%s: %w", d.with, ErrAbsent)
 	}
-	dir := filepath.Join(d.dir, "davit-"+d.runtime)
+	dir := d.about().folder
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return "", fmt.Errorf("making a folder: %w", err)
 	}
@@ -38,11 +40,11 @@ func (d *davit) start(ctx context.Context) (string, error) {
 		return "", err
 	}
 	err = errors.Join(d.roots.TrustRegistry(d.registry), d.roots.AddPodNetwork(d.subnet),
-		d.roots.Configure(fmt.Sprintf("[engine]\nruntime = %q\n", d.runtime)))
+		d.roots.Configure(fmt.Sprintf("[engine]\nruntime = %q\n", d.with)))
 	if err != nil {
 		return "", err
 	}
-	d.server, err = harness.StartCRI(ctx, harness.Davit{Bin: d.bin, Roots: d.roots}, filepath.Join(d.dir, "davit-"+d.runtime+".log"))
+	d.server, err = harness.StartCRI(ctx, harness.Davit{Bin: d.bin, Roots: d.roots}, filepath.Join(d.dir, "davit-"+d.with+".log"))
 	if err != nil {
 		return "", err
 	}
@@ -60,25 +62,31 @@ func (d *davit) stop(ctx context.Context) error {
 	return errors.Join(err, d.roots.RemoveNetwork(ctx), d.roots.Remove())
 }
 
-// containerd is the distribution's, on folders of its own.
-type containerd struct {
-	dir, registry string
+// Containerd is the distribution's containerd, on folders of its own in Dir,
+// with networks for the CRI.
+type Containerd struct {
+	Dir, Registry string
 
 	process *exec.Cmd
 	ended   chan error
 }
 
-func (c *containerd) name() string { return "containerd, runc" }
+// Folder is where all of it is.
+func (c *Containerd) Folder() string { return filepath.Join(c.Dir, "containerd") }
 
-func (c *containerd) start(ctx context.Context) (string, error) {
+// Socket is where it listens.
+func (c *Containerd) Socket() string { return filepath.Join(c.Folder(), "containerd.sock") }
+
+// Start starts it and waits until it listens. ErrAbsent is wrapped where it is
+// not installed. Stop ends it, after an error too.
+func (c *Containerd) Start(ctx context.Context) error {
 	if _, err := exec.LookPath("containerd"); err != nil {
-		return "", fmt.Errorf("%w (make bench-deps installs it)", errAbsent)
+		return fmt.Errorf("%w (make bench-deps installs it)", ErrAbsent)
 	}
-	dir := filepath.Join(c.dir, "containerd")
-	socket, config := filepath.Join(dir, "containerd.sock"), filepath.Join(dir, "config.toml")
-	networks := filepath.Join(dir, "cni")
+	dir := c.Folder()
+	config, networks := filepath.Join(dir, "config.toml"), filepath.Join(dir, "cni")
 	if err := os.MkdirAll(networks, 0o711); err != nil {
-		return "", fmt.Errorf("making a folder: %w", err)
+		return fmt.Errorf("making a folder: %w", err)
 	}
 	// It may not lower oom_score_adj where CAP_SYS_RESOURCE is missing.
 	text := fmt.Sprintf(`version = 2
@@ -94,33 +102,33 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = %q
-`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, c.registry+"/"+pauseImage, networks)
+`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), c.Socket(), c.Registry+"/"+pauseImage, networks)
 	network := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "ctd0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.95.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}
 ]}`, filepath.Join(dir, "leases"))
 	if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), os.WriteFile(filepath.Join(networks, "10-pods.conflist"), []byte(network), 0o644)); err != nil {
-		return "", fmt.Errorf("configuring containerd: %w", err)
+		return fmt.Errorf("configuring containerd: %w", err)
 	}
-	log, err := os.Create(filepath.Join(c.dir, "containerd.log"))
+	log, err := os.Create(filepath.Join(c.Dir, "containerd.log"))
 	if err != nil {
-		return "", fmt.Errorf("starting containerd: %w", err)
+		return fmt.Errorf("starting containerd: %w", err)
 	}
 	defer log.Close()
 	c.process = exec.CommandContext(context.WithoutCancel(ctx), "containerd", "--config", config)
 	c.process.Stdout, c.process.Stderr = log, log
 	if err := c.process.Start(); err != nil {
-		return "", fmt.Errorf("starting containerd: %w", err)
+		return fmt.Errorf("starting containerd: %w", err)
 	}
 	c.ended = make(chan error, 1)
 	go func() { c.ended <- c.process.Wait() }()
-	return socket, c.await(ctx, socket)
+	return c.await(ctx)
 }
 
-func (c *containerd) await(ctx context.Context, socket string) error {
+func (c *Containerd) await(ctx context.Context) error {
 	for range 500 {
-		conn, err := net.Dial("unix", socket)
+		conn, err := net.Dial("unix", c.Socket())
 		if err == nil {
 			return conn.Close()
 		}
@@ -135,9 +143,8 @@ func (c *containerd) await(ctx context.Context, socket string) error {
 	return errors.New("starting containerd: it does not listen")
 }
 
-func (c *containerd) pid() int { return c.process.Process.Pid }
-
-func (c *containerd) stop(ctx context.Context) error {
+// Stop ends it and removes its folders; shims of containers that still run stay.
+func (c *Containerd) Stop(ctx context.Context) error {
 	if c.process == nil {
 		return nil
 	}
@@ -149,5 +156,20 @@ func (c *containerd) stop(ctx context.Context) error {
 		<-c.ended
 	}
 	_ = exec.CommandContext(ctx, "ip", "link", "delete", "ctd0").Run() // absent where no pod was made
-	return harness.RemoveTree(filepath.Join(c.dir, "containerd"))
+	return harness.RemoveTree(c.Folder())
 }
+
+// containerdServer is Containerd as a CRI server.
+type containerdServer struct{ Containerd }
+
+func (c *containerdServer) about() about {
+	return about{name: "containerd, runc", runtime: "runc", folder: c.Folder()}
+}
+
+func (c *containerdServer) start(ctx context.Context) (string, error) {
+	return c.Socket(), c.Start(ctx)
+}
+
+func (c *containerdServer) pid() int { return c.process.Process.Pid }
+
+func (c *containerdServer) stop(ctx context.Context) error { return c.Stop(ctx) }

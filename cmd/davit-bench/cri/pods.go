@@ -1,0 +1,229 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
+)
+
+// stormLength is how long a server is asked for everything each second.
+const stormLength = 10 * time.Second
+
+// WithPods starts n pods with a container in each server, one server after the
+// other, and measures what the server and a pod's monitor take, how long the
+// lists take, and what a kubelet's questions of every second cost.
+func (s Servers) WithPods(ctx context.Context, n int) (results []rounds.Result, dropped []rounds.Dropped, err error) {
+	for _, one := range s {
+		out, err := one.withPods(ctx, n)
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		if err != nil {
+			dropped = append(dropped, rounds.Dropped{Group: group, Case: fmt.Sprintf("with %d pods", n), Subject: one.about().name, Why: err.Error()})
+			continue
+		}
+		results = append(results, out...)
+	}
+	return results, dropped, nil
+}
+
+func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err error) {
+	var pods []string
+	defer func() {
+		for _, id := range pods {
+			err = errors.Join(err, s.removePod(context.WithoutCancel(ctx), id))
+		}
+	}()
+	for range n {
+		id, err := s.start(ctx)
+		if err != nil {
+			return nil, err
+		}
+		pods = append(pods, id)
+	}
+	with := fmt.Sprintf("with %d pods, ", n)
+	monitors := s.monitors()
+	out = append(out, s.result(with+"RSS", rounds.Mebibytes, rss(s.pid())),
+		s.result(with+"PSS of a pod's monitor", rounds.Mebibytes, pss(monitors)/float64(n)))
+	for name, list := range s.lists() {
+		var samples []float64
+		for range 20 {
+			took, err := rounds.Timed(list)(ctx)
+			if err != nil {
+				return nil, err
+			}
+			samples = append(samples, took...)
+		}
+		out = append(out, s.result(with+name, rounds.Milliseconds, samples...))
+	}
+	used, began := cpuTime(s.pid()), time.Now()
+	for tick := time.NewTicker(time.Second); time.Since(began) < stormLength; {
+		for _, list := range s.lists() {
+			if err := list(ctx); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+	storm := 100 * float64(cpuTime(s.pid())-used) / float64(time.Since(began))
+	return append(out, s.result(with+"all lists each second, CPU", rounds.Percent, storm)), nil
+}
+
+// lists are what a kubelet asks for again and again.
+func (s *running) lists() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"ListPodSandbox": func(ctx context.Context) error {
+			_, err := s.pods.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+			return err
+		},
+		"ListContainers": func(ctx context.Context) error {
+			_, err := s.pods.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+			return err
+		},
+		"ListContainerStats": func(ctx context.Context) error {
+			_, err := s.pods.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
+			return err
+		},
+		"ListPodSandboxStats": func(ctx context.Context) error {
+			_, err := s.pods.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
+			return err
+		},
+	}
+}
+
+// atOnce starts n pods at the same time, and removes them so.
+func (s *running) atOnce(ctx context.Context, n int) ([]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	configs := make([]*runtimeapi.PodSandboxConfig, n)
+	for i := range configs {
+		configs[i] = s.podConfig()
+	}
+	pods := make([]string, n)
+	started, err := rounds.Timed(func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		for i, config := range configs {
+			g.Go(func() (err error) {
+				pods[i], _, err = s.startPod(ctx, config)
+				return err
+			})
+		}
+		return g.Wait()
+	})(ctx)
+	removed, rmErr := rounds.Timed(func(ctx context.Context) error {
+		var g errgroup.Group
+		for _, id := range pods {
+			if id != "" {
+				g.Go(func() error { return s.removePod(ctx, id) })
+			}
+		}
+		return g.Wait()
+	})(ctx)
+	return append(started, removed...), errors.Join(err, rmErr)
+}
+
+// execs is how many `true` a second ExecSync runs in one container.
+func (s *running) execs(ctx context.Context) (rates []float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	pod, container, err := s.startPod(ctx, s.podConfig())
+	if pod != "" {
+		defer func() { err = errors.Join(err, s.removePod(ctx, pod)) }()
+	}
+	if err != nil {
+		return nil, err
+	}
+	const each = 40
+	for _, clients := range []int{1, 4} {
+		began := time.Now()
+		g, ctx := errgroup.WithContext(ctx)
+		for range clients {
+			g.Go(func() error {
+				for range each / clients {
+					out, err := s.pods.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: container, Cmd: []string{"true"}, Timeout: 20})
+					if err != nil || out.ExitCode != 0 {
+						return fmt.Errorf("ExecSync: exit code %d: %w", out.GetExitCode(), err)
+					}
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		rates = append(rates, each/time.Since(began).Seconds())
+	}
+	return rates, nil
+}
+
+// monitors are the processes that watch containers of this server: those whose
+// command line names its folder.
+func (s *running) monitors() []int {
+	var out []int
+	folders, _ := filepath.Glob("/proc/[0-9]*")
+	for _, f := range folders {
+		line, _ := os.ReadFile(filepath.Join(f, "cmdline"))
+		program, _, _ := strings.Cut(string(line), "\x00")
+		switch base := filepath.Base(program); {
+		case base != "conmon" && base != "containerd-shim-runc-v2", !strings.Contains(string(line), s.about().folder):
+		default:
+			pid, _ := strconv.Atoi(filepath.Base(f))
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// pss is the memory of processes in MiB, what several share counted once
+// (proc(5), smaps_rollup).
+func pss(pids []int) float64 {
+	total := 0.0
+	for _, pid := range pids {
+		total += field(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
+	}
+	return total
+}
+
+// rss is the resident memory of a process in MiB.
+func rss(pid int) float64 { return field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:") }
+
+// field reads a line of kilobytes of a file in /proc, in MiB; 0 where there is
+// none.
+func field(path, key string) float64 {
+	data, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == key {
+			n, _ := strconv.ParseFloat(f[1], 64)
+			return n / 1024
+		}
+	}
+	return 0
+}
+
+// cpuTime is what a process has used of CPUs, in the kernel's ticks of 10 ms
+// (proc_pid_stat(5), fields 14 and 15).
+func cpuTime(pid int) time.Duration {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(data), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
