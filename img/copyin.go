@@ -187,7 +187,11 @@ func (c *core) destination(ctx context.Context, sys *types.SystemContext, src so
 		}
 		id = d.Encoded()
 	}
-	dest, err := istorage.Transport.NewStoreReference(c.storage, named, id)
+	into, err := c.intake.synced()
+	if err != nil {
+		return nil, err
+	}
+	dest, err := istorage.Transport.NewStoreReference(into, named, id)
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", src.label, err)
 	}

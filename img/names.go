@@ -199,7 +199,7 @@ func (s *Store) Tag(ctx context.Context, ref string, names ...string) error {
 	if err := s.storage.AddNames(im.ID, full); err != nil {
 		return fmt.Errorf("tagging %q: %w", ref, renameClass(err))
 	}
-	return nil
+	return s.intake.persist()
 }
 
 // Untag takes names off an image, or all of them when none are given. The image
@@ -226,7 +226,7 @@ func (s *Store) Untag(ctx context.Context, ref string, names ...string) error {
 	if err := s.storage.RemoveNames(im.ID, gone); err != nil {
 		return fmt.Errorf("untagging %q: %w", ref, renameClass(err))
 	}
-	return nil
+	return s.intake.persist()
 }
 
 // renameClass gives an error about names its class.

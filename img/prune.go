@@ -75,7 +75,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 		return out, errors.Join(errs...)
 	}
 	after, err := s.Usage(ctx)
-	errs = append(errs, err)
+	errs = append(errs, err, s.intake.persist())
 	out.Reclaimed = max(before.Size-after.Size, 0)
 	orphans, err := s.pruneLayers(time.Now().Add(-orphanAge))
 	out.Reclaimed += orphans

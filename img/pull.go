@@ -352,6 +352,7 @@ func (c *core) pulled(id, owner string, p *progress, kind ProgressKind) (Image, 
 	if err != nil {
 		return Image{}, err
 	}
+	changed := kind == PullDone
 	if key := pulledKey + owner; owner != "" && !im.ReadOnly && !slices.Contains(im.BigDataNames, key) {
 		// An image that is here and has no owner is somebody else's, and stays so.
 		if kind == PullDone || slices.ContainsFunc(im.BigDataNames, func(n string) bool { return strings.HasPrefix(n, pulledKey) }) {
@@ -361,6 +362,12 @@ func (c *core) pulled(id, owner string, p *progress, kind ProgressKind) (Image, 
 			if im, err = c.storage.Image(id); err != nil {
 				return Image{}, fmt.Errorf("looking up image %s: %w", id, err)
 			}
+			changed = true
+		}
+	}
+	if changed {
+		if err := c.intake.persist(); err != nil {
+			return Image{}, err
 		}
 	}
 	out, err := c.image(im)

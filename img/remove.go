@@ -50,7 +50,7 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 		if err := s.storage.RemoveNames(im.ID, []string{name}); err != nil {
 			return Removed{}, fmt.Errorf("removing the name %q: %w", name, err)
 		}
-		return Removed{Untagged: []string{name}}, nil
+		return Removed{Untagged: []string{name}}, s.intake.persist()
 	}
 	out := Removed{Untagged: im.Names}
 	before, err := s.parents()
@@ -67,12 +67,12 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	if err := failpoint.Reach(ctx, failpoint.ImageDeleted); err != nil {
 		return out, err
 	}
-	if o.KeepParents {
-		return out, nil
+	if !o.KeepParents {
+		var more []string
+		more, err = s.removeOrphans(ctx, before)
+		out.Deleted = append(out.Deleted, more...)
 	}
-	more, err := s.removeOrphans(ctx, before)
-	out.Deleted = append(out.Deleted, more...)
-	return out, err
+	return out, errors.Join(err, s.intake.persist())
 }
 
 // maxInUse is how often a removal that the store refuses begins again, where the

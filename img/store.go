@@ -47,6 +47,9 @@ type Config struct {
 	// Options are driver options such as "overlay.mountopt=nodev". They are
 	// added to those of storage.conf.
 	Options []string
+	// Sync is SyncFilesystem or SyncNone; empty is what the driver options or
+	// storage.conf say of sync, and SyncFilesystem where they say nothing.
+	Sync string
 	// Registries are the defaults for talking to registries.
 	Registries Registries
 	// TempDir is where blobs are kept while they are transferred; empty is a
@@ -61,6 +64,19 @@ type Config struct {
 	// Log receives what the libraries have to say. It may be nil.
 	Log *slog.Logger
 }
+
+// What is on disk before an image counts as there.
+const (
+	// SyncFilesystem has the file system synced before a layer counts as
+	// complete, and the records of images before a change of theirs is
+	// acknowledged: after a loss of power an image is there whole, or not at all.
+	// The driver has to be overlay; btrfs and zfs order their writes themselves,
+	// and with vfs layers may be damaged.
+	SyncFilesystem = "filesystem"
+	// SyncNone leaves it to the kernel: a layer that came in the half minute
+	// before a loss of power may count as complete and have empty files.
+	SyncNone = "none"
+)
 
 // Registries are paths of the files that steer transfers. An empty path is the
 // file that containers-registries.conf(5), containers-auth.json(5) and
@@ -83,6 +99,7 @@ type Store struct {
 // core is what the types of this package share.
 type core struct {
 	records
+	intake intake
 	cfg    Config
 	log    *slog.Logger
 	copies *semaphore.Weighted
@@ -118,7 +135,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	divertLibraryLog(ctx, log)
-	st, err := storage.GetStore(opts)
+	var sync string
+	opts.GraphDriverOptions, sync = splitSync(opts.GraphDriverOptions, cfg.Sync)
+	st, err := openStorage(opts)
 	if err != nil {
 		return nil, openError(opts, err)
 	}
@@ -127,6 +146,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		records: records{storage: st, sizes: map[string]int64{}, known: map[string]knownImage{}},
 		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
 	}
+	c.intake.plain, c.intake.mode, c.intake.opts = st, sync, opts
 	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
 	return &Store{Roots{c}}, nil
 }
@@ -135,7 +155,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) Close() error {
 	s.layers.Close()
 	s.inodes.walks.Wait()
-	s.storage.Free()
 	return nil
 }
 

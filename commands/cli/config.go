@@ -40,6 +40,7 @@ type StorageConfig struct {
 	RunRoot string   `key:"runroot" check:"path" doc:"Run folder of the layer store alone."`
 	Driver  string   `key:"driver" check:"driver" doc:"overlay, btrfs, zfs or vfs. Empty: what storage.conf says, else overlay."`
 	Options []string `key:"options" doc:"Options of the driver, such as \"overlay.mountopt=nodev\"."`
+	Sync    string   `key:"sync" check:"sync" doc:"filesystem: a layer is on disk before it counts as complete, so that a power loss leaves an image whole or none (driver overlay). none: pulls are faster, and a power loss may leave images with empty files. Empty: what storage.conf says, else filesystem."`
 }
 
 // EngineConfig names the programs that davit runs.

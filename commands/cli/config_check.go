@@ -60,6 +60,8 @@ func checkString(kind, s string) error {
 		return oneOf(s, "debug", "info", "warn", "error")
 	case "driver":
 		return oneOf(s, "", "overlay", "btrfs", "zfs", "vfs")
+	case "sync":
+		return oneOf(s, "", "filesystem", "none")
 	case "cgroups":
 		return oneOf(s, "cgroupfs", "systemd", "disabled")
 	case "pin":

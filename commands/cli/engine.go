@@ -302,7 +302,7 @@ func (s Settled) images() img.Config {
 	c := s.Config
 	cfg := img.Config{
 		StorageRoot: c.Storage.Root, StorageRunRoot: c.Storage.RunRoot,
-		Driver: c.Storage.Driver, Options: c.Storage.Options,
+		Driver: c.Storage.Driver, Options: c.Storage.Options, Sync: c.Storage.Sync,
 		Registries: img.Registries{
 			Conf: c.Images.RegistriesConf, ConfDir: c.Images.RegistriesConfDir,
 			AuthFile: c.Images.AuthFile, CertsDir: c.Images.CertsDir, Policy: c.Images.Policy,

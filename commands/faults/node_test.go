@@ -28,7 +28,13 @@ type node struct {
 // newNode makes a node. extra is appended to davit's configuration.
 func newNode(t *testing.T, extra string) *node {
 	t.Helper()
-	n := &node{Davit: harness.TestDavit(t), t: t}
+	return newNodeOn(t, nil, extra)
+}
+
+// newNodeOn is newNode on file systems that prepare mounts below its roots.
+func newNodeOn(t *testing.T, prepare func(harness.Roots) error, extra string) *node {
+	t.Helper()
+	n := &node{Davit: harness.TestDavitOn(t, prepare), t: t}
 	n.registry = harness.TestRegistry(t, harness.RegistryConfig{})
 	image, err := harness.Busybox(t.Context(), harness.ImageConfig{})
 	if err == nil {

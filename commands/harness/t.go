@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 )
@@ -24,9 +25,20 @@ const patience = 10 * time.Second
 // roots.
 func TestRoots(t T) Roots {
 	t.Helper()
+	return TestRootsOn(t, nil)
+}
+
+// TestRootsOn is TestRoots on file systems that prepare mounts below the new roots,
+// where it is not nil: they are there when the leak check looks, and are unmounted
+// with the roots' removal.
+func TestRootsOn(t T, prepare func(Roots) error) Roots {
+	t.Helper()
 	roots, err := NewRoots(tempDir(t))
+	if err == nil && prepare != nil {
+		err = prepare(roots)
+	}
 	if err != nil {
-		t.Fatalf("%v", err)
+		t.Fatalf("%v", errors.Join(err, roots.Remove()))
 	}
 	scope := Scope{Roots: []Roots{roots}}
 	before, err := Take(t.Context(), scope)
@@ -64,6 +76,16 @@ func TestDavit(t T) Davit {
 		t.Fatalf("%v", err)
 	}
 	return Davit{Bin: bin, Roots: TestRoots(t)}
+}
+
+// TestDavitOn is TestDavit on roots that are prepared as TestRootsOn has it.
+func TestDavitOn(t T, prepare func(Roots) error) Davit {
+	t.Helper()
+	bin, err := Binary(t.Context(), tempDir(t))
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return Davit{Bin: bin, Roots: TestRootsOn(t, prepare)}
 }
 
 // TestRegistry starts a registry for the length of the test.
