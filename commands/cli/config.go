@@ -51,6 +51,8 @@ type EngineConfig struct {
 	InitPath      string   `key:"init_path" check:"program" doc:"The init process that --init puts into a container."`
 	CDIDirs       []string `key:"cdi_dirs" check:"paths" doc:"Folders of the descriptions of CDI devices; later ones win."`
 	InfraCommand  []string `key:"infra_command" doc:"Command of the infra container of a pod that shares its PID namespace. Empty: the init process, as a pause process."`
+
+	RuntimeTimeout int64 `key:"runtime_timeout" check:"count" doc:"Seconds that the OCI runtime may take for what it is asked to do, twice as many for making a container's process; then it is killed."`
 }
 
 // RuntimeConfig is an OCI runtime.
@@ -84,6 +86,8 @@ type NetworkConfig struct {
 	Bridge     string   `key:"bridge" check:"ifname" doc:"Bridge of the built-in network. Empty: davit0, or a name of its own below a root of your own."`
 	Subnet     string   `key:"subnet" check:"prefix4" doc:"IPv4 subnet of the built-in network. Empty: a free one."`
 	Subnet6    string   `key:"subnet6" check:"prefix6" doc:"IPv6 subnet of the built-in network. Empty: a unique local one where the host has IPv6; \"none\": no IPv6."`
+
+	PluginTimeout int64 `key:"plugin_timeout" check:"count" doc:"Seconds that a CNI plugin may take; then it is killed."`
 }
 
 // ImagesConfig steers transfers. Empty paths are the files that
@@ -132,7 +136,8 @@ func DefaultConfig() *Config {
 		LogLevel: "warn",
 		Engine: EngineConfig{
 			Runtime: "runc", Conmon: "conmon", CgroupManager: "cgroupfs", InitPath: "catatonit",
-			CDIDirs: []string{"/etc/cdi", "/var/run/cdi"},
+			RuntimeTimeout: 120,
+			CDIDirs:        []string{"/etc/cdi", "/var/run/cdi"},
 		},
 		Containers: ContainersConfig{
 			PidsLimit: 2048, ShmSize: 64 << 20, StopTimeout: 10,
@@ -140,7 +145,7 @@ func DefaultConfig() *Config {
 		},
 		Network: NetworkConfig{
 			Default: "davit", CNIDir: "/etc/cni/net.d",
-			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
+			PluginDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"}, PluginTimeout: 60,
 		},
 		Images: ImagesConfig{ParallelTransfers: 6, Pull: "missing", StallTimeout: 60, Pin: "others"},
 		CRI:    CRIConfig{MaxCalls: 512, MaxMessage: 16 << 20, SlowCall: 1000, Grace: 10, StreamIdle: 4 * 60 * 60},

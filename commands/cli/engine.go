@@ -208,6 +208,7 @@ func (s Settled) runtime(name string) (oci.Runtime, error) {
 		Root:          cmp.Or(conf.Root, filepath.Join(s.Config.RunRoot, "runtimes", filepath.Base(name))),
 		SystemdCgroup: s.cgroupDriver().Systemd,
 		ExtraArgs:     conf.Args, Log: s.Log,
+		Timeout: time.Duration(s.Config.Engine.RuntimeTimeout) * time.Second,
 	}
 	return rt, rt.Check()
 }
@@ -289,6 +290,7 @@ func (s Settled) networks() netw.Config {
 		Root: s.Config.Root, RunRoot: s.Config.RunRoot, ConfDir: c.CNIDir, PluginDirs: c.PluginDirs,
 		Default: c.Default, Bridge: c.Bridge, Subnet: c.Subnet, Subnet6: c.Subnet6,
 		DefaultRoots: s.Config.DefaultRoots(), Log: s.Log,
+		PluginTimeout: time.Duration(c.PluginTimeout) * time.Second,
 	}
 }
 

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ import (
 // ErrMonitorGone says that nobody holds the monitor's end any more.
 var ErrMonitorGone = fmt.Errorf("the container's monitor is gone: %w", errdefs.ErrFailedPrecondition)
 
-// createTimeout bounds Create where the context has no deadline.
+// createTimeout bounds Create for a runtime that has no Timeout.
 const createTimeout = 4 * time.Minute
 
 // Runtime is the OCI runtime that the monitor is to run.
@@ -36,6 +37,8 @@ type Runtime struct {
 	// Failure makes an error of what the runtime printed when create failed;
 	// nil makes a plain one. oci's ParseError serves.
 	Failure func(raw string) error
+	// Timeout is how long Create may take; 0 is four minutes.
+	Timeout time.Duration
 }
 
 // Paths are the files that a monitor writes.
@@ -309,11 +312,8 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	if s.done {
 		return Started{}, fmt.Errorf("monitor of %q was released already: %w", s.cfg.ID, errdefs.ErrFailedPrecondition)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, createTimeout)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.cfg.Runtime.Timeout, createTimeout))
+	defer cancel()
 	if <-s.placed; s.placeErr != nil {
 		return Started{}, errors.Join(fmt.Errorf("placing monitor of %q: %w", s.cfg.ID, s.placeErr), s.Abort())
 	}

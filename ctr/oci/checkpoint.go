@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -40,6 +41,10 @@ func (c Checkpoint) args(id string) []string {
 // ErrNotImplemented where the runtime cannot do that, ErrFailedPrecondition
 // without CRIU.
 func (r Runtime) Checkpoint(ctx context.Context, id string, c Checkpoint) error {
+	// How long it takes is the memory's size, which the caller knows better.
+	if at, ok := ctx.Deadline(); ok {
+		r.Timeout = max(r.Deadline(), time.Until(at))
+	}
 	err := r.run(ctx, invocation{action: "checkpoint", args: c.args(id)})
 	var e *Error
 	if !errors.As(err, &e) || ctx.Err() != nil {

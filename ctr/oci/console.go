@@ -46,12 +46,10 @@ func listenConsole(dir string) (*console, error) {
 	return c, nil
 }
 
-// accept takes the pty's master. The runtime has sent it before it left.
+// accept takes the pty's master. The runtime has sent it before it left. ctx has a
+// deadline.
 func (c *console) accept(ctx context.Context) (*os.File, error) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(DefaultTimeout)
-	}
+	deadline, _ := ctx.Deadline()
 	if err := c.listener.SetDeadline(deadline); err != nil {
 		return nil, err
 	}

@@ -2,9 +2,9 @@
 // speaks the same command line.
 //
 // A [Runtime] is a value that names the binary and its state folder; each
-// method is one run of that binary. Every run has a deadline (the context's,
-// or [DefaultTimeout]), a process group of its own that is killed when the
-// deadline passes, and bounded output.
+// method is one run of that binary. Every run has a deadline (the context's
+// or [Runtime.Deadline], whichever is earlier), a process group of its own that
+// is killed when the deadline passes, and bounded output.
 //
 // What a runtime prints on failure becomes an [Error]: one line for people in
 // Message, everything in Raw. Where the words of runc or crun are known, the

@@ -183,7 +183,7 @@ func (e *execution) pipes() error {
 
 // start runs the runtime, which leaves when the process runs.
 func (e *execution) start(ctx context.Context) error {
-	ctx, cancel := withDefaultTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, e.Deadline())
 	defer cancel()
 	args := append(e.GlobalArgs(), "--log", e.file("log.json"), "--log-format", "json",
 		"exec", "--detach", "--process", e.file("process.json"), "--pid-file", e.file("pid"))

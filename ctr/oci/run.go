@@ -35,7 +35,7 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := withDefaultTimeout(ctx)
+	ctx, cancel := context.WithTimeout(ctx, r.Deadline())
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, path, append(r.GlobalArgs(), inv.args...)...)
@@ -89,13 +89,6 @@ func reapGroup(group int, failed bool) {
 			}
 		}
 	}()
-}
-
-func withDefaultTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, DefaultTimeout)
 }
 
 // tail is a writer that keeps the last maxOutput bytes: a runtime's reason is

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// DefaultTimeout bounds a run of the runtime whose context has no deadline.
+// DefaultTimeout is the deadline of a run of a runtime that names none.
 const DefaultTimeout = 2 * time.Minute
 
 // Runtime is an OCI runtime binary and where it keeps its state. It is a
@@ -39,6 +40,9 @@ type Runtime struct {
 	SystemdCgroup bool
 	// ExtraArgs are put after the other global arguments, before the verb.
 	ExtraArgs []string
+	// Timeout is the deadline of each run; 0 is DefaultTimeout. An earlier one of
+	// the context holds, too.
+	Timeout time.Duration
 	// Log receives the raw output of failed runs at debug level; nil is
 	// silent.
 	Log *slog.Logger
@@ -163,6 +167,9 @@ func (r Runtime) Version(ctx context.Context) (string, error) {
 	line, _, _ := strings.Cut(out.String(), "\n")
 	return strings.TrimSpace(line), nil
 }
+
+// Deadline is how long a run of the runtime may take.
+func (r Runtime) Deadline() time.Duration { return cmp.Or(r.Timeout, DefaultTimeout) }
 
 func (r Runtime) name() string {
 	if r.Name != "" {
