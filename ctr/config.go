@@ -55,8 +55,13 @@ type Config struct {
 	Stop    Stop   `json:"stop"`
 	// Init runs a small init process as PID 1, which reaps and forwards signals.
 	Init bool `json:"init,omitempty"`
-	// Remove deletes the container as soon as it has exited.
+	// Remove deletes the container as soon as it has exited for good.
 	Remove bool `json:"remove,omitempty"`
+	// Restart says when it is started again after it has exited.
+	Restart Restart `json:"restart,omitzero"`
+	// Health says how it is seen to be well; nil is the image's check, where
+	// Create makes it, and none in a record.
+	Health *Health `json:"health,omitempty"`
 	// ConsoleSize is the size that a terminal has when the process starts.
 	ConsoleSize Size `json:"consoleSize"`
 	// Anonymous names the volumes that go with the container; filled by Create.
@@ -154,6 +159,54 @@ type Stop struct {
 	// negative one is for ever.
 	Timeout *time.Duration `json:"timeout,omitempty"`
 }
+
+// Restart says when a container that has exited is started again. A stop or a kill
+// that a user asked for ends it, a start renews it.
+type Restart struct {
+	// Policy is one of those below; empty is RestartNo.
+	Policy string `json:"policy,omitempty"`
+	// Retries is how often on-failure starts it again at most; 0 is without end.
+	Retries int `json:"retries,omitempty"`
+}
+
+// The policies on starting containers again.
+const (
+	RestartNo = "no"
+	// RestartOnFailure starts again what did not exit with code 0.
+	RestartOnFailure = "on-failure"
+	// RestartAlways and RestartUnlessStopped start it again however it ended. They
+	// differ after a restart of the machine: unless-stopped then leaves alone what a
+	// user had stopped.
+	RestartAlways        = "always"
+	RestartUnlessStopped = "unless-stopped"
+)
+
+// Health says how a container is seen to be well: by a command that is run in it.
+type Health struct {
+	// Test is the command as images have it: CMD and words, CMD-SHELL and a line
+	// for /bin/sh, or NONE.
+	Test []string `json:"test,omitempty"`
+	// Interval is the time between two checks, the first one apart, which comes
+	// with the start; 0 is 30 seconds, a negative one is for ever.
+	Interval time.Duration `json:"interval,omitempty"`
+	// Timeout ends a check, which has failed then; 0 is 30 seconds.
+	Timeout time.Duration `json:"timeout,omitempty"`
+	// StartPeriod is how long after the start a failure does not count, unless a
+	// check has passed.
+	StartPeriod time.Duration `json:"startPeriod,omitempty"`
+	// Retries is how many failures in a row make it unhealthy; 0 is 3.
+	Retries int `json:"retries,omitempty"`
+	// OnFailure is done to one that is unhealthy; empty is HealthNone.
+	OnFailure string `json:"onFailure,omitempty"`
+}
+
+// What is done to a container that is unhealthy.
+const (
+	HealthNone    = "none"
+	HealthKill    = "kill" // what its restart policy says follows
+	HealthRestart = "restart"
+	HealthStop    = "stop"
+)
 
 // Size is the size of a terminal in characters.
 type Size struct {

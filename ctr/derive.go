@@ -67,10 +67,12 @@ func (c *records) afterReboot(id string) Status {
 	var changed settings
 	_ = c.dir.GetFile(id, settingsFile, &changed) // lost with the power: as it was made
 	err := c.dir.GetFile(id, exitRecord, &last)
+	s := Status{State: Created, Limits: changed.Limits, Restart: changed.Restart}
 	if errdefs.IsNotFound(err) || (err == nil && last.Start == 0) {
-		return Status{State: Created, Limits: changed.Limits}
+		return s
 	}
-	s := Status{State: Stopped, Reason: ReasonReboot, Message: "the machine was restarted", Limits: changed.Limits}
+	s.State, s.Reason, s.Message, s.Rebooted = Stopped, ReasonReboot, "the machine was restarted", true
+	s.StoppedByUser = c.stoppedByUser(id)
 	if err != nil {
 		return s
 	}

@@ -36,12 +36,20 @@ type Launch struct {
 	// BeforeStart runs when the process exists and has not started yet: the last
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
+	// Again says that no user asked: it is for RestartDue, and is refused with
+	// ErrFailedPrecondition if that is not so any more.
+	Again bool
 }
 
 // Launch prepares a container unless it is prepared already, and starts it, as
 // one operation. On an error the container is what it was before.
 func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
-	return c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+	tried := false
+	err := c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+		if _, due := ctr.RestartDue(c.o.Now()); l.Again && !due {
+			return fmt.Errorf("container %q is not to be started again: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
+		}
+		tried = l.Again
 		if l.Begun != nil {
 			l.Begun()
 		}
@@ -55,8 +63,26 @@ func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 				return err
 			}
 		}
-		return c.start(ctx, op, ctr)
+		return c.start(ctx, op, ctr, l.Again)
 	})
+	if err != nil && tried && ctx.Err() == nil {
+		return errors.Join(err, c.failedAgain(ctx, id))
+	}
+	return err
+}
+
+// failedAgain writes down that a container could not be started again.
+func (c *starter) failedAgain(ctx context.Context, id string) error {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return AbsentOK(err)
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) {
+		s.Again.Quick = s.quick() + 1
+		s.Again.Count++
+		s.Again.Tried = c.o.Now()
+	})
+	return AbsentOK(err)
 }
 
 // change runs f as an operation on a container: a dead owner's operation is
@@ -229,13 +255,16 @@ func (c *settler) mount(ctx context.Context, ctr Container) (string, error) {
 	return path, nil
 }
 
-// start lets a prepared process run.
-func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error {
+// start lets a prepared process run; again says that no user asked for it.
+func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again bool) error {
 	rt, err := c.runtime(ctr.Config)
 	if err != nil {
 		return err
 	}
 	if err := op.Advance(ctx, stageStart); err != nil {
+		return err
+	}
+	if err := c.keepMark(ctr, false); err != nil {
 		return err
 	}
 	now := c.o.Now()
@@ -248,6 +277,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 		return err
 	}
 	s, err := c.update(ctx, ctr, func(s *Status) {
+		s.started(again)
 		s.State, s.Prepared, s.StartedAt = Running, false, now
 		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled, s.Reason, s.Message = time.Time{}, 0, false, false, "", ""
 	})
@@ -266,6 +296,15 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container) error
 		return err
 	}
 	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{Start: s.Start, StartedAt: now}, false)
+}
+
+// started is what a start changes of what is known of others before it.
+func (s *Status) started(again bool) {
+	n := Again{}
+	if again {
+		n = Again{Count: s.Again.Count + 1, Quick: s.quick() + 1}
+	}
+	s.Again, s.StoppedByUser, s.Rebooted = n, false, false
 }
 
 // makeRunFolders makes the bundle and the exit folder of start n anew.

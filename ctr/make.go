@@ -81,7 +81,7 @@ func (c *maker) startMade(ctx context.Context, op *record.Op, ctr Container, sb 
 			return err
 		}
 	}
-	return c.starter.start(ctx, op, ctr)
+	return c.starter.start(ctx, op, ctr, false)
 }
 
 // startFailed takes back what a start did and keeps why it failed.

@@ -81,10 +81,15 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
-	if _, err := c.update(ctx, ctr, func(s *Status) { *s = ctr.Status }); err != nil {
+	_, err := c.update(ctx, ctr, func(s *Status) {
+		byUser := s.StoppedByUser // what may change without an operation
+		*s = ctr.Status
+		s.StoppedByUser = s.StoppedByUser || byUser
+	})
+	if err != nil {
 		return err
 	}
-	err := Undo(
+	err = Undo(
 		func() error { return c.recordExit(ctx, ctr) },
 		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
@@ -211,7 +216,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		op.Abandon() // what failed stays on record, for whoever comes next
 		return err
 	}
-	if kind == opStart && ctr.Config.Remove && !ctr.Status.Alive() {
+	if _, due := ctr.RestartDue(c.o.Now()); kind == opStart && ctr.Config.Remove && !ctr.Status.Alive() && !due {
 		return c.remove(ctx, op, ctr)
 	}
 	return op.End()

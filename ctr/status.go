@@ -73,6 +73,30 @@ type Status struct {
 	OOMKilled bool   `json:"oomKilled,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Message   string `json:"message,omitempty"`
+
+	// Rebooted says that the machine was restarted since it was started last.
+	Rebooted bool `json:"rebooted,omitempty"`
+	// Restart replaces the Config's policy; nil when it was not updated.
+	Restart *Restart `json:"restart,omitempty"`
+	// StoppedByUser says that somebody has asked for its end since it was started
+	// last; it outlives a restart of the machine where there is a policy.
+	StoppedByUser bool `json:"stoppedByUser,omitempty"`
+	// Again is about its being started again without a user.
+	Again Again `json:"again,omitzero"`
+}
+
+// Again is how often a container was started again since a user started it.
+type Again struct {
+	// Asked says that it is to be started when it has stopped, whatever its policy:
+	// it is being restarted.
+	Asked bool `json:"asked,omitempty"`
+	// Count is how often it was started again, or that was tried.
+	Count int `json:"count,omitempty"`
+	// Quick is how many of these came one after the other without its having run for
+	// long: the next one waits the longer.
+	Quick int `json:"quick,omitempty"`
+	// Tried is when it could not be started again, since it has run last.
+	Tried time.Time `json:"tried,omitzero"`
 }
 
 // Container is one container as it is now.
@@ -89,6 +113,71 @@ type Container struct {
 // time, or when whoever made it has died.
 func (c Container) Made() bool {
 	return c.Status.State != Creating && (c.Op == nil || c.Op.Kind != opCreate)
+}
+
+// RestartPolicy is the policy that the container has: as it was made, or updated
+// since.
+func (c Container) RestartPolicy() Restart {
+	r := c.Config.Restart
+	if c.Status.Restart != nil {
+		r = *c.Status.Restart
+	}
+	if r.Policy == "" {
+		r.Policy = RestartNo
+	}
+	return r
+}
+
+// A container that is started again waits: the first time for restartDelay, then
+// each time twice as long, restartDelayMax at most, until it has run for
+// restartReset.
+const (
+	restartDelay    = 100 * time.Millisecond
+	restartDelayMax = time.Minute
+	restartReset    = 10 * time.Second
+)
+
+// RestartDue tells whether the container has ended and is to be started again,
+// and how long it is until then. That follows from the record alone, so that
+// anybody may do it whoever has died. Clocks that were set cannot make the wait
+// longer than it was to be.
+func (c Container) RestartDue(now time.Time) (wait time.Duration, due bool) {
+	s := c.Status
+	if s.State != Stopped || s.StoppedByUser || s.Rebooted || c.Config.Infra || !c.again() {
+		return 0, false
+	}
+	if s.Again.Asked && s.Again.Tried.IsZero() {
+		return 0, true
+	}
+	since := s.FinishedAt
+	if s.Again.Tried.After(since) {
+		since = s.Again.Tried
+	}
+	delay := restartDelayMax
+	if n := s.quick(); n < 10 {
+		delay = min(delay, restartDelay<<n)
+	}
+	return min(max(0, delay-now.Sub(since)), delay), true
+}
+
+// again tells whether a container that has ended by itself is started again.
+func (c Container) again() bool {
+	s, r := c.Status, c.RestartPolicy()
+	switch {
+	case s.Again.Asked, r.Policy == RestartAlways, r.Policy == RestartUnlessStopped:
+		return true
+	case r.Policy == RestartOnFailure:
+		return (s.ExitCode != 0 || !s.CodeKnown) && (r.Retries == 0 || s.Again.Count < r.Retries)
+	}
+	return false
+}
+
+// quick is Again.Quick after what ran last.
+func (s Status) quick() int {
+	if s.Again.Tried.IsZero() && s.FinishedAt.Sub(s.StartedAt) >= restartReset {
+		return 0
+	}
+	return s.Again.Quick
 }
 
 // Alive tells whether the container has a process.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,9 @@ type StopOptions struct {
 	Timeout *time.Duration
 	// Signal replaces the container's stop signal.
 	Signal string
+	// Again says that the caller starts it again: should the caller die, somebody
+	// else does.
+	Again bool
 	// Warn is told what the user may want to know (PID 1 ignores the signal, it
 	// had to be killed); may be nil.
 	Warn func(string)
@@ -39,13 +43,17 @@ type StopOptions struct {
 
 // Stop ends the container's process with its stop signal, and with SIGKILL when
 // the time is up, and settles it. One that does not run is no error. A stop with
-// a shorter timeout overtakes one that is under way.
+// a shorter timeout overtakes one that is under way. A restart policy does not
+// start it again, from the stop's beginning on, whatever becomes of the stop.
 func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 	deadline := c.deadline(id, o)
 	if err := c.hasten(id, deadline); err != nil {
 		return err
 	}
 	return c.change(ctx, id, opStop, func(op *record.Op, ctr Container) error {
+		if err := c.mark(ctx, ctr, o.Again); err != nil {
+			return err
+		}
 		if ctr.Status.State == Created && ctr.Status.Prepared {
 			return c.undoStart(ctx, ctr)
 		}
@@ -189,8 +197,9 @@ func (c *stopper) drained(ctx context.Context, ctr Container) error {
 // drainTimeout bounds the wait for a monitor after its container is gone.
 const drainTimeout = 5 * time.Second
 
-// Kill sends a signal (name or number) to the container's first process.
-// ErrFailedPrecondition if it does not run.
+// Kill sends a signal (name or number) to the container's first process. One that
+// is to end it, KILL, TERM, INT, QUIT or its stop signal, has no restart policy
+// start it again. ErrFailedPrecondition if it does not run.
 func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 	sig, err := spec.ParseSignal(signal)
 	if err != nil {
@@ -203,10 +212,24 @@ func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 	if !ctr.Status.Alive() {
 		return fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
+	if stop, _ := stopSignal(ctr.Config, ""); sig == stop || slices.Contains(endings(), sig) {
+		if err := c.mark(ctx, ctr, false); err != nil {
+			return err
+		}
+	}
+	return c.signal(ctx, ctr, sig)
+}
+
+// endings are the signals by which users end a process.
+func endings() []syscall.Signal {
+	return []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT}
+}
+
+func (c *stopper) signal(ctx context.Context, ctr Container, sig syscall.Signal) error {
 	if sig == sigKill && ctr.Status.State == Paused {
 		return c.kill(ctx, ctr)
 	}
-	err = monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig)
+	err := monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig)
 	if errdefs.IsNotFound(err) { // it is the process that is gone, not the container
 		return fmt.Errorf("container %q has ended: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 	}
@@ -214,6 +237,48 @@ func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 		return fmt.Errorf("signalling container %q: %w", ctr.Config.Name, err)
 	}
 	return nil
+}
+
+// stoppedFile keeps in the durable root that a user has stopped a container that
+// has a restart policy.
+const stoppedFile = "stopped.json"
+
+type stopped struct {
+	ByUser bool `json:"byUser"`
+}
+
+// mark writes down that a container is to end, before it does: for good, or to be
+// started again. It is for those of the command line, as is what reads it.
+func (c *settler) mark(ctx context.Context, ctr Container, again bool) error {
+	s := ctr.Status
+	if ctr.Config.Owner == record.OwnerCRI || ctr.Config.Infra || (again && s.Again.Asked) || (!again && s.StoppedByUser) {
+		return nil
+	}
+	if !again {
+		if err := c.keepMark(ctr, true); err != nil {
+			return err
+		}
+	}
+	_, err := c.update(ctx, ctr, func(s *Status) {
+		s.Again.Asked = again
+		s.StoppedByUser = s.StoppedByUser || !again
+	})
+	return err
+}
+
+// keepMark keeps in the durable root whether a user has stopped a container, where
+// that matters after a restart of the machine.
+func (c *settler) keepMark(ctr Container, byUser bool) error {
+	policy := ctr.RestartPolicy().Policy
+	if policy == RestartNo || byUser == c.stoppedByUser(ctr.ID) {
+		return nil
+	}
+	return c.dir.PutFile(ctr.ID, stoppedFile, stopped{byUser}, policy == RestartUnlessStopped)
+}
+
+func (c *records) stoppedByUser(id string) bool {
+	var s stopped
+	return c.dir.GetFile(id, stoppedFile, &s) == nil && s.ByUser
 }
 
 func stopSignal(cfg Config, override string) (syscall.Signal, error) {

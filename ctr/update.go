@@ -44,7 +44,8 @@ const settingsFile = "settings.json"
 
 // settings are a container's, as they are written down.
 type settings struct {
-	Limits *Limits `json:"limits,omitempty"`
+	Limits  *Limits  `json:"limits,omitempty"`
+	Restart *Restart `json:"restart,omitempty"`
 }
 
 // stageUpdate says that an update has begun to change limits.
@@ -77,7 +78,7 @@ func (c *maker) Update(ctx context.Context, id string, n Limits) error {
 		if _, err := c.update(ctx, ctr, func(s *Status) { s.Limits = &limits }); err != nil {
 			return err
 		}
-		return c.dir.PutFile(id, settingsFile, settings{Limits: &limits}, false)
+		return c.dir.PutFile(id, settingsFile, settings{Limits: &limits, Restart: ctr.Status.Restart}, false)
 	})
 }
 
