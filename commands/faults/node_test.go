@@ -111,6 +111,14 @@ func (n *node) eventually(what string, ok func() bool) {
 	}
 }
 
+// check is the oracle S0 that davit tells itself: nothing disagrees.
+func (n *node) check() {
+	n.t.Helper()
+	if r := n.try("system", "check"); r.Code != 0 {
+		n.t.Errorf("davit system check: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
 // empty removes all containers and pods, and checks that nothing is listed.
 func (n *node) empty() {
 	n.t.Helper()
@@ -118,4 +126,5 @@ func (n *node) empty() {
 		return n.try("rm", "--force", "--all").Code == 0 && n.try("pod", "rm", "--force", "--all").Code == 0 &&
 			n.must("ps", "-aq").Line() == "" && n.must("pod", "ps", "-aq").Line() == ""
 	})
+	n.check()
 }

@@ -20,25 +20,47 @@ func (d *Dir[C, S]) Dead() ([]string, error) { return sweeper{d.l}.dead() }
 type sweeper struct{ objects }
 
 func (l sweeper) dead() ([]string, error) {
-	running, err := listIDs(l.run)
+	found, err := l.survey()
 	if err != nil {
 		return nil, err
+	}
+	for _, id := range found.kept {
+		l.reclaim(id)
+	}
+	if len(found.orphans) > 0 {
+		l.sweep(found.orphans)
+	}
+	return found.dead, nil
+}
+
+// survey is what a look through all objects finds, each part sorted.
+type survey struct {
+	dead    []string // to be settled
+	orphans []string // run folders with neither a record nor an operation
+	kept    []string // records without a run folder, which may have lost their claim
+}
+
+// survey looks, and changes nothing.
+func (l sweeper) survey() (survey, error) {
+	running, err := listIDs(l.run)
+	if err != nil {
+		return survey{}, err
 	}
 	kept, err := l.ids()
 	if err != nil {
-		return nil, err
+		return survey{}, err
 	}
 	slices.Sort(running)
 	slices.Sort(kept)
-	var dead, orphans []string
+	var out survey
 	for _, id := range running {
 		written := l.opWritten(id)
 		_, record := slices.BinarySearch(kept, id)
 		switch {
 		case written && l.abandoned(id), !written && record && l.stray(id):
-			dead = append(dead, id)
+			out.dead = append(out.dead, id)
 		case !written && !record:
-			orphans = append(orphans, id)
+			out.orphans = append(out.orphans, id)
 		}
 	}
 	for _, id := range kept {
@@ -46,16 +68,13 @@ func (l sweeper) dead() ([]string, error) {
 			continue
 		}
 		if l.stray(id) {
-			dead = append(dead, id)
+			out.dead = append(out.dead, id)
 		} else {
-			l.reclaim(id)
+			out.kept = append(out.kept, id)
 		}
 	}
-	if len(orphans) > 0 {
-		l.sweep(orphans)
-	}
-	slices.Sort(dead)
-	return dead, nil
+	slices.Sort(out.dead)
+	return out, nil
 }
 
 // abandoned says whether an operation is written and its lock is free. The

@@ -211,3 +211,43 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// Ports lists the names of the interfaces that are plugged into a bridge; none for
+// a bridge that is not there.
+func Ports(name string) ([]string, error) {
+	master, err := netlink.LinkByName(name)
+	if isAbsent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding bridge %s: %w", name, err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("listing ports of bridge %s: %w", name, err)
+	}
+	var out []string
+	for _, l := range links {
+		if l.Attrs().MasterIndex == master.Attrs().Index {
+			out = append(out, l.Attrs().Name)
+		}
+	}
+	return out, nil
+}
+
+// RemovePort deletes an interface while it is plugged into the bridge; one that is
+// not is left alone.
+func RemovePort(name, port string) error {
+	ports, err := Ports(name)
+	if err != nil || !slices.Contains(ports, port) {
+		return err
+	}
+	link, err := netlink.LinkByName(port)
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil && !isAbsent(err) {
+		return fmt.Errorf("deleting interface %s: %w", port, err)
+	}
+	return nil
+}

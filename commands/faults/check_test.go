@@ -1,0 +1,124 @@
+//go:build faults || faultslong
+
+package faults
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// finding is one line of system check --format json.
+type finding struct {
+	Kind, Object, Problem, Repair, Error string
+	Repaired                             bool
+}
+
+// findings are what system check says.
+func (n *node) findings(args ...string) (out []finding, code int) {
+	n.t.Helper()
+	r := n.try(append([]string{"system", "check", "--format", "json"}, args...)...)
+	if err := json.Unmarshal([]byte(r.Stdout), &out); err != nil {
+		n.t.Fatalf("system check: exit code %d, %v\n%s%s", r.Code, err, r.Stdout, r.Stderr)
+	}
+	return out, r.Code
+}
+
+// Each thing that a crash of something else can leave is found, named and put
+// right, and what is sound is not touched: a pod runs all the while, and its
+// container is the same process afterwards.
+func TestCheckFindsAndRepairs(t *testing.T) {
+	n := newNode(t, "")
+	id := n.must("run", "-d", "--name", "sound", "-p", "127.0.0.1::80", n.image, "sleep", "1000").Line()
+	pid := n.must("inspect", "--format", "{{.State.Pid}}", "sound").Line()
+	absent := strings.Repeat("ab12", 16)
+	run, root := n.Roots.RunRoot, n.Roots.Root
+	cgroup := "davit-" + n.Roots.NetworkTag()
+	must := func(errs ...error) {
+		t.Helper()
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var monitor *exec.Cmd
+	for _, tt := range []struct {
+		kind, object string
+		make         func()
+	}{
+		{"run folder", absent, func() { must(os.Mkdir(filepath.Join(run, "pods", absent), 0o700)) }},
+		{"status", absent, func() { must(os.WriteFile(filepath.Join(run, "status/containers", absent+".json"), []byte("{}"), 0o600)) }},
+		{"name", "names/pods", func() { must(os.Symlink(absent, filepath.Join(root, "names/pods", strings.Repeat("0f", 32)))) }},
+		{"exit file", absent, func() { must(os.WriteFile(filepath.Join(run, "exits", absent), []byte("0"), 0o600)) }},
+		{"mount", absent, func() {
+			dir := filepath.Join(run, "pods", absent, "shm")
+			must(os.MkdirAll(dir, 0o700), unix.Mount("shm", dir, "tmpfs", 0, ""))
+		}},
+		{"cgroup", absent, func() { must(os.MkdirAll(filepath.Join("/sys/fs/cgroup/memory", cgroup, absent), 0o755)) }},
+		{"cgroup", id, func() { must(os.MkdirAll(filepath.Join("/sys/fs/cgroup/memory", cgroup, id, absent), 0o755)) }},
+		{"runtime state", absent, func() { must(os.MkdirAll(filepath.Join(run, "runtimes/runc", absent), 0o700)) }},
+		{"address", "10.", func() {
+			dirs, err := filepath.Glob(filepath.Join(run, "network*/ipam/*"))
+			if err != nil || len(dirs) == 0 {
+				dirs, err = filepath.Glob(filepath.Join(run, "*/ipam/*"))
+			}
+			must(err)
+			if len(dirs) == 0 {
+				t.Fatal("no folder of addresses")
+			}
+			must(os.WriteFile(filepath.Join(dirs[0], "10.254.254.254"), []byte(absent+"\neth0"), 0o600))
+		}},
+		{"link", "davitfault0", func() {
+			bridges, err := exec.Command("ip", "-o", "link", "show", "type", "bridge").Output()
+			must(err)
+			i := strings.Index(string(bridges), n.Roots.NetworkTag())
+			if i < 0 {
+				t.Fatalf("no bridge:\n%s", bridges)
+			}
+			name := string(bridges[strings.LastIndexByte(string(bridges[:i]), ' ')+1 : i+len(n.Roots.NetworkTag())])
+			must(exec.Command("ip", "link", "add", "davitfault0", "type", "veth", "peer", "name", "davitfault1").Run(), exec.Command("ip", "link", "set", "davitfault0", "master", name).Run())
+		}},
+		{"monitor", "", func() {
+			dir := filepath.Join(run, "containers", absent, "start.1")
+			monitor = exec.Command("sh", "-c", "sleep 1000; true", "conmon", "--persist-dir", dir)
+			monitor.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			must(monitor.Start())
+		}},
+	} {
+		t.Run(tt.kind, func(t *testing.T) {
+			tt.make()
+			found, code := n.findings()
+			is := func(f finding) bool {
+				return f.Kind == tt.kind && strings.Contains(f.Object, tt.object) && f.Problem != "" && f.Repair != ""
+			}
+			if code != 1 || !slices.ContainsFunc(found, is) {
+				t.Errorf("exit code %d, found %+v", code, found)
+			}
+			done, code := n.findings("--repair")
+			if code != 0 || !slices.ContainsFunc(done, func(f finding) bool { return is(f) && f.Repaired }) {
+				t.Errorf("--repair: exit code %d, %+v", code, done)
+			}
+			if found, code := n.findings(); code != 0 || len(found) > 0 {
+				t.Errorf("afterwards: exit code %d, %+v", code, found)
+			}
+		})
+	}
+	if monitor != nil {
+		if err := monitor.Wait(); err == nil {
+			t.Error("the monitor of nobody was not ended")
+		}
+		_ = syscall.Kill(-monitor.Process.Pid, syscall.SIGKILL) // its sleep
+	}
+	if now := n.must("inspect", "--format", "{{.State.Pid}}", "sound").Line(); now != pid {
+		t.Errorf("the container that was sound: process %s, was %s", now, pid)
+	}
+	n.empty()
+}
