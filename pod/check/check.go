@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -56,24 +57,73 @@ func New(o Options) *Checker { return &Checker{o: o} }
 // could not be looked at.
 func (c *Checker) Run(ctx context.Context) ([]record.Finding, error) {
 	var (
-		found []record.Finding
-		errs  []error
-		err   error
+		found    []record.Finding
+		suspects []suspect
+		errs     []error
+		err      error
 	)
 	c.containers, err = c.o.Containers.List(ctx)
 	errs = append(errs, unread(err))
 	c.pods, err = c.o.Pods.List(ctx)
 	errs = append(errs, unread(err))
-	for _, look := range []func(context.Context) ([]record.Finding, error){
-		func(context.Context) ([]record.Finding, error) { return c.o.Containers.CheckRecords() },
-		func(context.Context) ([]record.Finding, error) { return c.o.Pods.CheckRecords() },
-		c.processes, c.members, c.namespaces, c.rootfs, c.runtimeStates, c.cgroups, c.mounts, c.exits,
-		func(context.Context) ([]record.Finding, error) { return c.o.Leftovers(c.o.Pods.Known) },
+	for _, look := range []func() ([]record.Finding, error){
+		c.o.Containers.CheckRecords, c.o.Pods.CheckRecords,
+		func() ([]record.Finding, error) { return c.o.Leftovers(c.o.Pods.Known) },
 	} {
-		more, err := look(ctx)
+		more, err := look()
 		found, errs = append(found, more...), append(errs, err)
 	}
-	return found, errors.Join(errs...)
+	for _, look := range []func(context.Context) ([]suspect, error){
+		c.members, c.namespaces, c.rootfs, c.processes, c.runtimeStates, c.cgroups, c.mounts, c.exits,
+	} {
+		more, err := look(ctx)
+		suspects, errs = append(suspects, more...), append(errs, err)
+	}
+	return append(found, lasting(ctx, suspects)...), errors.Join(errs...)
+}
+
+// suspect is a finding unless it goes away by itself; still looks again.
+type suspect struct {
+	record.Finding
+	still func() bool
+}
+
+// How long a suspect is watched, and how often.
+const (
+	looks     = 10
+	lookAgain = 100 * time.Millisecond
+)
+
+// lasting are the suspects that do not go away.
+func lasting(ctx context.Context, suspects []suspect) []record.Finding {
+	for range looks {
+		suspects = slices.DeleteFunc(suspects, func(s suspect) bool { return !s.still() })
+		if len(suspects) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lookAgain):
+		}
+	}
+	out := make([]record.Finding, 0, len(suspects))
+	for _, s := range suspects {
+		out = append(out, s.Finding)
+	}
+	return out
+}
+
+// idleContainer is the container with an ID while nobody is at work on it.
+func (c *Checker) idleContainer(ctx context.Context, id string) (ctr.Container, bool) {
+	k, err := c.o.Containers.Get(ctx, id)
+	return k, err == nil && k.Op == nil && k.Made()
+}
+
+// idlePod is the pod with an ID while nobody is at work on it.
+func (c *Checker) idlePod(ctx context.Context, id string) (pod.Sandbox, bool) {
+	s, err := c.o.Pods.Get(ctx, id)
+	return s, err == nil && s.Op == nil
 }
 
 // unread is the error of a list, but for records that are damaged: these are
@@ -143,109 +193,133 @@ func (c *Checker) idle(ctx context.Context, id string, f func(context.Context, c
 
 // members finds containers without their pod, and pods of one container without
 // that.
-func (c *Checker) members(ctx context.Context) ([]record.Finding, error) {
-	var out []record.Finding
+func (c *Checker) members(ctx context.Context) ([]suspect, error) {
+	var out []suspect
 	for _, k := range c.containers {
-		if k.Op == nil && k.Config.Sandbox != "" && !c.o.Pods.Known(k.Config.Sandbox) && c.o.Containers.Known(k.ID) {
-			out = append(out, record.Finding{
-				Kind: "container", Object: k.ID, Problem: fmt.Sprintf("its pod %q is not there", k.Config.Sandbox),
-				Repair: "davit rm --force " + k.Config.Name,
-			})
+		if k.Config.Sandbox == "" || c.o.Pods.Known(k.Config.Sandbox) {
+			continue
 		}
+		out = append(out, suspect{record.Finding{
+			Kind: "container", Object: k.ID, Problem: fmt.Sprintf("its pod %q is not there", k.Config.Sandbox),
+			Repair: "davit rm --force " + k.Config.Name,
+		}, func() bool {
+			_, idle := c.idleContainer(ctx, k.ID)
+			return idle && !c.o.Pods.Known(k.Config.Sandbox)
+		}})
 	}
 	for _, s := range c.pods {
-		if s.Op == nil && s.Config.Implicit && !c.o.Containers.Known(s.ID) && c.o.Pods.Known(s.ID) {
-			out = append(out, record.Finding{
-				Kind: "pod", Object: s.ID, Problem: "its only container is not there", Repair: "remove it",
-				Mend: c.o.Pods.Sweep,
-			})
+		if !s.Config.Implicit || c.o.Containers.Known(s.ID) {
+			continue
 		}
+		out = append(out, suspect{record.Finding{
+			Kind: "pod", Object: s.ID, Problem: "its only container is not there", Repair: "remove it", Mend: c.o.Pods.Sweep,
+		}, func() bool {
+			_, idle := c.idlePod(ctx, s.ID)
+			return idle && !c.o.Containers.Known(s.ID)
+		}})
 	}
 	return out, nil
 }
 
 // rootfs finds storage containers of containers that are not there, containers
 // without theirs, and those that are mounted for nobody.
-func (c *Checker) rootfs(ctx context.Context) ([]record.Finding, error) {
-	all, err := c.o.Images.RootfsContainers(ctx)
+func (c *Checker) rootfs(ctx context.Context) ([]suspect, error) {
+	has, err := c.rootfsByID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []record.Finding
-	has := map[string]img.Rootfs{}
-	for _, r := range all {
-		has[r.ID] = r
+	var out []suspect
+	for _, r := range has {
 		owner := r.ID
 		if r.For != "" {
 			owner = r.For
 		}
-		if r.Ours && !c.known(owner) {
-			out = append(out, record.Finding{
-				Kind: "root filesystem", Object: r.ID, Problem: fmt.Sprintf("there is no container %q", owner), Repair: "remove it",
-				Mend: func(ctx context.Context) error {
-					if c.known(owner) {
-						return nil
-					}
-					return ctr.AbsentOK(c.o.Images.DeleteRootfs(ctx, r.ID))
-				},
-			})
-		}
-	}
-	for _, k := range c.containers {
-		if k.Op != nil || !k.Made() || k.Config.Rootfs != "" || k.Config.Image.ID == "" || !c.o.Containers.Known(k.ID) {
+		if !r.Ours || c.known(owner) {
 			continue
 		}
-		r, ok := has[k.ID]
-		switch {
-		case !ok && c.stillWithout(ctx, k.ID):
-			out = append(out, record.Finding{
+		out = append(out, suspect{record.Finding{
+			Kind: "root filesystem", Object: r.ID, Problem: fmt.Sprintf("there is no container %q", owner), Repair: "remove it",
+			Mend: func(ctx context.Context) error {
+				if c.known(owner) {
+					return nil
+				}
+				return ctr.AbsentOK(c.o.Images.DeleteRootfs(ctx, r.ID))
+			},
+		}, func() bool {
+			now, err := c.rootfsByID(ctx)
+			_, there := now[r.ID]
+			return err == nil && there && !c.known(owner)
+		}})
+	}
+	for _, k := range c.containers {
+		if k.Config.Rootfs != "" || k.Config.Image.ID == "" {
+			continue
+		}
+		if r, ok := has[k.ID]; !ok {
+			out = append(out, suspect{record.Finding{
 				Kind: "container", Object: k.ID, Problem: "its root filesystem is not there", Repair: "davit rm --force " + k.Config.Name,
-			})
-		case ok && r.Mounted && !k.Status.Alive() && !k.Status.Prepared && k.Status.Mounted == "":
-			out = append(out, record.Finding{
+			}, func() bool {
+				now, err := c.rootfsByID(ctx)
+				_, there := now[k.ID]
+				_, idle := c.idleContainer(ctx, k.ID)
+				return err == nil && !there && idle
+			}})
+		} else if r.Mounted && unmounted(k) {
+			out = append(out, suspect{record.Finding{
 				Kind: "mount", Object: k.ID, Problem: fmt.Sprintf("container %q is %s and its root filesystem is mounted", k.Config.Name, k.Status.State), Repair: "unmount it",
 				Mend: func(ctx context.Context) error {
 					return c.idle(ctx, k.ID, func(ctx context.Context, _ ctr.Container) error {
 						return ctr.AbsentOK(c.o.Images.UnmountRootfs(ctx, k.ID))
 					})
 				},
-			})
+			}, func() bool {
+				now, err := c.rootfsByID(ctx)
+				k, idle := c.idleContainer(ctx, k.ID)
+				return err == nil && now[k.ID].Mounted && idle && unmounted(k)
+			}})
 		}
 	}
 	return out, nil
 }
 
-// stillWithout looks once more: the container may have gone since it was listed.
-func (c *Checker) stillWithout(ctx context.Context, id string) bool {
+// unmounted says that a container has nothing mounted, as its record has it.
+func unmounted(k ctr.Container) bool {
+	return !k.Status.Alive() && !k.Status.Prepared && k.Status.Mounted == ""
+}
+
+func (c *Checker) rootfsByID(ctx context.Context) (map[string]img.Rootfs, error) {
 	all, err := c.o.Images.RootfsContainers(ctx)
-	return err == nil && c.o.Containers.Known(id) && !slices.ContainsFunc(all, func(r img.Rootfs) bool { return r.ID == id })
+	out := make(map[string]img.Rootfs, len(all))
+	for _, r := range all {
+		out[r.ID] = r
+	}
+	return out, err
 }
 
 // cgroups finds cgroups below davit's parent of pods and containers that are not
-// there, or have none.
-func (c *Checker) cgroups(context.Context) ([]record.Finding, error) {
+// there.
+func (c *Checker) cgroups(context.Context) ([]suspect, error) {
 	if c.o.Cgroups == nil || c.o.CgroupParent == "" {
 		return nil, nil
 	}
-	var out []record.Finding
-	add := func(path, problem string, mend func(context.Context) error) {
-		out = append(out, record.Finding{Kind: "cgroup", Object: path, Problem: problem, Repair: "end what is in it, and remove it", Mend: mend})
+	var out []suspect
+	add := func(path, noun, id string) {
+		out = append(out, suspect{record.Finding{
+			Kind: "cgroup", Object: path, Problem: fmt.Sprintf("there is no %s %q", noun, id), Repair: "end what is in it, and remove it",
+			Mend: func(ctx context.Context) error { return c.removeCgroup(ctx, path, id) },
+		}, func() bool { return c.there(path) && !c.known(id) }})
 	}
 	for _, id := range c.o.Cgroups.Children(c.o.CgroupParent) {
 		path := filepath.Join(c.o.CgroupParent, id)
-		if id == cgroup.Monitors {
-			continue
-		}
-		if !c.known(id) {
-			if c.there(path) && !c.known(id) {
-				add(path, fmt.Sprintf("there is no pod %q", id), func(ctx context.Context) error { return c.removeCgroup(ctx, path, id) })
-			}
-			continue
-		}
-		for _, child := range c.o.Cgroups.Children(path) {
-			below := filepath.Join(path, child)
-			if !c.known(child) && c.there(below) && !c.known(child) {
-				add(below, fmt.Sprintf("there is no container %q", child), func(ctx context.Context) error { return c.removeCgroup(ctx, below, child) })
+		switch {
+		case id == cgroup.Monitors:
+		case !c.known(id):
+			add(path, "pod", id)
+		default:
+			for _, child := range c.o.Cgroups.Children(path) {
+				if !c.known(child) {
+					add(filepath.Join(path, child), "container", child)
+				}
 			}
 		}
 	}

@@ -11,6 +11,9 @@
 //     one, so what was there before its object was looked for in vain, and is there
 //     afterwards, is nobody's.
 //
+// What is only on its way in or out looks like one for a moment, so a suspect has to
+// stay one for a second.
+//
 // Looking takes no lock and changes nothing. Mending looks again first, and passes
 // over what somebody is at work on: it is safe beside a server and other commands.
 package check

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -37,21 +36,18 @@ func (c *Checker) ownerOf(path string) string {
 }
 
 // mounts finds mounts in run folders of objects that are not there.
-func (c *Checker) mounts(context.Context) ([]record.Finding, error) {
+func (c *Checker) mounts(context.Context) ([]suspect, error) {
 	all, err := mountinfo.GetMounts(mountinfo.PrefixFilter(c.o.Paths.RunRoot))
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount table: %w", err)
 	}
-	var out []record.Finding
+	var out []suspect
 	for _, m := range all {
 		id := c.ownerOf(m.Mountpoint)
 		if id == "" || c.known(id) {
 			continue
 		}
-		if still, err := mountinfo.Mounted(m.Mountpoint); err != nil || !still || c.known(id) {
-			continue
-		}
-		out = append(out, record.Finding{
+		out = append(out, suspect{record.Finding{
 			Kind: "mount", Object: m.Mountpoint, Problem: fmt.Sprintf("there is no pod or container %q", id), Repair: "unmount it",
 			Mend: func(context.Context) error {
 				if c.known(id) {
@@ -63,16 +59,19 @@ func (c *Checker) mounts(context.Context) ([]record.Finding, error) {
 				}
 				return nil
 			},
-		})
+		}, func() bool {
+			mounted, err := mountinfo.Mounted(m.Mountpoint)
+			return err == nil && mounted && !c.known(id)
+		}})
 	}
 	return out, nil
 }
 
 // namespaces finds pods that are ready and have lost a pinned namespace.
-func (c *Checker) namespaces(ctx context.Context) ([]record.Finding, error) {
-	var out []record.Finding
+func (c *Checker) namespaces(ctx context.Context) ([]suspect, error) {
+	var out []suspect
 	for _, s := range c.pods {
-		if s.Op != nil || s.Status.State != pod.Ready {
+		if s.Status.State != pod.Ready {
 			continue
 		}
 		n := s.Status.Namespaces
@@ -80,13 +79,13 @@ func (c *Checker) namespaces(ctx context.Context) ([]record.Finding, error) {
 			if path == "" || pinned(path) {
 				continue
 			}
-			if now, err := c.o.Pods.Get(ctx, s.ID); err != nil || now.Op != nil || now.Status.State != pod.Ready {
-				continue
-			}
-			out = append(out, record.Finding{
+			out = append(out, suspect{record.Finding{
 				Kind: "namespace", Object: path, Problem: fmt.Sprintf("pod %q has lost its %s namespace; its containers keep it", s.Config.Name, kind),
 				Repair: "davit pod restart " + s.Config.Name,
-			})
+			}, func() bool {
+				now, idle := c.idlePod(ctx, s.ID)
+				return idle && now.Status.State == pod.Ready && !pinned(path)
+			}})
 		}
 	}
 	return out, nil
@@ -99,12 +98,12 @@ func pinned(path string) bool {
 }
 
 // processes finds monitors of containers that are not there.
-func (c *Checker) processes(context.Context) ([]record.Finding, error) {
+func (c *Checker) processes(context.Context) ([]suspect, error) {
 	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
-	var out []record.Finding
+	var out []suspect
 	for _, f := range folders {
 		pid, _ := strconv.Atoi(filepath.Base(f))
 		start, err := record.ProcessStart(pid)
@@ -112,10 +111,10 @@ func (c *Checker) processes(context.Context) ([]record.Finding, error) {
 			continue // it is gone
 		}
 		id := c.monitored(f)
-		if id == "" || c.known(id) || !c.remains(pid, start, id) {
+		if id == "" || c.known(id) {
 			continue
 		}
-		out = append(out, record.Finding{
+		out = append(out, suspect{record.Finding{
 			Kind: "monitor", Object: strconv.Itoa(pid), Problem: fmt.Sprintf("there is no container %q", id), Repair: "end it",
 			Mend: func(ctx context.Context) error {
 				if c.known(id) {
@@ -123,21 +122,9 @@ func (c *Checker) processes(context.Context) ([]record.Finding, error) {
 				}
 				return errors.Join(ctr.AbsentOK(monitor.Signal(pid, start, syscall.SIGKILL)), monitor.WaitPid(ctx, pid, start))
 			},
-		})
+		}, func() bool { return record.Alive(pid, start) && !c.known(id) }})
 	}
 	return out, nil
-}
-
-// remains says whether the monitor of a container that is gone does not end
-// within the time that it takes to.
-func (c *Checker) remains(pid int, start uint64, id string) bool {
-	for range 40 {
-		if !record.Alive(pid, start) || c.known(id) {
-			return false
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return true
 }
 
 // monitored is the container that a process watches, "" if it is no monitor of
@@ -159,8 +146,8 @@ func (c *Checker) monitored(proc string) string {
 }
 
 // runtimeStates finds what OCI runtimes keep of containers that are not there.
-func (c *Checker) runtimeStates(context.Context) ([]record.Finding, error) {
-	var out []record.Finding
+func (c *Checker) runtimeStates(context.Context) ([]suspect, error) {
+	var out []suspect
 	folders, err := filepath.Glob(filepath.Join(c.o.Paths.RunRoot, "runtimes", "*", "*"))
 	if err != nil {
 		return nil, err
@@ -170,10 +157,7 @@ func (c *Checker) runtimeStates(context.Context) ([]record.Finding, error) {
 		if info, err := os.Lstat(f); err != nil || !info.IsDir() || c.known(id) {
 			continue
 		}
-		if _, err := os.Lstat(f); err != nil || c.known(id) {
-			continue
-		}
-		out = append(out, record.Finding{
+		out = append(out, suspect{record.Finding{
 			Kind: "runtime state", Object: f, Problem: fmt.Sprintf("there is no container %q", id), Repair: "delete it with " + name,
 			Mend: func(ctx context.Context) error {
 				if c.known(id) {
@@ -188,29 +172,26 @@ func (c *Checker) runtimeStates(context.Context) ([]record.Finding, error) {
 				}
 				return os.RemoveAll(f) // an empty one is none to the runtime
 			},
-		})
+		}, func() bool { return exists(f) && !c.known(id) }})
 	}
 	return out, nil
 }
 
 // exits finds notices of exits of containers that are not there.
-func (c *Checker) exits(context.Context) ([]record.Finding, error) {
+func (c *Checker) exits(context.Context) ([]suspect, error) {
 	dir := filepath.Join(c.o.Paths.RunRoot, "exits")
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading exits: %w", err)
 	}
-	var out []record.Finding
+	var out []suspect
 	for _, e := range entries {
 		id, _, _ := strings.Cut(strings.TrimPrefix(e.Name(), "."), ".")
 		path := filepath.Join(dir, e.Name())
 		if c.known(id) {
 			continue
 		}
-		if _, err := os.Lstat(path); err != nil || c.known(id) {
-			continue
-		}
-		out = append(out, record.Finding{
+		out = append(out, suspect{record.Finding{
 			Kind: "exit file", Object: path, Problem: fmt.Sprintf("there is no container %q", id), Repair: "remove it",
 			Mend: func(context.Context) error {
 				if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -218,7 +199,12 @@ func (c *Checker) exits(context.Context) ([]record.Finding, error) {
 				}
 				return nil
 			},
-		})
+		}, func() bool { return exists(path) && !c.known(id) }})
 	}
 	return out, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
