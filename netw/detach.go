@@ -106,7 +106,7 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 			err = failpoint.Reach(ctx, failpoint.NetworkDel)
 		}
 		if err == nil {
-			err = x.cni.DelNetworkList(ctx, list, in.runtimeConf(j, path))
+			err = x.del(ctx, list, in, in.runtimeConf(j, path))
 		}
 		if err == nil {
 			err = failpoint.Reach(ctx, failpoint.NetworkLeft)
@@ -116,6 +116,17 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// del calls DEL, and once more if it fails after an ADD that did not come to its
+// end: a plugin that trips over what is only half there (bridge over a masquerading
+// chain that was not made yet, where iptables is nft's) has taken it away by then.
+func (x *plugins) del(ctx context.Context, list *libcni.NetworkConfigList, in *intent, rc *libcni.RuntimeConf) error {
+	err := x.cni.DelNetworkList(ctx, list, rc)
+	if err == nil || in.Result != nil || ctx.Err() != nil {
+		return err
+	}
+	return x.cni.DelNetworkList(ctx, list, rc)
 }
 
 // leaveUnrecorded calls DEL for an attachment that a restart of the machine took

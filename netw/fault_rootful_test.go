@@ -136,6 +136,37 @@ func TestDetach(t *testing.T) {
 	}
 }
 
+// A plugin whose DEL trips over what an ADD has left half done is called again; after
+// a whole ADD its failure is for the caller.
+func TestDelAfterHalfAnAdd(t *testing.T) {
+	f := newFakes(t, nil)
+	tripped := filepath.Join(f.dir, "tripped")
+	del := fmt.Sprintf("[ $CNI_COMMAND = DEL ] && [ ! -e %s ] && touch %s && exit 2\n", tripped, tripped)
+	w := newWorld(t, f.first)
+	s := w.sandbox("one")
+	f.set("bridge", del+"[ $CNI_COMMAND = ADD ] && kill -9 $$\nreal")
+	if _, err := w.Attach(t.Context(), s.request()); err == nil {
+		t.Fatal("the plugin was killed, and ADD has succeeded")
+	}
+	if got := strings.Join(f.calls(), ", "); got != "bridge ADD eth0 ns, bridge DEL eth0 ns, bridge DEL eth0 ns" {
+		t.Errorf("the plugin ran: %s", got)
+	}
+	if _, err := Attached(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("record left: %v", err)
+	}
+	if err := os.Remove(tripped); err != nil {
+		t.Fatal(err)
+	}
+	f.set("bridge", del+"real")
+	if _, err := w.Attach(t.Context(), s.request()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err == nil {
+		t.Error("a DEL that failed after a whole ADD is not told")
+	}
+	s.detach()
+}
+
 func TestPluginFaults(t *testing.T) {
 	tests := []struct {
 		name, script string
