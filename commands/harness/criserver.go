@@ -59,6 +59,18 @@ func StartCRI(ctx context.Context, d Davit, logAt string) (*CRIServer, error) {
 // PID is the server's process.
 func (s *CRIServer) PID() int { return s.process.Process.Pid }
 
+// Ended waits until the server has ended by itself or by somebody else's doing, and
+// returns what exec.Cmd.Wait does. Start another then.
+func (s *CRIServer) Ended(ctx context.Context) error {
+	select {
+	case err := <-s.ended:
+		s.process = nil
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the end of serve-cri: %w", ctx.Err())
+	}
+}
+
 // Stop ends the server as systemd would. One that does not end in 20 seconds is
 // killed, with its goroutines in the log, and an error. It may be called again.
 func (s *CRIServer) Stop() error {

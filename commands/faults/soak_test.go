@@ -1,0 +1,186 @@
+//go:build faults || faultslong
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// figures are what a server holds, after a collection of garbage.
+type figures struct {
+	rss, fds, goroutines, heap int
+}
+
+// metricsAt is the configuration of a server that tells of itself.
+func metricsAt(socket string) string { return fmt.Sprintf("[cri]\nmetrics = \"unix://%s\"\n", socket) }
+
+// page reads a page of the server's metrics socket.
+func (n *node) page(socket, path string) string {
+	n.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}}
+	resp, err := client.Get("http://davit" + path)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// figures are the least of what a server shows when it is looked at several times:
+// what it needs at rest, with nothing of what a collection is about to free.
+func (s *server) figures(socket string) figures {
+	s.n.t.Helper()
+	least := figures{math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt}
+	for range 8 {
+		s.n.page(socket, "/debug/pprof/heap?gc=1")
+		time.Sleep(500 * time.Millisecond) // freed pages go back to the kernel a while later
+		text := s.n.page(socket, "/metrics")
+		get := func(name string) int {
+			m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+			if m == nil {
+				s.n.t.Fatalf("the metrics lack %s", name)
+			}
+			v, _ := strconv.ParseFloat(m[1], 64)
+			return int(v)
+		}
+		least.rss = min(least.rss, get("process_resident_memory_bytes"))
+		least.fds = min(least.fds, get("process_open_fds"))
+		least.goroutines = min(least.goroutines, get("go_goroutines"))
+		least.heap = min(least.heap, get("go_memstats_heap_alloc_bytes"))
+	}
+	return least
+}
+
+// flat checks that figures have grown by no more than a twentieth.
+func (n *node) flat(first, last figures) {
+	n.t.Helper()
+	n.t.Logf("resident %d → %d KiB, heap %d → %d KiB, descriptors %d → %d, goroutines %d → %d",
+		first.rss>>10, last.rss>>10, first.heap>>10, last.heap>>10, first.fds, last.fds, first.goroutines, last.goroutines)
+	for _, c := range []struct {
+		what        string
+		first, last int
+	}{{"resident memory", first.rss, last.rss}, {"file descriptors", first.fds, last.fds}, {"goroutines", first.goroutines, last.goroutines}} {
+		if c.last > c.first+c.first/20 {
+			n.t.Errorf("%s has grown from %d to %d", c.what, c.first, c.last)
+		}
+	}
+}
+
+// soak makes and removes pods one after the other on one server, as a kubelet
+// does, and compares what the server holds after the first few with what it holds
+// after all of them.
+func soak(t *testing.T, warm, pods int) {
+	dir, err := os.MkdirTemp("", "davit-soak-") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "m.sock")
+	n := newNode(t, metricsAt(socket))
+	if err := n.Roots.AddPodNetwork(94); err != nil {
+		t.Fatal(err)
+	}
+	s := n.serve()
+	s.events()
+	var first figures
+	began := time.Now()
+	for i := 1; i <= pods; i++ {
+		s.life(fmt.Sprintf("soak%d", i), i%4 == 0)
+		if t.Failed() {
+			t.Fatalf("at pod %d", i)
+		}
+		if i == warm {
+			first = s.figures(socket)
+		}
+		if i%100 == 0 {
+			t.Logf("%d pods in %s: %+v", i, time.Since(began).Round(time.Second), s.figures(socket))
+		}
+	}
+	last := s.figures(socket)
+	n.flat(first, last)
+	if t.Failed() {
+		t.Logf("goroutines:\n%s", n.page(socket, "/debug/pprof/goroutine?debug=1"))
+	}
+	if list, err := s.ListPodSandbox(t.Context(), &runtimeapi.ListPodSandboxRequest{}); err != nil || len(list.Items) > 0 {
+		t.Errorf("pods are left: %v, %v", list, err)
+	}
+	n.must("pod", "ps", "-a")
+}
+
+// events hears the server's events, as a kubelet does, until the test ends.
+func (s *server) events() {
+	s.n.t.Helper()
+	stream, err := s.GetContainerEvents(s.n.t.Context(), &runtimeapi.GetEventsRequest{})
+	if err != nil {
+		s.n.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if _, err := stream.Recv(); err != nil {
+				return
+			}
+		}
+	}()
+	s.n.t.Cleanup(func() { _ = s.conn.Close(); <-done })
+}
+
+// life is the whole life of a pod: networked has it on the pods' network.
+func (s *server) life(name string, networked bool) {
+	s.n.t.Helper()
+	ctx := s.n.t.Context()
+	pod := s.podConfig(name)
+	if networked {
+		pod.Linux.SecurityContext.NamespaceOptions.Network = runtimeapi.NamespaceMode_POD
+	}
+	id := s.sandbox(pod)
+	lives := s.container(id, s.containerConfig("lives", "exec sleep 1000"))
+	ends := s.container(id, s.containerConfig("ends", "exit 3"))
+	x, err := s.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: lives, Cmd: []string{"echo", name}, Timeout: 60})
+	if err != nil || string(x.Stdout) != name+"\n" {
+		s.n.t.Errorf("exec: %v, %v", x, err)
+	}
+	if _, err := s.ContainerStats(ctx, &runtimeapi.ContainerStatsRequest{ContainerId: lives}); err != nil {
+		s.n.t.Error(err)
+	}
+	s.n.eventually("the short container has ended", func() bool {
+		return s.status(ends).State == runtimeapi.ContainerState_CONTAINER_EXITED
+	})
+	if got := s.status(ends).ExitCode; got != 3 {
+		s.n.t.Errorf("exit code %d, want 3", got)
+	}
+	_, err = s.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: lives})
+	if err == nil {
+		_, err = s.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: ends})
+	}
+	if err != nil {
+		s.n.t.Error(err)
+	}
+	s.remove(id)
+	list, err := s.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil || slices.ContainsFunc(list.GetContainers(), func(c *runtimeapi.Container) bool { return c.PodSandboxId == id }) {
+		s.n.t.Errorf("containers are left: %v, %v", list, err)
+	}
+}
