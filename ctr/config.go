@@ -1,7 +1,12 @@
 package ctr
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
@@ -180,6 +185,32 @@ const (
 	RestartAlways        = "always"
 	RestartUnlessStopped = "unless-stopped"
 )
+
+// ParseRestart reads a policy as it is typed: no, never, always, unless-stopped,
+// on-failure or on-failure:N. Others are ErrInvalidArgument.
+func ParseRestart(s string) (Restart, error) {
+	name, times, counted := strings.Cut(s, ":")
+	r := Restart{Policy: strings.ToLower(name)}
+	switch r.Policy {
+	case "never":
+		r.Policy = RestartNo
+	case RestartNo, RestartOnFailure, RestartAlways, RestartUnlessStopped:
+	default:
+		return r, fmt.Errorf("%q is none of no, on-failure[:N], always and unless-stopped: %w", s, errdefs.ErrInvalidArgument)
+	}
+	if !counted {
+		return r, nil
+	}
+	if r.Policy != RestartOnFailure {
+		return r, fmt.Errorf("%q: a number of tries is for on-failure alone: %w", s, errdefs.ErrInvalidArgument)
+	}
+	n, err := strconv.ParseUint(times, 10, 31)
+	if err != nil {
+		return r, fmt.Errorf("%q: %q is not a number of tries: %w", s, times, errdefs.ErrInvalidArgument)
+	}
+	r.Retries = int(n)
+	return r, nil
+}
 
 // Health says how a container is seen to be well: by a command that is run in it.
 type Health struct {

@@ -72,7 +72,7 @@ func (c *records) afterReboot(id string) Status {
 		return s
 	}
 	s.State, s.Reason, s.Message, s.Rebooted = Stopped, ReasonReboot, "the machine was restarted", true
-	s.StoppedByUser = c.stoppedByUser(id)
+	s.StoppedByUser = stoppedByUser(c, id)
 	if err != nil {
 		return s
 	}

@@ -133,14 +133,18 @@ func TestGetAfterReboot(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		last *lastExit
+		mark bool
 		want Status
 	}{
 		{name: "never started", want: Status{State: Created}},
 		{name: "was running", last: &lastExit{Start: 3}, want: Status{
-			State: Stopped, Start: 3, Reason: ReasonReboot, Message: "the machine was restarted",
+			State: Stopped, Start: 3, Reason: ReasonReboot, Message: "the machine was restarted", Rebooted: true,
 		}},
 		{name: "had exited", last: &lastExit{Start: 1, FinishedAt: finished, ExitCode: 4, CodeKnown: true}, want: Status{
-			State: Stopped, Start: 1, FinishedAt: finished, ExitCode: 4, CodeKnown: true, Reason: ReasonError,
+			State: Stopped, Start: 1, FinishedAt: finished, ExitCode: 4, CodeKnown: true, Reason: ReasonError, Rebooted: true,
+		}},
+		{name: "was stopped by its user", last: &lastExit{Start: 1, FinishedAt: finished, CodeKnown: true}, mark: true, want: Status{
+			State: Stopped, Start: 1, FinishedAt: finished, CodeKnown: true, Reason: ReasonCompleted, Rebooted: true, StoppedByUser: true,
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,6 +152,12 @@ func TestGetAfterReboot(t *testing.T) {
 			id := recorded(t, c, Status{State: Running, Start: 3, Pid: os.Getpid()})
 			if tt.last != nil {
 				if err := c.dir.PutFile(id, exitRecord, tt.last, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.mark {
+				ctr := Container{ID: id, Config: Config{Restart: Restart{Policy: RestartUnlessStopped}}}
+				if err := mark(t.Context(), c.records, ctr, false); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -264,7 +264,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	if err := op.Advance(ctx, stageStart); err != nil {
 		return err
 	}
-	if err := c.keepMark(ctr, false); err != nil {
+	if err := keepMark(c.records, ctr, false); err != nil {
 		return err
 	}
 	now := c.o.Now()

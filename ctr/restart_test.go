@@ -77,3 +77,28 @@ func TestRestartsBackOff(t *testing.T) {
 		t.Errorf("after a user's start: %+v", s)
 	}
 }
+
+func TestParseRestart(t *testing.T) {
+	for _, tt := range []struct {
+		in      string
+		want    Restart
+		wantErr bool
+	}{
+		{in: "no", want: Restart{Policy: RestartNo}},
+		{in: "never", want: Restart{Policy: RestartNo}},
+		{in: "Always", want: Restart{Policy: RestartAlways}},
+		{in: "unless-stopped", want: Restart{Policy: RestartUnlessStopped}},
+		{in: "on-failure", want: Restart{Policy: RestartOnFailure}},
+		{in: "on-failure:3", want: Restart{Policy: RestartOnFailure, Retries: 3}},
+		{in: "on-failure:-1", wantErr: true},
+		{in: "on-failure:", wantErr: true},
+		{in: "always:3", wantErr: true},
+		{in: "", wantErr: true},
+		{in: "sometimes", wantErr: true},
+	} {
+		got, err := ParseRestart(tt.in)
+		if (err != nil) != tt.wantErr || (err == nil && got != tt.want) {
+			t.Errorf("ParseRestart(%q) = %+v, %v", tt.in, got, err)
+		}
+	}
+}

@@ -51,7 +51,7 @@ func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 		return err
 	}
 	return c.change(ctx, id, opStop, func(op *record.Op, ctr Container) error {
-		if err := c.mark(ctx, ctr, o.Again); err != nil {
+		if err := mark(ctx, c.records, ctr, o.Again); err != nil {
 			return err
 		}
 		if ctr.Status.State == Created && ctr.Status.Prepared {
@@ -213,7 +213,7 @@ func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 		return fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	if stop, _ := stopSignal(ctr.Config, ""); sig == stop || slices.Contains(endings(), sig) {
-		if err := c.mark(ctx, ctr, false); err != nil {
+		if err := mark(ctx, c.records, ctr, false); err != nil {
 			return err
 		}
 	}
@@ -249,13 +249,13 @@ type stopped struct {
 
 // mark writes down that a container is to end, before it does: for good, or to be
 // started again. It is for those of the command line, as is what reads it.
-func (c *settler) mark(ctx context.Context, ctr Container, again bool) error {
+func mark(ctx context.Context, c *records, ctr Container, again bool) error {
 	s := ctr.Status
 	if ctr.Config.Owner == record.OwnerCRI || ctr.Config.Infra || (again && s.Again.Asked) || (!again && s.StoppedByUser) {
 		return nil
 	}
 	if !again {
-		if err := c.keepMark(ctr, true); err != nil {
+		if err := keepMark(c, ctr, true); err != nil {
 			return err
 		}
 	}
@@ -268,15 +268,15 @@ func (c *settler) mark(ctx context.Context, ctr Container, again bool) error {
 
 // keepMark keeps in the durable root whether a user has stopped a container, where
 // that matters after a restart of the machine.
-func (c *settler) keepMark(ctr Container, byUser bool) error {
+func keepMark(c *records, ctr Container, byUser bool) error {
 	policy := ctr.RestartPolicy().Policy
-	if policy == RestartNo || byUser == c.stoppedByUser(ctr.ID) {
+	if policy == RestartNo || byUser == stoppedByUser(c, ctr.ID) {
 		return nil
 	}
 	return c.dir.PutFile(ctr.ID, stoppedFile, stopped{byUser}, policy == RestartUnlessStopped)
 }
 
-func (c *records) stoppedByUser(id string) bool {
+func stoppedByUser(c *records, id string) bool {
 	var s stopped
 	return c.dir.GetFile(id, stoppedFile, &s) == nil && s.ByUser
 }

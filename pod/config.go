@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/netw"
@@ -33,6 +34,8 @@ type Config struct {
 	Overhead     spec.Resources `json:"overhead,omitzero"`
 	CgroupParent string         `json:"cgroupParent,omitempty"`
 	CgroupsOff   bool           `json:"cgroupsOff,omitempty"`
+	// Restart is the policy of containers of the command line that are given none.
+	Restart ctr.Restart `json:"restart,omitzero"`
 	// InfraCommand runs in the infra container of a shared PID namespace; nil is
 	// the configured one.
 	InfraCommand []string          `json:"infraCommand,omitempty"`

@@ -146,7 +146,10 @@ func place(ctx context.Context, e *cli.Engine, plan options.Plan) (pod.Launch, f
 			return l, nothing, err
 		}
 		l.Container.Sandbox = s.ID
-		return l, nothing, checkShared(plan.Container, s)
+		if l.Container.Restart.Policy == "" {
+			l.Container.Restart = s.Config.Restart
+		}
+		return l, nothing, checkShared(l.Container, s)
 	case plan.Pod.Implicit:
 		l.Pod = plan.Pod
 		return l, nothing, nil
@@ -169,6 +172,10 @@ func checkShared(c ctr.Config, s pod.Sandbox) error {
 	}
 	if s.Config.Implicit {
 		return cli.WithHint(say(errdefs.ErrInvalidArgument, "pod %q was made for one container alone", s.Config.Name), "davit pod create --name NAME, then --pod NAME for both")
+	}
+	if p := c.Restart.Policy; c.Remove && (p == ctr.RestartAlways || p == ctr.RestartUnlessStopped) {
+		return cli.Usagef("--rm cannot be used in pod %q, whose containers have --restart %s", s.Config.Name, p).
+			Hintf("add --restart no, or --restart on-failure")
 	}
 	return nil
 }

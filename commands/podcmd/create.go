@@ -36,6 +36,7 @@ type identity struct {
 	Annotations []string
 	IDFile      string
 	Replace     bool
+	Restart     string
 }
 
 // shared is what the containers of a pod have in common.
@@ -83,6 +84,7 @@ func (o *createOptions) flags(fs *pflag.FlagSet) {
 		fs.StringArrayVar(&o.Identity.LabelFiles, "label-file", nil, "read labels from a `FILE`, one a line (may be repeated)")
 		fs.StringArrayVar(&o.Identity.Annotations, "annotation", nil, "annotation, as `KEY=VALUE` (may be repeated)")
 		fs.StringVar(&o.Identity.IDFile, "pod-id-file", "", "write the pod's ID to a new `FILE`")
+		fs.StringVar(&o.Identity.Restart, "restart", "", "`POLICY` of its containers that are given none: no, on-failure[:N], always or unless-stopped")
 	})
 	cli.FlagGroup(fs, "Shared by its containers", func(fs *pflag.FlagSet) {
 		fs.StringVar(&o.Shared.Share, "share", "net,ipc,uts", "`NAMESPACES` that they share: net, ipc, uts, pid, or none; +pid adds to the default")
@@ -119,6 +121,7 @@ func (o *createOptions) parse(h options.Host, args []string) (pod.Config, error)
 			return err
 		},
 		func() error { c.Annotations, err = h.Labels("annotation", o.Identity.Annotations, nil); return err },
+		func() error { c.Restart, err = options.Restart(o.Identity.Restart); return err },
 		func() error { return o.Network.Fill(h, &c) },
 		func() error { return o.Names.Fill(&c) },
 		func() error { c.Resources, err = o.Resources.Parse(0); return err },

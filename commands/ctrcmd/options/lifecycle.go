@@ -16,6 +16,7 @@ import (
 // Lifecycle is how a container ends and what is kept of it.
 type Lifecycle struct {
 	Remove      bool
+	Restart     string
 	StopSignal  string
 	StopTimeout string
 	LogDriver   string
@@ -25,6 +26,7 @@ type Lifecycle struct {
 // Flags adds the flags of the group.
 func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Remove, "rm", false, "remove the container when it has exited")
+	fs.StringVar(&o.Restart, "restart", "", "`POLICY` on starting it again when it has exited: no, on-failure[:N], always or unless-stopped (default: its pod's, else no)")
 	fs.StringVar(&o.StopSignal, "stop-signal", "", "`SIGNAL` that stops the container (default: the image's, else TERM)")
 	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`SECONDS` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
 	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "`DRIVER` of the log: k8s-file, or none")
@@ -34,6 +36,9 @@ func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 // Fill fills in how a container ends and what is kept of it.
 func (o *Lifecycle) Fill(h Host, c *ctr.Config) error {
 	c.Remove = o.Remove
+	if err := o.restart(c); err != nil {
+		return err
+	}
 	// On record, so that it stays the container's when the default changes.
 	c.Runtime = h.Config.Engine.Runtime
 	if o.StopSignal != "" {
@@ -53,6 +58,28 @@ func (o *Lifecycle) Fill(h Host, c *ctr.Config) error {
 		c.Stop.Timeout = &d
 	}
 	return o.log(h, c)
+}
+
+// restart reads --restart. A container that goes with its end cannot be started
+// again whatever that was; after a failure, it goes with the last one.
+func (o *Lifecycle) restart(c *ctr.Config) (err error) {
+	if c.Restart, err = Restart(o.Restart); err != nil {
+		return err
+	}
+	if p := c.Restart.Policy; o.Remove && (p == ctr.RestartAlways || p == ctr.RestartUnlessStopped) {
+		return cli.Usagef("--rm cannot be used with --restart %s: there would be nothing to start again", p).
+			Hintf("--restart on-failure can be used with --rm")
+	}
+	return nil
+}
+
+// Restart reads --restart; empty is none.
+func Restart(s string) (ctr.Restart, error) {
+	if s == "" {
+		return ctr.Restart{}, nil
+	}
+	r, err := ctr.ParseRestart(s)
+	return r, flagError("restart", err)
 }
 
 func (o *Lifecycle) log(h Host, c *ctr.Config) error {

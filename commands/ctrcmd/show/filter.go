@@ -15,7 +15,7 @@ import (
 func FilterKeys() []string {
 	return []string{
 		"ancestor", "before", "command", "exited", "id", "label", "label!", "name",
-		"network", "owner", "pod", "since", "status", "until", "volume",
+		"network", "owner", "pod", "restart-policy", "since", "status", "until", "volume",
 	}
 }
 
@@ -36,6 +36,11 @@ func NewFilter(f cli.Filters, w World) (Filter, error) {
 			f["status"][i] = Exited
 		} else if !slices.Contains(States(), s) {
 			return out, cli.Usagef("--filter status=%s: the states are %s", s, strings.Join(States(), ", "))
+		}
+	}
+	for _, s := range f["restart-policy"] {
+		if _, err := ctr.ParseRestart(s); err != nil {
+			return out, cli.Usagef("--filter restart-policy: %s", err)
 		}
 	}
 	for _, s := range f["exited"] {
@@ -91,8 +96,17 @@ func (f Filter) Match(c ctr.Container) bool {
 		f.f.Any("network", func(v string) bool { return slices.Contains(Networks(f.world.Pod(c)), v) }) &&
 		f.f.Any("owner", func(v string) bool { return string(cfg.Owner) == v }) &&
 		f.f.Any("pod", func(v string) bool { return f.inPod(c, v) }) &&
+		f.f.Any("restart-policy", func(v string) bool { return hasPolicy(c, v) }) &&
 		f.f.Any("volume", func(v string) bool { return mounts(cfg, v) }) &&
 		f.f.Labels(cfg.Labels) && f.inTime(c)
+}
+
+// hasPolicy tells whether a container has a restart policy, with the number of
+// tries where one is given.
+func hasPolicy(c ctr.Container, v string) bool {
+	want, err := ctr.ParseRestart(v)
+	have := c.RestartPolicy()
+	return err == nil && have.Policy == want.Policy && (want.Retries == 0 || have.Retries == want.Retries)
 }
 
 func (f Filter) inTime(c ctr.Container) bool {

@@ -38,11 +38,18 @@ type HostConfig struct {
 	DNSOptions   Words `json:"DnsOptions"`
 	ExtraHosts   Words
 
-	Init       bool
-	AutoRemove bool
-	Runtime    string
-	ShmSize    int64
-	LogConfig  LogConfig
+	Init          bool
+	AutoRemove    bool
+	RestartPolicy RestartPolicy
+	Runtime       string
+	ShmSize       int64
+	LogConfig     LogConfig
+}
+
+// RestartPolicy is when a container is started again; 0 tries are any number.
+type RestartPolicy struct {
+	Name              string
+	MaximumRetryCount int
 }
 
 // Limits are limits of a container, in bytes and billionths of a CPU.

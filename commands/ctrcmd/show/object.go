@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/davit-containers/davit/commands/cli"
 	"github.com/davit-containers/davit/ctr"
@@ -29,6 +30,7 @@ type Object struct {
 	Owner           string
 	OCIRuntime      string
 	LogPath         string
+	RestartCount    int
 	Mounts          []ObjectMount
 	NetworkSettings NetworkSettings
 	Config          ObjectConfig
@@ -42,15 +44,18 @@ type ObjectState struct {
 	Status     string
 	Running    bool
 	Paused     bool
-	OOMKilled  bool
-	Dead       bool
-	Pid        int
-	ConmonPid  int
-	ExitCode   int
-	Error      string
-	Reason     string `json:",omitempty"`
-	StartedAt  string
-	FinishedAt string
+	Restarting bool
+	// StoppedByUser says that no policy starts it again.
+	StoppedByUser bool
+	OOMKilled     bool
+	Dead          bool
+	Pid           int
+	ConmonPid     int
+	ExitCode      int
+	Error         string
+	Reason        string `json:",omitempty"`
+	StartedAt     string
+	FinishedAt    string
 }
 
 // ObjectMount is something that a user mounted.
@@ -94,7 +99,7 @@ func (w World) Object(c ctr.Container, paths Paths) Object {
 	cfg, sandbox := c.Config, w.Pod(c)
 	o := Object{
 		ID: c.ID, Created: cli.Time(c.Created),
-		State: objectState(c.Status),
+		State: objectState(c, w.Now), RestartCount: c.Status.Again.Count,
 		Image: cfg.Image.ID, ImageName: ImageName(cfg.Image), Name: cfg.Name,
 		Sandbox: cfg.Sandbox, IsInfra: cfg.Infra, Owner: string(cfg.Owner),
 		OCIRuntime: cfg.Runtime, LogPath: paths.Log,
@@ -104,6 +109,8 @@ func (w World) Object(c ctr.Container, paths Paths) Object {
 		HostConfig:      hostConfig(cfg, sandbox),
 		Operation:       c.Op,
 	}
+	policy := c.RestartPolicy()
+	o.HostConfig.RestartPolicy = RestartPolicy{Name: policy.Policy, MaximumRetryCount: policy.Retries}
 	if len(cfg.Process.Args) > 0 {
 		o.Path, o.Args = cfg.Process.Args[0], cfg.Process.Args[1:]
 	}
@@ -113,10 +120,12 @@ func (w World) Object(c ctr.Container, paths Paths) Object {
 	return o
 }
 
-func objectState(s ctr.Status) ObjectState {
+func objectState(c ctr.Container, now time.Time) ObjectState {
+	s := c.Status
 	o := ObjectState{
 		Status: State(s), Running: s.State == ctr.Running, Paused: s.State == ctr.Paused,
-		OOMKilled: s.OOMKilled, Dead: s.State == ctr.Removing,
+		StoppedByUser: s.StoppedByUser,
+		OOMKilled:     s.OOMKilled, Dead: s.State == ctr.Removing,
 		Pid: s.Pid, ConmonPid: s.MonitorPid, ExitCode: s.ExitCode,
 		Error: s.Message, Reason: s.Reason,
 		StartedAt: cli.Time(s.StartedAt), FinishedAt: cli.Time(s.FinishedAt),
@@ -124,6 +133,7 @@ func objectState(s ctr.Status) ObjectState {
 	if s.Alive() {
 		o.FinishedAt, o.ExitCode = "", 0
 	}
+	_, o.Restarting = c.RestartDue(now)
 	return o
 }
 
