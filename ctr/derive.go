@@ -71,7 +71,7 @@ func (c *records) afterReboot(id string) Status {
 	if errdefs.IsNotFound(err) || (err == nil && last.Start == 0) {
 		return s
 	}
-	s.State, s.Reason, s.Message, s.Rebooted = Stopped, ReasonReboot, "the machine was restarted", true
+	s.State, s.Reason, s.Message, s.Rebooted, s.ExitCode = Stopped, ReasonReboot, RebootMessage, true, -1
 	s.StoppedByUser = stoppedByUser(c, id)
 	if err != nil {
 		return s

@@ -138,7 +138,7 @@ func TestGetAfterReboot(t *testing.T) {
 	}{
 		{name: "never started", want: Status{State: Created}},
 		{name: "was running", last: &lastExit{Start: 3}, want: Status{
-			State: Stopped, Start: 3, Reason: ReasonReboot, Message: "the machine was restarted", Rebooted: true,
+			State: Stopped, Start: 3, Reason: ReasonReboot, ExitCode: -1, Message: "the machine was restarted", Rebooted: true,
 		}},
 		{name: "had exited", last: &lastExit{Start: 1, FinishedAt: finished, ExitCode: 4, CodeKnown: true}, want: Status{
 			State: Stopped, Start: 1, FinishedAt: finished, ExitCode: 4, CodeKnown: true, Reason: ReasonError, Rebooted: true,

@@ -210,3 +210,47 @@ func (c *keeper) In(sandbox string) []Container {
 	}
 	return out
 }
+
+// Rebooted writes down, for each container that a reboot took the status of, how it
+// ended, as far as that is known, and an operation for whoever settles what dead
+// owners left (see Dead): the removal of one that removes itself, else what is due
+// at an exit. Containers that somebody is at work on are that one's.
+func (c *keeper) Rebooted(ctx context.Context) error {
+	all, err := c.dir.List()
+	errs := []error{err}
+	for _, e := range all {
+		if e.Lost && e.Op == nil {
+			errs = append(errs, AbsentOK(c.rebooted(ctx, e.ID)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *keeper) rebooted(ctx context.Context, id string) error {
+	e, err := c.dir.Get(id)
+	if err != nil {
+		return err
+	}
+	kind := opExit
+	if e.Config.Remove {
+		kind = opRemove
+	}
+	op, err := c.dir.TryBegin(id, kind)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, dead := op.Prior(); dead { // its making was cut short
+		op.Abandon()
+		return nil
+	}
+	if e, err = c.dir.Get(id); err != nil || !e.Lost {
+		return errors.Join(err, op.End())
+	}
+	_, err = c.update(ctx, c.derive(e), func(*Status) {})
+	op.Abandon()
+	return err
+}

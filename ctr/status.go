@@ -40,6 +40,9 @@ const (
 	ReasonStartError  = "StartError"
 )
 
+// RebootMessage is the message beside ReasonReboot, and of pods that a reboot ended.
+const RebootMessage = "the machine was restarted"
+
 // Status is what changes during a container's life. It lives in the run root
 // and is replaced as a whole.
 type Status struct {

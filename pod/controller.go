@@ -150,7 +150,7 @@ func sandbox(e record.Entry[Config, Status]) Sandbox {
 	s := Sandbox{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
 	if e.Lost {
 		held := attaches(e.Config)
-		s.Status = Status{State: NotReady, Message: "the machine was restarted", Attached: held, Restarted: held}
+		s.Status = Status{State: NotReady, Message: ctr.RebootMessage, Attached: held, Restarted: held}
 	}
 	return s
 }

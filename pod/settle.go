@@ -54,22 +54,66 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	}
 }
 
-// AfterReboot settles what a restart of the machine has ended: containers that
-// were to remove themselves are removed, with their sandboxes, and what is left
-// of networks outside the run root is given back.
-func (c *exits) AfterReboot(ctx context.Context) error {
-	ctrs, err := c.ctrs.List(ctx)
-	errs := []error{err}
-	for _, k := range ctrs {
-		if k.Config.Remove && !k.Status.Alive() && k.Op == nil {
-			errs = append(errs, ctr.AbsentOK(c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{})))
-		}
+// Reboot settles what a restart of the machine has ended, unless it is settled:
+// each container and each sandbox gets a status that says so, and what is left of
+// them goes: the addresses that networks keep outside the run root, and containers
+// that were to remove themselves. Sweep does it, too. What cannot be given back
+// yet stays on record, as after any stop. It may die anywhere and be repeated.
+func (c *exits) Reboot(ctx context.Context) error {
+	settled := true
+	err := record.Settle(c.o.Paths, func() error {
+		settled = false
+		return c.markRebooted(ctx)
+	})
+	if err != nil || settled {
+		return err
 	}
-	errs = append(errs, c.o.Networks.Collect(ctx, func(id string) bool {
+	return c.sweepDead(ctx)
+}
+
+// markRebooted writes down, for whatever the last boot left, that it ended there
+// and has to be cleared up: operations whose owner is dead. None of it waits.
+func (c *exits) markRebooted(ctx context.Context) error {
+	errs := []error{c.o.Networks.Collect(ctx, func(id string) bool {
 		e, err := c.dir.Get(id)
 		return err == nil && !e.Lost
-	}))
+	})}
+	errs = append(errs, c.ctrs.Rebooted(ctx))
+	pods, err := c.dir.List()
+	errs = append(errs, err)
+	for _, e := range pods {
+		if e.Lost && e.Op == nil {
+			errs = append(errs, c.markPod(ctx, e.ID))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+func (c *exits) markPod(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, opStop)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return nil // who starts, stops or removes it deals with this, too
+	}
+	if err != nil {
+		return ctr.AbsentOK(err)
+	}
+	if _, dead := op.Prior(); dead { // its making was cut short
+		op.Abandon()
+		return nil
+	}
+	e, err := c.dir.Get(id)
+	if err != nil || !e.Lost {
+		return errors.Join(ctr.AbsentOK(err), op.End())
+	}
+	_, err = c.update(ctx, sandbox(e), func(n *Status) {
+		// It may be there where only the run root was lost.
+		if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, id); err == nil && place.Own && !e.Config.CgroupsOff {
+			n.Cgroup = place.Path
+		}
+	})
+	op.Abandon()
+	return ctr.AbsentOK(err)
 }
 
 // Sweep settles the operations that dead owners left, on containers and on
@@ -77,6 +121,12 @@ func (c *exits) AfterReboot(ctx context.Context) error {
 // outgrown their limit are rotated. Every changing command and the server's start
 // begin with it. What cannot be settled stays on record and is in the error.
 func (c *exits) Sweep(ctx context.Context) error {
+	rebooted := c.Reboot(ctx)
+	return errors.Join(rebooted, c.sweepDead(ctx), c.dropOrphans(ctx), c.ctrs.RotateLogs(ctx))
+}
+
+// sweepDead settles the operations that dead owners left.
+func (c *exits) sweepDead(ctx context.Context) error {
 	var errs []error
 	ctrs, err := c.ctrs.Dead()
 	errs = append(errs, err)
@@ -89,7 +139,6 @@ func (c *exits) Sweep(ctx context.Context) error {
 	for _, id := range pods {
 		errs = append(errs, c.settle(ctx, id))
 	}
-	errs = append(errs, c.dropOrphans(ctx), c.ctrs.RotateLogs(ctx))
 	return errors.Join(errs...)
 }
 

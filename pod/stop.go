@@ -96,7 +96,11 @@ func (c *settler) down(ctx context.Context, op *record.Op) error {
 		return errors.Join(fmt.Errorf("stopping pod %q: %w", s.Config.Name, err), uerr)
 	}
 	_, err = c.update(ctx, s, func(n *Status) {
+		why := n.Message
 		*n = Status{State: n.State, StartedAt: n.StartedAt}
+		if why == ctr.RebootMessage {
+			n.Message = why
+		}
 		if n.State != NotReady {
 			n.State = Created
 		}

@@ -53,6 +53,7 @@ type Engine struct {
 	settled Settled
 	live    atomic.Pointer[Config] // the last one that was read, for what may change
 	booted  bool
+	stays   bool
 	cgroups func() (*cgroup.Host, error) // detected once, when they are first needed
 	mu      sync.Mutex                   // the image store is opened by whichever part needs it first
 }
@@ -82,9 +83,9 @@ func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
 			return fmt.Errorf("opening davit's state: %w", err)
 		}
 		e.booted = true
-		if rebooted {
+		if rebooted && !e.stays { // a process that stays sweeps beside its work
 			if err := e.afterReboot(ctx); err != nil {
-				s.Log.Warn("some of what the machine's restart has ended could not be settled", "error", err)
+				s.Log.Warn("what the machine's restart has ended cannot all be cleared up yet", "error", err)
 			}
 		}
 	}
@@ -159,7 +160,7 @@ func (e *Engine) afterReboot(ctx context.Context) error {
 	if err := e.openPods(); err != nil {
 		return err
 	}
-	return e.Pods.AfterReboot(ctx)
+	return e.Pods.Reboot(ctx)
 }
 
 func (e *Engine) openNetworks() (err error) {

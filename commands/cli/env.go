@@ -127,7 +127,10 @@ const BriefGC = 400
 
 // Stay says that this process is there to stay: from now on memory counts more
 // than the speed of its start.
-func (e *Env) Stay() { debug.SetGCPercent(100) }
+func (e *Env) Stay() {
+	debug.SetGCPercent(100)
+	e.engine.stays = true
+}
 
 // Change is Engine for commands that change something: what processes that died
 // have left is settled first. What cannot be settled yet is a warning.

@@ -17,13 +17,16 @@ import (
 
 const (
 	bootIDName   = "boot-id"
+	unsettled    = "unsettled"      // there while what an earlier boot left is not settled
 	bootPatience = 30 * time.Second // for another process that empties the run root
 )
 
 // EnsureBoot makes the two roots, mode 0711, and empties the run root when it
-// is of an earlier boot: its file boot-id then is not this boot's. It reports
-// whether this call did so. Any number of processes may call it at once; when
-// there is nothing to do it costs two reads.
+// is of an earlier boot: its file boot-id then is not this boot's. Any number of
+// processes may call it at once; when there is nothing to do it costs two reads.
+//
+// It reports whether this call was the first of a boot with records of an earlier
+// one: what that boot has ended is then to be settled, by [Settle].
 //
 // What is still mounted below a run root that is to be emptied is detached
 // first; if that cannot be done, nothing is removed and EnsureBoot returns
@@ -68,7 +71,60 @@ func ensureBoot(p Paths, bootFile string) (bool, error) {
 			return false, fmt.Errorf("emptying %s after a reboot: %w", p.RunRoot, err)
 		}
 	}
-	return stale, WriteAtomic(path, boot, WriteOptions{})
+	rebooted := stale || hasRecords(p.Root)
+	if rebooted {
+		// First: once the boot-id is this boot's, only this says that it is new.
+		if err := WriteAtomic(p.RunRoot+"/"+unsettled, nil, WriteOptions{}); err != nil {
+			return false, err
+		}
+	}
+	return rebooted, WriteAtomic(path, boot, WriteOptions{})
+}
+
+// hasRecords says whether there are objects at all. Most run roots do not outlive
+// a reboot, so that this alone tells the first boot of a davit from the next.
+func hasRecords(root string) bool {
+	kinds, err := os.ReadDir(root + "/names")
+	if err != nil {
+		return false
+	}
+	for _, k := range kinds {
+		if ids, err := listIDs(root + "/" + k.Name()); err == nil && len(ids) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Settle calls f where what an earlier boot left has not been settled in this one.
+// It is settled once f has succeeded; until then, also when the process dies in f,
+// the next Settle calls its f. While another process is at it, Settle does nothing:
+// what that boot left is then settled soon, not yet when it returns. In a boot
+// where there is nothing to settle it costs one look.
+func Settle(p Paths, f func() error) error {
+	path := p.RunRoot + "/" + unsettled
+	fd, err := open(path, unix.O_RDONLY|unix.O_NOFOLLOW)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tryLock(fd, unix.LOCK_EX); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, errLocked) {
+			return nil
+		}
+		return fmt.Errorf("locking %s: %w", path, err)
+	}
+	defer unlock(fd)
+	if !linked(fd) {
+		return nil // another process was faster
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	return removeFile(path)
 }
 
 func makeRoot(dir string) error {

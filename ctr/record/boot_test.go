@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ func TestEnsureBoot(t *testing.T) {
 		t.Error("a symlink was followed")
 	}
 	names, err := filepath.Glob(p.RunRoot + "/*")
-	if want := []string{p.RunRoot + "/boot-id"}; err != nil || !slices.Equal(names, want) {
+	if want := []string{p.RunRoot + "/boot-id", p.RunRoot + "/unsettled"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("left in the run root: %q, %v", names, err)
 	}
 	if !exists(d.RootDir("a") + "/config.json") {
@@ -62,10 +63,10 @@ func TestEnsureBootAdoptsFolders(t *testing.T) {
 		left  []string
 	}{
 		{name: "foreign", setup: func(run string) error { return os.Mkdir(run+"/mine", 0o700) }, left: []string{"boot-id", "mine"}},
-		{name: "records without a boot-id", want: true, left: []string{"boot-id"}, setup: func(run string) error {
+		{name: "records without a boot-id", want: true, left: []string{"boot-id", "unsettled"}, setup: func(run string) error {
 			return os.MkdirAll(run+"/status/pods", 0o700)
 		}},
-		{name: "empty boot-id", want: true, left: []string{"boot-id"}, setup: func(run string) error {
+		{name: "empty boot-id", want: true, left: []string{"boot-id", "unsettled"}, setup: func(run string) error {
 			return os.WriteFile(run+"/boot-id", nil, 0o600)
 		}},
 	} {
@@ -126,5 +127,56 @@ short line
 	want := []string{"/run/davit/pods/a/net", `/run/davit/a b\c`}
 	if diff := cmp.Diff(want, parseMounts(info, "/run/davit")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The first boot that a run root sees is told from the next by the records alone:
+// most do not outlive a reboot.
+func TestEnsureBootWithoutRunRoot(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	must(t, os.RemoveAll(p.RunRoot))
+	if did, err := EnsureBoot(p); did || err != nil {
+		t.Error("without records:", did, err)
+	}
+	create(t, d, "a", "web")
+	must(t, os.RemoveAll(p.RunRoot))
+	if did, err := EnsureBoot(p); !did || err != nil {
+		t.Error("with a record:", did, err)
+	}
+	if did, err := EnsureBoot(p); did || err != nil {
+		t.Error("again:", did, err)
+	}
+}
+
+func TestF33SettleUntilItIsSettled(t *testing.T) {
+	p := testPaths(t)
+	calls := 0
+	settle := func(result error) error {
+		return Settle(p, func() error { calls++; return result })
+	}
+	must(t, settle(nil))
+	if calls != 0 {
+		t.Fatal("there was nothing to settle")
+	}
+	reboot(t, p)
+	failed := errors.New("not yet")
+	wantErr(t, settle(failed), failed)
+	func() {
+		defer func() { _ = recover() }() // the nearest thing to a death
+		_ = Settle(p, func() error { calls++; panic("dead") })
+	}()
+	must(t, Settle(p, func() error {
+		calls++
+		return Settle(p, func() error { t.Error("two at once"); return nil })
+	}))
+	must(t, settle(nil))
+	if calls != 3 {
+		t.Errorf("settled %d times", calls)
+	}
+	reboot(t, p)
+	must(t, settle(nil))
+	if calls != 4 {
+		t.Error("the next reboot was not settled")
 	}
 }

@@ -25,6 +25,7 @@
 //	root/<kind>/<id>/…                      what PutFile wrote
 //	root/names/<kind>/<sha256(owner, key)>  the claim, a symlink → id
 //	run/boot-id                             the boot that the run root belongs to
+//	run/unsettled                           there until what a reboot ended is settled
 //	run/status/<kind>/<id>.json             replaced by rename; watched
 //	run/<kind>/<id>/op                      the operation; its flock is the object's
 //	run/<kind>/<id>/                        its flock is the status lock

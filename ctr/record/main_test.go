@@ -146,7 +146,7 @@ func reboot(t *testing.T, p Paths) {
 func leftovers(t *testing.T, p Paths) []string {
 	t.Helper()
 	var left []string
-	skeleton := " /root/names /root/names/pods /root/pods /run/boot-id /run/pods /run/status /run/status/pods "
+	skeleton := " /root/names /root/names/pods /root/pods /run/boot-id /run/pods /run/status /run/status/pods /run/unsettled "
 	for _, root := range []string{p.Root, p.RunRoot} {
 		must(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 			rel := "/" + filepath.Base(root) + strings.TrimPrefix(path, root)
