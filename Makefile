@@ -107,7 +107,7 @@ bench-cri: bench ## the part of make bench that measures serve-cri against conta
 bench-deps: ## install podman, containerd and skopeo, for make bench to compare with
 	@.ci/deps podman skopeo $$(command -v containerd >/dev/null || echo containerd)
 
-install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
+install: build ## binary, man pages, completions, systemd units (DESTDIR, PREFIX)
 	install -D -m 755 bin/davit $(DESTDIR)$(BINDIR)/davit
 	@for f in man/*.1; do [ -e "$$f" ] || continue; install -D -m 644 "$$f" "$(DESTDIR)$(MANDIR)/man1/$${f##*/}"; done
 	@for f in man/*.5; do [ -e "$$f" ] || continue; install -D -m 644 "$$f" "$(DESTDIR)$(MANDIR)/man5/$${f##*/}"; done
@@ -115,12 +115,13 @@ install: build ## binary, man pages, completions, systemd unit (DESTDIR, PREFIX)
 	install -D -m 644 completions/davit.zsh $(DESTDIR)$(ZSHDIR)/_davit
 	install -D -m 644 completions/davit.fish $(DESTDIR)$(FISHDIR)/davit.fish
 	@mkdir -p $(DESTDIR)$(UNITDIR)
-	sed 's,@BINDIR@,$(BINDIR),' cmd/davit/systemd/davit.service > $(DESTDIR)$(UNITDIR)/davit.service
-	@chmod 644 $(DESTDIR)$(UNITDIR)/davit.service
+	@for unit in davit.service davit-restart.service; do \
+		sed 's,@BINDIR@,$(BINDIR),' cmd/davit/systemd/$$unit > "$(DESTDIR)$(UNITDIR)/$$unit" && chmod 644 "$(DESTDIR)$(UNITDIR)/$$unit" || exit 1; done
 
 uninstall: ## take away what install put there; pods, images and configuration stay
 	rm -f $(DESTDIR)$(BINDIR)/davit $(DESTDIR)$(MANDIR)/man1/davit.1 $(DESTDIR)$(MANDIR)/man1/davit-*.1 $(DESTDIR)$(MANDIR)/man5/davit*.5
-	rm -f $(DESTDIR)$(BASHDIR)/davit $(DESTDIR)$(ZSHDIR)/_davit $(DESTDIR)$(FISHDIR)/davit.fish $(DESTDIR)$(UNITDIR)/davit.service
+	rm -f $(DESTDIR)$(BASHDIR)/davit $(DESTDIR)$(ZSHDIR)/_davit $(DESTDIR)$(FISHDIR)/davit.fish
+	rm -f $(DESTDIR)$(UNITDIR)/davit.service $(DESTDIR)$(UNITDIR)/davit-restart.service
 
 need-root:
 	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo "containers need root: run this as root, or install sudo" >&2; exit 1; }

@@ -131,6 +131,19 @@ func (c Container) RestartPolicy() Restart {
 	return r
 }
 
+// StartsOnBoot tells whether the container's restart policy promises that it is
+// started once the machine has been: always, and unless-stopped where no user has
+// stopped it since its last start.
+func (c Container) StartsOnBoot() bool {
+	switch c.RestartPolicy().Policy {
+	case RestartAlways:
+		return true
+	case RestartUnlessStopped:
+		return !c.Status.StoppedByUser
+	}
+	return false
+}
+
 // A container that is started again waits: the first time for restartDelay, then
 // each time twice as long, restartDelayMax at most, until it has run for
 // restartReset.

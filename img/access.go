@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/configfile"
@@ -284,4 +285,19 @@ func cleanHost(host string) (string, error) {
 		return "", fmt.Errorf("registry %q: not of the form HOST[:PORT]: %w", host, errdefs.ErrInvalidArgument)
 	}
 	return h, nil
+}
+
+// CheckFiles reads the files that steer transfers, as a transfer would, and says
+// what is wrong with each, by its name.
+func CheckFiles(r Registries) map[string]error {
+	c := &core{cfg: Config{Registries: r}}
+	sys := c.systemContext(access{})
+	out := map[string]error{}
+	_, out["registries.conf"] = sysregistriesv2.GetRegistries(sys)
+	policy, err := c.policyContext(sys)
+	if err == nil {
+		err = policy.Destroy()
+	}
+	out["policy.json"] = err
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ type Usage struct {
 	Root    string `json:"root"`
 	RunRoot string `json:"runRoot"`
 	Driver  string `json:"driver"`
+	// NoTypes says that the store's file system does not tell the types of
+	// directory entries (d_type), which overlay needs to keep removed files removed.
+	NoTypes bool `json:"noTypes,omitempty"`
 	// Size is the bytes of all layers of images, each counted once, and of the
 	// images' records; Reclaimable is the part of it that only images have that
 	// no container uses.
@@ -45,6 +49,9 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		return Usage{}, err
 	}
 	out := Usage{Root: s.storage.GraphRoot(), RunRoot: s.storage.RunRoot(), Driver: s.storage.GraphDriverName()}
+	if status, err := s.storage.Status(); err == nil {
+		out.NoTypes = slices.Contains(status, [2]string{"Supports d_type", "false"})
+	}
 	images, err := s.storage.Images()
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading images: %w", err)

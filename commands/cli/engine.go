@@ -66,6 +66,16 @@ type Settled struct {
 	Log   *slog.Logger
 }
 
+// Cgroups are the version and the controllers of this host's cgroups. ErrNotFound
+// if it has none.
+func Cgroups() (version int, controllers []string, err error) {
+	h, err := cgroup.Detect()
+	if err != nil {
+		return 0, nil, err
+	}
+	return h.Version, h.Controllers(), nil
+}
+
 // Reexec does the work of a child process of the engine's libraries, and answers
 // true when this process is one: it then has nothing more to do.
 func Reexec() bool { return img.Reexec() }

@@ -103,7 +103,7 @@ type which struct {
 // check refuses choices that contradict each other.
 func (w which) check() error {
 	choices := 0
-	for _, on := range []bool{w.All, w.Latest, len(w.Filter) > 0} {
+	for _, on := range []bool{w.All || len(w.Filter) > 0, w.Latest} {
 		if on {
 			choices++
 		}
@@ -112,7 +112,7 @@ func (w which) check() error {
 	case choices > 0 && len(w.Refs) > 0:
 		return cli.Usagef("--all, --latest and --filter take no names")
 	case choices > 1:
-		return cli.Usagef("--all, --latest and --filter exclude each other")
+		return cli.Usagef("--latest goes with neither --all nor --filter")
 	case choices == 0 && len(w.Refs) == 0:
 		return cli.Usagef("a container is missing").Hintf("name one, or use --all or --latest")
 	}

@@ -30,7 +30,7 @@ func newStart(env *cli.Env) *cobra.Command {
 			"With --attach davit stays with the container, as run does.",
 		Example: "  davit start web\n" +
 			"  davit start --attach --interactive shell\n" +
-			"  davit start --all",
+			"  davit start --all --filter should-start-on-boot=true",
 		ValidArgsFunction: names(env, ctr.Created, ctr.Stopped),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Refs = args

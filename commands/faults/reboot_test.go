@@ -176,3 +176,100 @@ func TestF33RebootUnderTheServer(t *testing.T) {
 	s.remove(pod)
 	s.remove(again)
 }
+
+// bootCommand is what davit-restart.service runs, without the program.
+func bootCommand(t *testing.T) []string {
+	t.Helper()
+	data, err := os.ReadFile("../../cmd/davit/systemd/davit-restart.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, ok := strings.Cut(string(data), "ExecStart=@BINDIR@/davit ")
+	line, _, _ = strings.Cut(line, "\n")
+	if !ok {
+		t.Fatal("the unit starts nothing")
+	}
+	return strings.Fields(line)
+}
+
+// After a reboot the unit starts what restart policies promise, and nothing else.
+func TestF33RestartPolicies(t *testing.T) {
+	n := newNode(t, "")
+	run := func(name string, more ...string) {
+		args := append([]string{"run", "-d", "--stop-signal", "KILL", "--name", name}, more...)
+		n.must(append(args, n.image, "sleep", "1000")...)
+	}
+	n.must("pod", "create", "--name", "shop", "--restart", "always")
+	run("till", "--pod", "shop")
+	run("always", "--restart", "always")
+	run("always-stopped", "--restart", "always")
+	run("unless", "--restart", "unless-stopped")
+	run("unless-stopped", "--restart", "unless-stopped")
+	run("unless-again", "--restart", "unless-stopped")
+	run("failure", "--restart", "on-failure")
+	run("none")
+	n.must("stop", "always-stopped", "unless-stopped", "unless-again")
+	n.must("start", "unless-again")
+	n.reboot(false)
+	for _, name := range []string{"till", "always", "unless"} {
+		if got := n.state(name); got != "exited -1 Reboot" {
+			t.Errorf("%s is %q before the unit has run", name, got)
+		}
+	}
+	n.must(bootCommand(t)...)
+	for name, runs := range map[string]bool{
+		"till": true, "always": true, "always-stopped": true, "unless": true, "unless-again": true,
+		"unless-stopped": false, "failure": false, "none": false,
+	} {
+		if got := n.state(name); strings.HasPrefix(got, "running") != runs {
+			t.Errorf("%s is %q, is it to run: %t", name, got, runs)
+		}
+	}
+	if got := n.must(bootCommand(t)...).Line(); got != "" {
+		t.Errorf("the unit started these twice: %s", got)
+	}
+	// The mark of a user's stop outlives one reboot after the other.
+	n.reboot(true)
+	n.must(bootCommand(t)...)
+	if got := n.state("unless-stopped"); strings.HasPrefix(got, "running") {
+		t.Errorf("unless-stopped is %q after another reboot", got)
+	}
+	n.empty()
+}
+
+// Programs that are missing, broken or hang do not keep the doctor from an answer.
+func TestDoctorOnASickHost(t *testing.T) {
+	n := newNode(t, "")
+	script := func(name, text string) string {
+		path := filepath.Join(n.Roots.Dir, name)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if got := n.must("system", "doctor", "--format", "{{.Level}}").Stdout; strings.Contains(got, "fail") {
+		t.Errorf("a host that runs containers fails:\n%s", n.must("system", "doctor").Stdout)
+	}
+	hangs, broken := script("hangs", "sleep 1000"), script("broken", "echo no; exit 3")
+	if err := n.Roots.Configure(fmt.Sprintf("[engine]\nconmon = %q\nruntime = %q\n", broken, hangs)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(n.Roots.Root, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.Roots.Policy, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := n.try("system", "doctor", "--format", "{{.Level}} {{.Subject}}: {{.Found}}")
+	if r.Code != 1 || r.Took > time.Minute {
+		t.Errorf("exit code %d after %s", r.Code, r.Took)
+	}
+	for _, want := range []string{"fail runtime hangs: ", "did not answer", "fail monitor broken: ", "fail folder: ", "fail policy.json: "} {
+		if !strings.Contains(r.Stdout, want) {
+			t.Errorf("not found: %q\n%s", want, r.Stdout)
+		}
+	}
+	if err := os.Chmod(n.Roots.Root, 0o711); err != nil {
+		t.Fatal(err)
+	}
+}

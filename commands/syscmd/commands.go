@@ -12,6 +12,6 @@ func Commands(env *cli.Env) []*cobra.Command {
 		Use:     "system",
 		Short:   "Look at davit and its host",
 		Example: "  davit system info\n  davit system version --format json",
-	}, newInfo(env), newVersion(env), newCheck(env))
+	}, newInfo(env), newVersion(env), newCheck(env), newDoctor(env))
 	return cli.InGroup(cli.GroupSystem, newInfo(env), newVersion(env), newConfig(env), newServeCRI(env), newCompletion(env), system)
 }

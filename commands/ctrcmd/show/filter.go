@@ -15,7 +15,7 @@ import (
 func FilterKeys() []string {
 	return []string{
 		"ancestor", "before", "command", "exited", "id", "label", "label!", "name",
-		"network", "owner", "pod", "restart-policy", "since", "status", "until", "volume",
+		"network", "owner", "pod", "restart-policy", "should-start-on-boot", "since", "status", "until", "volume",
 	}
 }
 
@@ -41,6 +41,11 @@ func NewFilter(f cli.Filters, w World) (Filter, error) {
 	for _, s := range f["restart-policy"] {
 		if _, err := ctr.ParseRestart(s); err != nil {
 			return out, cli.Usagef("--filter restart-policy: %s", err)
+		}
+	}
+	for _, s := range f["should-start-on-boot"] {
+		if _, err := strconv.ParseBool(s); err != nil {
+			return out, cli.Usagef("--filter should-start-on-boot=%s: that is neither true nor false", s)
 		}
 	}
 	for _, s := range f["exited"] {
@@ -97,6 +102,10 @@ func (f Filter) Match(c ctr.Container) bool {
 		f.f.Any("owner", func(v string) bool { return string(cfg.Owner) == v }) &&
 		f.f.Any("pod", func(v string) bool { return f.inPod(c, v) }) &&
 		f.f.Any("restart-policy", func(v string) bool { return hasPolicy(c, v) }) &&
+		f.f.Any("should-start-on-boot", func(v string) bool {
+			want, err := strconv.ParseBool(v)
+			return err == nil && c.StartsOnBoot() == want
+		}) &&
 		f.f.Any("volume", func(v string) bool { return mounts(cfg, v) }) &&
 		f.f.Labels(cfg.Labels) && f.inTime(c)
 }
