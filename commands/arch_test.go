@@ -28,7 +28,8 @@ func exceptions() map[string]string {
 // package is held to its arrows. Beyond the design: main names the streams that
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
 // its own namespaces, and chooses the level of its containers' labels,
-// by the leaves that know how (ctr/cgroup, netw/netns, ctr/nspin, ctr/selinux); the
+// by the leaves that know how (ctr/cgroup, netw/netns, ctr/nspin, ctr/selinux), and
+// looks for what is left of it (ctr/leftover); pod/check joins what all parts find; the
 // engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
 // read what a container left (ctr/logs, ctr/archive); pods share the flags, rows
 // and live views of containers (commands/ctrcmd/*).
@@ -41,13 +42,13 @@ func arrows() map[string][]string {
 		"cmd/davit-bench/cri":  {"commands/harness", "cmd/davit-bench/rounds"},
 		"cmd/davit-critest":    {"commands/harness"},
 		"commands":             {"commands/*"},
-		"commands/cli":         {"pod", "pod/check", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
+		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
 		"criadapter":           {"criadapter/*", "pod", "ctr", "ctr/spec", "img", "netw"},
 		"criadapter/streaming": {"ctr"},
-		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/nspin", "ctr/selinux", "netw", "netw/netns"},
-		"pod/check":            {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/monitor", "img"},
+		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/leftover", "ctr/nspin", "ctr/selinux", "netw", "netw/netns"},
 		"pod/kube":             {"pod", "ctr", "img", "ctr/volume"},
 		"pod/health":           {"ctr"},
+		"pod/check":            {"pod", "ctr", "img", "netw"},
 		"ctr":                  {"ctr/*", "img"},
 		"img":                  {"img/*"},
 		"netw":                 {"netw/*"},

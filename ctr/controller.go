@@ -83,6 +83,7 @@ type Controller struct {
 	*dumper
 	*restorer
 	*runtimes
+	*checker
 }
 
 // records reads containers' records and checks them against the evidence.
@@ -144,7 +145,7 @@ func New(o Options) (*Controller, error) {
 		stopper: stop, sessions: &sessions{s},
 		keeper: &keeper{settler: s},
 		meter:  &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
-		runtimes: rts,
+		runtimes: rts, checker: &checker{stop},
 	}, nil
 }
 

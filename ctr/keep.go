@@ -161,30 +161,6 @@ func (c *keeper) awaitEnd(ctx context.Context, id string, s Status) {
 	c.on.Changed(ctx, id)
 }
 
-// CheckRecords finds what is wrong with the records of containers.
-func (c *Controller) CheckRecords() ([]record.Finding, error) { return c.dir.Check(c.Settle) }
-
-// WhileIdle runs f while nobody is at work on a container, and only if it has no
-// process and waits for none. *record.BusyError when somebody is at work on it.
-func (c *Controller) WhileIdle(ctx context.Context, id string, f func(context.Context, Container) error) error {
-	op, err := c.dir.TryBegin(id, opExit)
-	if err != nil {
-		return fmt.Errorf("container %q: %w", id, err)
-	}
-	if prior, dead := op.Prior(); dead {
-		return c.undo(ctx, op, prior.Kind)
-	}
-	ctr, err := c.Get(ctx, id)
-	if err == nil && !ctr.Status.Alive() && !ctr.Status.Prepared {
-		err = f(ctx, ctr)
-	}
-	return errors.Join(err, op.End())
-}
-
-// Known tells whether a full ID is a container's, or that of one that is being
-// made or removed.
-func (c *keeper) Known(id string) bool { return c.dir.Known(id) }
-
 // Now is Get from memory, for a Controller that is kept; what it returns is
 // shared.
 func (c *keeper) Now(id string) (Container, error) {

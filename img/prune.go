@@ -133,25 +133,12 @@ func (r *records) pruneLayers(before time.Time) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading layers: %w", err)
 	}
-	images, err := r.storage.Images()
+	used, err := layersInUse(r.storage, layers)
 	if err != nil {
-		return 0, fmt.Errorf("reading images: %w", err)
+		return 0, err
 	}
-	containers, err := r.storage.Containers()
-	if err != nil {
-		return 0, fmt.Errorf("reading storage containers: %w", err)
-	}
-	t, used := newTally(layers), map[string]bool{}
+	t := newTally(layers)
 	keep := func(l *storage.Layer) { used[l.ID] = true }
-	for i := range images {
-		t.below(images[i].TopLayer, keep)
-		for _, top := range images[i].MappedTopLayers {
-			t.below(top, keep)
-		}
-	}
-	for i := range containers {
-		t.below(containers[i].LayerID, keep)
-	}
 	for _, l := range t.layers {
 		if l.ReadOnly || l.MountCount > 0 || !l.Created.Before(before) {
 			t.below(l.ID, keep) // it, and what it lies on
@@ -169,6 +156,30 @@ func (r *records) pruneLayers(before time.Time) (int64, error) {
 		freed += max(l.UncompressedSize, 0)
 	}
 	return freed, errors.Join(errs...)
+}
+
+// layersInUse are those that images and containers have.
+func layersInUse(store storage.Store, layers []storage.Layer) (map[string]bool, error) {
+	images, err := store.Images()
+	if err != nil {
+		return nil, fmt.Errorf("reading images: %w", err)
+	}
+	containers, err := store.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("reading storage containers: %w", err)
+	}
+	t, used := newTally(layers), map[string]bool{}
+	keep := func(l *storage.Layer) { used[l.ID] = true }
+	for i := range images {
+		t.below(images[i].TopLayer, keep)
+		for _, top := range images[i].MappedTopLayers {
+			t.below(top, keep)
+		}
+	}
+	for i := range containers {
+		t.below(containers[i].LayerID, keep)
+	}
+	return used, nil
 }
 
 // topDown are the layers that are not used, each before the one it lies on.

@@ -68,8 +68,6 @@ type Rootfs struct {
 	Created time.Time `json:"created"`
 	// Ours says that davit made it, and not podman or buildah.
 	Ours bool `json:"ours"`
-	// Mounted says that the store has it mounted. RootfsContainers fills it.
-	Mounted bool `json:"mounted,omitempty"`
 }
 
 // rootfsMeta is what davit records with a storage container.
@@ -181,11 +179,7 @@ func (r *Roots) RootfsContainers(ctx context.Context) ([]Rootfs, error) {
 	}
 	out := make([]Rootfs, 0, len(all))
 	for i := range all {
-		one := rootfs(&all[i])
-		if l, err := r.storage.Layer(one.Layer); err == nil {
-			one.Mounted = l.MountCount > 0
-		}
-		out = append(out, one)
+		out = append(out, rootfs(&all[i]))
 	}
 	slices.SortFunc(out, func(a, b Rootfs) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containernetworking/cni/libcni"
-
-	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/netw/bridge"
 	"github.com/davit-containers/davit/netw/nft"
 )
@@ -32,11 +28,16 @@ func (a *Attacher) Collect(ctx context.Context, valid func(id string) bool) erro
 	if _, err := os.Stat(a.dir()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	found, err := Leftovers(a, valid)
-	errs := []error{err}
-	for _, f := range found {
-		errs = append(errs, f.Mend(ctx))
+	s := &sweep{Attacher: a, valid: valid}
+	var errs []error
+	ids, err := a.attachedIDs()
+	errs = append(errs, err)
+	for _, id := range ids {
+		if !valid(id) {
+			errs = append(errs, s.recorded(ctx, id))
+		}
 	}
+	errs = append(errs, s.cached(ctx), s.reservations(), s.ports())
 	errs = append(errs, a.locked(a.finishRemovals))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("collecting leftover attachments: %w", err)
@@ -44,52 +45,15 @@ func (a *Attacher) Collect(ctx context.Context, valid func(id string) bool) erro
 	return nil
 }
 
-// Leftovers finds what Collect ends, and the ports of davit's bridges that are no
-// sandbox's.
-func Leftovers(a *Attacher, valid func(id string) bool) ([]record.Finding, error) {
-	if _, err := os.Stat(a.dir()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	s := &sweep{Attacher: a, valid: valid}
-	var (
-		found []record.Finding
-		errs  []error
-	)
-	for _, look := range []func() ([]record.Finding, error){s.recorded, s.cached, s.reservations, s.ports, s.links} {
-		more, err := look()
-		found, errs = append(found, more...), append(errs, err)
-	}
-	return found, errors.Join(errs...)
-}
-
-// sweep is one look for what sandboxes that are gone have left.
+// sweep is one run of Collect.
 type sweep struct {
 	*Attacher
 	valid func(id string) bool
 }
 
-// gone is the problem of what a sandbox has left.
-func gone(id string) string { return fmt.Sprintf("there is no pod %q", id) }
-
-// recorded finds attachments on record.
-func (s *sweep) recorded() ([]record.Finding, error) {
-	ids, err := s.attachedIDs()
-	var found []record.Finding
-	for _, id := range ids {
-		if s.valid(id) {
-			continue
-		}
-		found = append(found, record.Finding{
-			Kind: "network attachment", Object: id, Problem: gone(id), Repair: "leave its networks",
-			Mend: func(ctx context.Context) error { return s.leave(ctx, id) },
-		})
-	}
-	return found, err
-}
-
-// leave detaches by the record; one that is lost or unreadable leaves its traces
-// to the other collectors.
-func (s *sweep) leave(ctx context.Context, id string) error {
+// recorded detaches by the record; one that is lost or unreadable leaves
+// its traces to the other collectors.
+func (s *sweep) recorded(ctx context.Context, id string) error {
 	target, err := os.Readlink(s.dir("attached", id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -120,170 +84,58 @@ func (l *ledger) onRecord(id string) bool {
 	return err == nil
 }
 
-// cached finds what libcni has in its cache without a record.
-func (s *sweep) cached() ([]record.Finding, error) {
+// cached calls DEL for what libcni has in its cache without a record.
+func (s *sweep) cached(ctx context.Context) error {
 	cached, err := s.cni.GetCachedAttachments("")
 	if err != nil {
-		return nil, fmt.Errorf("reading the cache of attachments: %w", err)
+		return fmt.Errorf("reading the cache of attachments: %w", err)
 	}
-	var found []record.Finding
+	var errs []error
 	for _, c := range cached {
 		if s.onRecord(c.ContainerID) || s.valid(c.ContainerID) {
 			continue
 		}
-		found = append(found, record.Finding{
-			Kind: "cached attachment", Object: c.ContainerID + " to " + c.Network, Problem: gone(c.ContainerID), Repair: "call DEL of its plugins",
-			Mend: func(ctx context.Context) error { return s.leaveCached(ctx, c) },
-		})
+		s.log.Info("collecting leftover attachment", "sandbox", c.ContainerID, "network", c.Network)
+		errs = append(errs, s.leaveCached(ctx, c))
 	}
-	return found, nil
+	return errors.Join(errs...)
 }
 
-// leaveCached calls DEL for an attachment in libcni's cache.
-func (s *sweep) leaveCached(ctx context.Context, c *libcni.NetworkAttachment) error {
-	s.log.Info("collecting leftover attachment", "sandbox", c.ContainerID, "network", c.Network)
-	list, err := libcni.NetworkConfFromBytes(c.Config)
-	if err == nil {
-		rt := &libcni.RuntimeConf{ContainerID: c.ContainerID, IfName: c.IfName, Args: c.CniArgs, CapabilityArgs: c.CapabilityArgs}
-		if isNetns(c.NetNS) {
-			rt.NetNS = c.NetNS
+// reservations frees addresses that host-local holds for sandboxes that
+// are gone: its files are named after the address and begin with the ID.
+func (s *sweep) reservations() error {
+	all, err := s.reserved()
+	errs := []error{err}
+	for _, r := range all {
+		if s.onRecord(r.id) || s.valid(r.id) {
+			continue
 		}
-		err = s.cni.DelNetworkList(ctx, list, rt)
+		s.log.Info("freeing leftover address", "sandbox", r.id, "address", filepath.Base(r.file))
+		errs = append(errs, absent(os.Remove(r.file)))
 	}
-	if err != nil {
-		return fmt.Errorf("leaving network %q for %q: %w", c.Network, c.ContainerID, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// reservations finds addresses that host-local holds: its files are named after
-// the address and begin with the ID.
-func (s *sweep) reservations() ([]record.Finding, error) {
-	files, err := filepath.Glob(filepath.Join(s.dir("ipam"), "*", "*"))
-	if err != nil {
-		return nil, err
-	}
-	var (
-		found []record.Finding
-		errs  []error
-	)
-	for _, file := range files {
-		// host-local writes IPv6 addresses with dashes for colons on some systems
-		if _, err := netip.ParseAddr(strings.ReplaceAll(filepath.Base(file), "-", ":")); err != nil {
-			continue
-		}
-		b, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		id, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-		id = strings.TrimSpace(id)
-		if id == "" || s.onRecord(id) || s.valid(id) {
-			continue
-		}
-		found = append(found, record.Finding{
-			Kind: "address", Object: filepath.Base(file), Problem: gone(id), Repair: "free it",
-			Mend: func(context.Context) error {
-				s.log.Info("freeing leftover address", "sandbox", id, "address", filepath.Base(file))
-				if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-				return nil
-			},
-		})
-	}
-	return found, errors.Join(errs...)
-}
-
-// ports finds published ports in davit's table.
-func (s *sweep) ports() ([]record.Finding, error) {
+// ports withdraws published ports of sandboxes that are gone.
+func (s *sweep) ports() error {
 	elements, err := s.table.Elements()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var found []record.Finding
-	seen := map[string]bool{}
+	gone := make(map[string]bool)
 	for _, e := range elements {
-		if e.Owner == "" || seen[e.Owner] || s.onRecord(e.Owner) || s.valid(e.Owner) {
-			continue
-		}
-		seen[e.Owner] = true
-		found = append(found, record.Finding{
-			Kind: "published ports", Object: e.Owner, Problem: gone(e.Owner), Repair: "withdraw them",
-			Mend: func(context.Context) error {
-				return s.locked(func() error {
-					settled, err := s.table.Remove(func(o nft.Element) bool { return o.Owner == e.Owner })
-					<-settled
-					return err
-				})
-			},
-		})
-	}
-	return found, nil
-}
-
-// links finds ports of davit's bridges that belong to no attachment. While one is
-// on its way, whose links are not on record yet, it finds none.
-func (s *sweep) links() ([]record.Finding, error) {
-	all, err := s.intents()
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]bool{}
-	for _, in := range all {
-		if in.Result == nil {
-			return nil, nil
-		}
-		for _, i := range in.Result.Interfaces {
-			known[i.HostName] = true
+		if e.Owner != "" && !s.onRecord(e.Owner) && !s.valid(e.Owner) {
+			gone[e.Owner] = true
 		}
 	}
-	nets, err := s.ownNetworks()
-	if err != nil {
-		return nil, err
+	if len(gone) == 0 {
+		return nil
 	}
-	var found []record.Finding
-	for _, n := range nets {
-		if !n.managed() {
-			continue
-		}
-		ports, err := bridge.Ports(n.Interface)
-		if err != nil {
-			return found, err
-		}
-		for _, port := range ports {
-			if !known[port] && !s.joining() && stays(n.Interface, port) {
-				found = append(found, record.Finding{
-					Kind: "link", Object: port, Problem: fmt.Sprintf("it is a port of bridge %q and of no pod", n.Interface), Repair: "delete it",
-					Mend: func(context.Context) error { return bridge.RemovePort(n.Interface, port) },
-				})
-			}
-		}
-	}
-	return found, nil
-}
-
-// stays says whether an interface is still there after the time in which the
-// kernel takes away those of a namespace that is gone.
-func stays(name, port string) bool {
-	for range 20 {
-		ports, err := bridge.Ports(name)
-		if err != nil || !slices.Contains(ports, port) {
-			return false
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return true
-}
-
-// joining says whether an attachment is on its way.
-func (s *sweep) joining() bool {
-	all, err := s.intents()
-	return err != nil || slices.ContainsFunc(all, func(in *intent) bool { return in.Result == nil })
+	return s.locked(func() error {
+		settled, err := s.table.Remove(func(e nft.Element) bool { return gone[e.Owner] })
+		<-settled
+		return err
+	})
 }
 
 // GC asks the plugins of a host network to drop what they hold for sandboxes

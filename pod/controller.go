@@ -56,6 +56,7 @@ type Controller struct {
 	*maker
 	*meter
 	*checkpointer
+	*checker
 	events *tracker
 }
 
@@ -102,7 +103,8 @@ func New(o Options) (*Controller, error) {
 	rise := &riser{e}
 	c := &Controller{
 		riser: rise, maker: &maker{rise}, meter: &meter{pods: r}, checkpointer: &checkpointer{rise},
-		events: &tracker{pods: r},
+		checker: &checker{rise},
+		events:  &tracker{pods: r},
 	}
 	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Lost: e.ContainerExited})
 	return c, nil

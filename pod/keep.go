@@ -3,8 +3,6 @@ package pod
 import (
 	"context"
 	"fmt"
-
-	"github.com/davit-containers/davit/ctr/record"
 )
 
 // Keep is for a process that stays: until ctx ends, List and what is made of it
@@ -23,13 +21,6 @@ func (c *Controller) Keep(ctx context.Context) error {
 	context.AfterFunc(ctx, c.events.end)
 	return nil
 }
-
-// CheckRecords finds what is wrong with the records of pods.
-func (c *exits) CheckRecords() ([]record.Finding, error) { return c.dir.Check(c.settle) }
-
-// Known tells whether a full ID is a pod's, or that of one that is being made or
-// removed.
-func (c *records) Known(id string) bool { return c.dir.Known(id) }
 
 // now is Get from memory, for a Controller that is kept.
 func (c *records) now(id string) (Sandbox, error) {

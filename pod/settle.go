@@ -38,6 +38,8 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
 	case opCheckpoint:
 		return c.undoCheckpoint(op)
+	case record.KindCheck:
+		return op.End()
 	default:
 		s, err := c.Get(ctx, op.ID())
 		if err != nil {

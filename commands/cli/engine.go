@@ -17,8 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/oci"
@@ -27,7 +25,6 @@ import (
 	"github.com/davit-containers/davit/img"
 	"github.com/davit-containers/davit/netw"
 	"github.com/davit-containers/davit/pod"
-	"github.com/davit-containers/davit/pod/check"
 )
 
 // Part is a part of the engine that a command needs.
@@ -140,29 +137,6 @@ func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
 	}
 	e.Images = store
 	return store, nil
-}
-
-// Checker opens all parts, and returns what compares their records with the machine.
-func (e *Engine) Checker(ctx context.Context) (*check.Checker, error) {
-	images, err := e.openImages(ctx)
-	if err == nil {
-		err = e.openPods()
-	}
-	if err != nil {
-		return nil, err
-	}
-	o := check.Options{
-		Paths: e.settled.paths(), Pods: e.Pods, Containers: e.Containers, Images: images,
-		Leftovers: func(valid func(string) bool) ([]record.Finding, error) { return netw.Leftovers(e.Networks, valid) },
-		Runtime:   func(name string) (oci.Runtime, error) { return e.now().runtime(name) },
-	}
-	if d := e.settled.cgroupDriver(); !d.Systemd { // whose scopes go by themselves
-		if o.Cgroups, err = e.cgroups(); err != nil && !errdefs.IsNotFound(err) {
-			return nil, err
-		}
-		o.CgroupParent = d.Parent
-	}
-	return check.New(o), nil
 }
 
 // afterReboot settles what the last boot left.

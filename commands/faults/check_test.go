@@ -55,7 +55,9 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 		make         func()
 	}{
 		{"run folder", absent, func() { must(os.Mkdir(filepath.Join(run, "pods", absent), 0o700)) }},
-		{"status", absent, func() { must(os.WriteFile(filepath.Join(run, "status/containers", absent+".json"), []byte("{}"), 0o600)) }},
+		{"status", absent, func() {
+			must(os.WriteFile(filepath.Join(run, "status/containers", absent+".json"), []byte("{}"), 0o600))
+		}},
 		{"name", "names/pods", func() { must(os.Symlink(absent, filepath.Join(root, "names/pods", strings.Repeat("0f", 32)))) }},
 		{"exit file", absent, func() { must(os.WriteFile(filepath.Join(run, "exits", absent), []byte("0"), 0o600)) }},
 		{"mount", absent, func() {

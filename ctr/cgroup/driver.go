@@ -84,3 +84,16 @@ func (d Driver) Container(parent, id string) (cgroupsPath, path string, err erro
 	path, err = ScopePath(cgroupsPath)
 	return cgroupsPath, path, err
 }
+
+// ContainerOf is the ID of the container whose cgroup has this name; false for a
+// name that is no container's.
+func (d Driver) ContainerOf(name string) (id string, ok bool) {
+	id = name
+	if d.Systemd {
+		scope, isScope := strings.CutSuffix(name, ".scope")
+		if id, ok = strings.CutPrefix(scope, scopePrefix+"-"); !ok || !isScope {
+			return "", false
+		}
+	}
+	return id, len(id) == 64 && strings.Trim(id, "0123456789abcdef") == ""
+}

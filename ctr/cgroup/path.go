@@ -2,9 +2,6 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -60,23 +57,4 @@ func ScopePath(scope string) (string, error) {
 		unit += ".scope"
 	}
 	return path + "/" + unit, nil
-}
-
-// Children lists the names of the cgroups right below path, of all hierarchies
-// together, sorted; none for one that is not there.
-func (h *Host) Children(path string) []string {
-	var out []string
-	for _, t := range h.hierarchies() {
-		entries, err := os.ReadDir(filepath.Join(t.mount, path))
-		if err != nil {
-			continue
-		}
-		for _, e := range entries {
-			if e.IsDir() && !slices.Contains(out, e.Name()) {
-				out = append(out, e.Name())
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
 }

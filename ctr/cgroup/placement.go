@@ -19,9 +19,9 @@ type Placement struct {
 	Place func(pid int) error
 }
 
-// Monitors is the cgroup of all monitors below the pods' parent: neither a
+// monitorsName is the cgroup of all monitors below the pods' parent: neither a
 // container's nor a pod's, so that neither's limits or end touches them.
-const Monitors = "monitors"
+const monitorsName = "monitors"
 
 // MonitorPlacement tells where a monitor is to live so that it does not end
 // with its parent's cgroup.
@@ -33,7 +33,7 @@ const Monitors = "monitors"
 // 0.1 ms if the machine has just done one). Where this process is in no
 // systemd unit, as on a machine without systemd, nothing is done.
 func (h *Host) MonitorPlacement(parent string) (Placement, error) {
-	path := filepath.Join("/", parent, Monitors)
+	path := filepath.Join("/", parent, monitorsName)
 	if h.Version == 2 {
 		dir := h.dir("", path)
 		for range 3 {
@@ -75,7 +75,7 @@ func (h *Host) Prune(parent string) error {
 		return err
 	}
 	for _, t := range h.hierarchies() {
-		for _, dir := range []string{filepath.Join(t.mount, parent, Monitors), filepath.Join(t.mount, parent)} {
+		for _, dir := range []string{filepath.Join(t.mount, parent, monitorsName), filepath.Join(t.mount, parent)} {
 			err := unix.Rmdir(dir)
 			switch {
 			case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY),

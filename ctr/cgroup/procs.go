@@ -193,3 +193,31 @@ func awaitPidfd(ctx context.Context, fd int) error {
 		}
 	}
 }
+
+// Children lists the cgroups right below one, by name, of all hierarchies
+// together, sorted; none where it is not there.
+func Children(h *Host, path string) ([]string, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, t := range h.hierarchies() {
+		subs, err := subfolders(filepath.Join(t.mount, path))
+		if err != nil {
+			return nil, fmt.Errorf("listing cgroups below %q: %w", path, err)
+		}
+		for _, sub := range subs {
+			names = append(names, filepath.Base(sub))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// Exists tells whether a cgroup is in any hierarchy.
+func Exists(h *Host, path string) bool {
+	return slices.ContainsFunc(h.hierarchies(), func(t hierarchy) bool {
+		_, err := os.Lstat(filepath.Join(t.mount, path))
+		return err == nil
+	})
+}

@@ -2,172 +2,262 @@ package record
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Known tells whether an ID is an object's, whole or not, or that of one that is
-// being made or removed: what it may have on the machine is somebody's.
-func (d *Dir[C, S]) Known(id string) bool {
-	return d.l.checkID(id) == nil && (exists(d.l.rootDir(id)) || d.l.opWritten(id))
+// Settlers mend what Check finds and the files of records cannot tell how.
+type Settlers struct {
+	// Settle finishes or undoes the operation that a dead owner left on an object.
+	Settle func(ctx context.Context, id string) error
+	// Discard removes an object whose configuration cannot be read, with what the
+	// machine has of its ID.
+	Discard func(ctx context.Context, id string) error
+	// Revive ends what runs of an object whose status cannot be read, and writes a
+	// new one.
+	Revive func(ctx context.Context, id string) error
 }
 
-// Check finds records that are damaged or not whole, operations whose owner is
-// dead (settle finishes or undoes one), and run folders, statuses and claims of
-// objects that are not there. It changes nothing and takes no lock.
-func (d *Dir[C, S]) Check(settle func(ctx context.Context, id string) error) ([]Finding, error) {
-	l := sweeper{d.l}
-	found, err := l.survey()
+// Check finds what does not agree among the files of the records: operations
+// whose owner has died, records that are not whole or cannot be read, run folders
+// and statuses of no record, claims of nobody and keys that are not claimed. It
+// changes nothing, and takes no lock that others wait for but for an instant.
+func (d *Dir[C, S]) Check(s Settlers) ([]Finding, error) {
+	c := checker{sweeper: sweeper{d.l}, settlers: s}
+	kept, err := c.ids()
+	errs := []error{err}
+	running, err := listIDs(c.run)
+	errs = append(errs, err, c.statuses(), c.claimed())
+	slices.Sort(kept)
+	slices.Sort(running)
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(kept, running)))) {
+		_, record := slices.BinarySearch(kept, id)
+		c.object(id, record)
+	}
+	for _, id := range kept {
+		if e, err := d.Get(id); err == nil && e.Damaged != nil {
+			f := Finding{Kind: "status", Problem: "it cannot be read: " + e.Damaged.Error(), Repair: "end what runs of it, and write a new one", Loses: true}
+			c.found(id, f, s.Revive)
+		} else if errors.Is(err, ErrCorrupt) {
+			c.unreadable(id, err)
+		}
+	}
+	if len(c.orphans) > 0 {
+		c.folders()
+	}
+	return c.list, errors.Join(errs...)
+}
+
+// checker is one run of Check.
+type checker struct {
+	sweeper
+	settlers Settlers
+	list     []Finding
+	orphans  []string
+}
+
+// found adds a finding about an object, that mend mends.
+func (c *checker) found(id string, f Finding, mend func(context.Context, string) error) {
+	f.Object = c.noun() + " " + id
+	f.Mend = func(ctx context.Context) error { return mend(ctx, id) }
+	c.list = append(c.list, f)
+}
+
+// object looks at one ID of which there is a record or a run folder.
+func (c *checker) object(id string, record bool) {
+	written := c.opWritten(id)
+	switch {
+	case written && c.abandoned(id):
+		op, err := c.readOp(id)
+		if err != nil || op == nil {
+			return // settled meanwhile, or of a newer davit
+		}
+		h := op.Holder
+		if op.Prior != nil {
+			h = *op.Prior
+		}
+		repair := "finish it"
+		if h.Kind == KindCreate || h.Kind == "start" {
+			repair = "undo it"
+		}
+		c.found(id, Finding{Kind: "operation", Problem: h.String() + " was cut short", Repair: repair}, c.settlers.Settle)
+	case written:
+	case record && c.stray(id):
+		c.found(id, Finding{Kind: "record", Problem: "it is not whole, as after a loss of power", Repair: "remove what is left of it"}, c.settlers.Settle)
+	case record:
+		c.unclaimed(id)
+	default:
+		c.orphans = append(c.orphans, id)
+	}
+}
+
+// String says which operation it is, for messages.
+func (h Holder) String() string {
+	var b strings.Builder
+	b.WriteString(h.Kind)
+	if h.Stage != "" {
+		fmt.Fprintf(&b, " (%s)", h.Stage)
+	}
+	if h.Pid != 0 {
+		fmt.Fprintf(&b, " by process %d", h.Pid)
+	}
+	return b.String()
+}
+
+// unclaimed looks for a record whose key is not claimed, or claimed for another.
+func (c *checker) unclaimed(id string) {
+	m, _, err := c.readMeta(id)
+	if err != nil || m.Key == "" || c.owns(m, m.Key) {
+		return
+	}
+	again, _, err := c.readMeta(id)
+	if err != nil || again.Key != m.Key || c.owns(m, m.Key) || c.opWritten(id) {
+		return // somebody was at work on it
+	}
+	f := Finding{
+		Kind: "name", Object: fmt.Sprintf("%s %s, name %q", c.noun(), id, m.Key),
+		Problem: "the name is not claimed for it", Repair: "claim it", Mend: func(ctx context.Context) error { return c.reclaimed(ctx, id) },
+	}
+	if holder, err := c.claimHolder(m.Owner, m.Key); err == nil && holder != "" {
+		f.Problem, f.Repair, f.Mend = "the name is claimed for "+holder, "rename one of them", nil
+	}
+	c.list = append(c.list, f)
+}
+
+// reclaimed claims the key of an object for it.
+func (c *checker) reclaimed(ctx context.Context, id string) error {
+	lock, err := c.lockStatus(ctx, id)
+	if isNotFound(err) {
+		return nil
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []Finding
-	for _, id := range found.dead {
-		out = append(out, Finding{
-			Kind: l.noun() + " record", Object: id, Problem: l.left(id), Repair: "finish or undo it",
-			Mend: func(ctx context.Context) error { return settle(ctx, id) },
-		})
+	defer lock.release()
+	m, _, err := c.readMeta(id)
+	if err != nil || m.Key == "" {
+		return err
 	}
-	for _, id := range found.orphans {
-		out = append(out, Finding{
-			Kind: "run folder", Object: l.runDir(id), Problem: fmt.Sprintf("there is no %s %q", l.noun(), id), Repair: "remove it",
-			Mend: func(context.Context) error { l.sweep([]string{id}); return nil },
-		})
-	}
-	for _, id := range found.kept {
-		if m, _, err := l.readMeta(id); err == nil && m.Key != "" && !l.owns(m, m.Key) && !exists(l.statusPath(id)) {
-			out = append(out, Finding{
-				Kind: l.noun() + " record", Object: id, Problem: fmt.Sprintf("it does not hold its name %q", m.Key), Repair: "claim it again",
-				Mend: func(context.Context) error { l.reclaim(id); return nil },
-			})
-		}
-	}
-	damaged, err := d.damaged()
-	out = append(out, damaged...)
-	claims, claimErr := l.deadClaims()
-	statuses, statusErr := l.lostStatuses()
-	return append(append(out, claims...), statuses...), errors.Join(err, claimErr, statusErr)
+	return c.claim(ctx, m)
 }
 
-// left says what the dead owner of an operation was at.
-func (l sweeper) left(id string) string {
-	if h, err := l.readOp(id); err == nil && h != nil {
-		return fmt.Sprintf("process %d, which is gone, was at %s", h.Pid, strings.TrimSpace(h.Kind+" "+h.Stage))
+// unreadable tells of a record whose configuration is there and cannot be read.
+func (c *checker) unreadable(id string, err error) {
+	if !exists(c.configPath(id)) || c.opWritten(id) {
+		return
 	}
-	return "it is not whole"
+	f := Finding{Kind: "record", Problem: "it cannot be read: " + err.Error(), Repair: "remove it and all that carries its ID", Loses: true}
+	c.found(id, f, c.settlers.Discard)
 }
 
-// damaged finds records that cannot be read.
-func (d *Dir[C, S]) damaged() ([]Finding, error) {
-	ids, err := d.IDs()
+// folders tells of run folders that have neither a record nor an operation. While
+// nobody is about to make one, which is known by a lock, they are nobody's.
+func (c *checker) folders() {
+	window, err := open(c.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return
 	}
-	var out []Finding
-	for _, id := range ids {
-		e, err := d.Get(id)
-		if err == nil {
-			err = e.Damaged
-		}
-		if errors.Is(err, ErrCorrupt) {
-			out = append(out, Finding{
-				Kind: d.l.noun() + " record", Object: id, Problem: strings.ReplaceAll(err.Error(), "\n", " "), Repair: fmt.Sprintf("davit %s rm --force %s", d.l.noun(), id),
-			})
-		}
+	defer unlock(window)
+	if waitLock(ended{}, window, unix.LOCK_EX, "") != nil {
+		return // somebody is: another time
 	}
-	return out, nil
-}
-
-// deadClaims finds names that belong to no object.
-func (l sweeper) deadClaims() ([]Finding, error) {
-	entries, err := os.ReadDir(l.names)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading names: %w", underlying(err))
-	}
-	var out []Finding
-	for _, e := range entries {
-		path := l.names + "/" + e.Name()
-		if _, err := hex.DecodeString(e.Name()); err != nil || !l.deadClaim(path) {
+	for _, id := range c.orphans {
+		if exists(c.rootDir(id)) || c.opWritten(id) || !exists(c.runDir(id)) {
 			continue
 		}
-		id, _ := os.Readlink(path)
-		out = append(out, Finding{
-			Kind: "name", Object: path, Problem: fmt.Sprintf("there is no %s %q that has it", l.noun(), id), Repair: "free it",
-			Mend: func(ctx context.Context) error {
-				lock, err := l.lockNames(ctx, id)
-				if err != nil {
-					return err
+		f := Finding{Kind: "run folder", Problem: "there is no such " + c.noun(), Repair: "remove it"}
+		c.found(id, f, func(_ context.Context, id string) error {
+			c.sweep([]string{id})
+			if exists(c.runDir(id)) && !exists(c.rootDir(id)) {
+				return fmt.Errorf("removing %s: %w", c.runDir(id), errBusyFolder)
+			}
+			return nil
+		})
+	}
+}
+
+var errBusyFolder = errors.New("something is mounted there, or somebody is at work")
+
+// statuses tells of statuses, and drafts of them, that no object has.
+func (c *checker) statuses() error {
+	entries, err := os.ReadDir(c.status)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		id := strings.TrimSuffix(e.Name(), jsonSuffix)
+		if strings.HasPrefix(id, ".") {
+			id = strings.TrimSuffix(id[1:], draftSuffix)
+		}
+		path := c.status + "/" + e.Name()
+		orphan := func() bool { return !exists(c.rootDir(id)) && !c.opWritten(id) && exists(path) }
+		if !validID(id) || !orphan() {
+			continue
+		}
+		c.list = append(c.list, Finding{
+			Kind: "status", Object: path, Problem: "there is no such " + c.noun(), Repair: "remove it",
+			Mend: func(context.Context) error {
+				if orphan() {
+					return removeFile(path)
 				}
-				defer lock.release()
-				if !l.deadClaim(path) {
-					return nil
-				}
-				return removeFile(path)
+				return nil
 			},
 		})
 	}
-	return out, nil
+	return err
 }
 
-// deadClaim says whether a claim is nobody's: its object is not there, was not
-// given that key, and nobody is at work on it.
-func (l sweeper) deadClaim(path string) bool {
-	id, err := os.Readlink(path)
-	if err != nil || !validID(id) {
-		return err == nil
+// claimed tells of claims that point to nothing, or to an object of another key.
+func (c *checker) claimed() error {
+	entries, err := os.ReadDir(c.names)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if l.opWritten(id) {
+	for _, e := range entries {
+		path := c.names + "/" + e.Name()
+		id, lerr := os.Readlink(path)
+		if lerr != nil || c.claims.has(id, path) {
+			continue
+		}
+		if again, lerr := os.Readlink(path); lerr != nil || again != id || c.opWritten(id) {
+			continue // it was released
+		}
+		c.list = append(c.list, Finding{
+			Kind: "name", Object: path, Problem: fmt.Sprintf("it is claimed for %s %s, which is not there or has another name", c.noun(), id),
+			Repair: "give it up", Mend: func(ctx context.Context) error { return c.giveUp(ctx, id, path) },
+		})
+	}
+	return err
+}
+
+// has tells whether an object has a key whose claim is at path. One that cannot
+// be read may have any.
+func (l claims) has(id, path string) bool {
+	if !validID(id) {
 		return false
 	}
 	m, keys, err := l.readMeta(id)
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) && !exists(l.rootDir(id)) && exists(path)
+		return !errors.Is(err, fs.ErrNotExist)
 	}
-	for _, key := range keys {
-		if l.claimPath(m.Owner, key) == path {
-			return false
-		}
-	}
-	return exists(path)
+	return slices.ContainsFunc(keys, func(k string) bool { return l.claimPath(m.Owner, k) == path })
 }
 
-// lostStatuses finds statuses of objects that are not there.
-func (l sweeper) lostStatuses() ([]Finding, error) {
-	entries, err := os.ReadDir(l.status)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading statuses: %w", underlying(err))
+// giveUp removes a dead claim.
+func (c *checker) giveUp(ctx context.Context, id, path string) error {
+	lock, err := c.lockNames(ctx, id)
+	if err != nil {
+		return err
 	}
-	var out []Finding
-	for _, e := range entries {
-		id, _ := strings.CutSuffix(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "."), draftSuffix), jsonSuffix)
-		path := l.status + "/" + e.Name()
-		if !validID(id) || exists(l.rootDir(id)) || exists(l.runDir(id)) || !exists(path) {
-			continue
-		}
-		out = append(out, Finding{
-			Kind: "status", Object: path, Problem: fmt.Sprintf("there is no %s %q", l.noun(), id), Repair: "remove it",
-			Mend: func(context.Context) error {
-				window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
-				if err != nil {
-					return err
-				}
-				if tryLock(window, unix.LOCK_EX) != nil {
-					unix.Close(window)
-					return &BusyError{ID: id, Holder: Holder{Kind: KindCreate}}
-				}
-				defer unlock(window)
-				if exists(l.rootDir(id)) || exists(l.runDir(id)) {
-					return nil
-				}
-				return removeFile(path)
-			},
-		})
+	defer lock.release()
+	if now, err := os.Readlink(path); err != nil || now != id || c.claims.has(id, path) {
+		return nil
 	}
-	return out, nil
+	return removeFile(path)
 }

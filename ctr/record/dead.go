@@ -20,47 +20,25 @@ func (d *Dir[C, S]) Dead() ([]string, error) { return sweeper{d.l}.dead() }
 type sweeper struct{ objects }
 
 func (l sweeper) dead() ([]string, error) {
-	found, err := l.survey()
+	running, err := listIDs(l.run)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range found.kept {
-		l.reclaim(id)
-	}
-	if len(found.orphans) > 0 {
-		l.sweep(found.orphans)
-	}
-	return found.dead, nil
-}
-
-// survey is what a look through all objects finds, each part sorted.
-type survey struct {
-	dead    []string // to be settled
-	orphans []string // run folders with neither a record nor an operation
-	kept    []string // records without a run folder, which may have lost their claim
-}
-
-// survey looks, and changes nothing.
-func (l sweeper) survey() (survey, error) {
-	running, err := listIDs(l.run)
-	if err != nil {
-		return survey{}, err
-	}
 	kept, err := l.ids()
 	if err != nil {
-		return survey{}, err
+		return nil, err
 	}
 	slices.Sort(running)
 	slices.Sort(kept)
-	var out survey
+	var dead, orphans []string
 	for _, id := range running {
 		written := l.opWritten(id)
 		_, record := slices.BinarySearch(kept, id)
 		switch {
 		case written && l.abandoned(id), !written && record && l.stray(id):
-			out.dead = append(out.dead, id)
+			dead = append(dead, id)
 		case !written && !record:
-			out.orphans = append(out.orphans, id)
+			orphans = append(orphans, id)
 		}
 	}
 	for _, id := range kept {
@@ -68,13 +46,16 @@ func (l sweeper) survey() (survey, error) {
 			continue
 		}
 		if l.stray(id) {
-			out.dead = append(out.dead, id)
+			dead = append(dead, id)
 		} else {
-			out.kept = append(out.kept, id)
+			l.reclaim(id)
 		}
 	}
-	slices.Sort(out.dead)
-	return out, nil
+	if len(orphans) > 0 {
+		l.sweep(orphans)
+	}
+	slices.Sort(dead)
+	return dead, nil
 }
 
 // abandoned says whether an operation is written and its lock is free. The

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
@@ -189,6 +190,46 @@ func flock(f *os.File, how int) error {
 	}
 }
 
+// Check finds what dead processes left of making and removing volumes.
+func (s *Store) Check() ([]record.Finding, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var list []record.Finding
+	for _, e := range entries {
+		path := filepath.Join(s.dir, e.Name())
+		if marked(e.Name()) && abandoned(path) {
+			list = append(list, record.Finding{
+				Kind: "volume", Object: path, Problem: "whoever made or removed it has died", Repair: "remove it",
+				Mend: func(context.Context) error {
+					sweepOne(path)
+					return nil
+				},
+			})
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("listing volumes: %w", err)
+	}
+	return list, err
+}
+
+// abandoned tells whether nobody has the lock of a folder.
+func abandoned(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return flock(f, unix.LOCK_SH|unix.LOCK_NB) == nil
+}
+
+// marked tells the names of what is no volume yet, or no more.
+func marked(name string) bool {
+	return strings.HasPrefix(name, newMark) || strings.HasPrefix(name, oldMark)
+}
+
 // sweep deletes what dead processes left of making and removing volumes. What it
 // cannot delete now stays for the next one: it is in nobody's way.
 func (s *Store) sweep() {
@@ -197,7 +238,7 @@ func (s *Store) sweep() {
 		return
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), newMark) || strings.HasPrefix(e.Name(), oldMark) {
+		if marked(e.Name()) {
 			sweepOne(filepath.Join(s.dir, e.Name()))
 		}
 	}

@@ -1,0 +1,320 @@
+package ctr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/davit-containers/davit/ctr/leftover"
+	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/oci"
+	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/ctr/rootfs"
+)
+
+// checker finds what does not agree with the records of containers.
+type checker struct{ *stopper }
+
+// idle tells whether a record holds nothing of the machine but a root filesystem.
+func (c *checker) idle(e record.Entry[Config, Status]) bool {
+	s := c.derive(e).Status
+	return (s.State == Created || s.State == Stopped) && !s.Prepared && s.Mounted == "" && s.Cgroup == ""
+}
+
+// Owners tell whose a resource is that carries a container's ID.
+func (c *checker) Owners() record.Owners { return c.dir.Owners(c.idle) }
+
+// Check finds what does not agree with the records of containers: what package
+// record finds in them, containers that have ended and are not settled, statuses
+// that the processes belie; and what no container holds: monitors and runtimes,
+// what runtimes keep, mounts, bundles, files of exits, halves of volumes. Cgroups
+// are their pods' to look for, root filesystems the image store's.
+func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
+	// First what there is, then whose it is.
+	processes, perr := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	mounts, merr := c.mounts()
+	states, serr := filepath.Glob(filepath.Join(c.runtimesDir(), "*", "*"))
+	bundles, berr := filepath.Glob(c.bundle("*"))
+	exits, eerr := filepath.Glob(filepath.Join(c.exitDir(), "*"))
+	roots, rerr := filepath.Glob(exposed(c.o.Paths, "*"))
+
+	list, err := c.dir.Check(record.Settlers{Settle: c.settleAll, Discard: c.discard, Revive: c.revive})
+	lives, lerr := c.lives()
+	list = append(list, lives...)
+	for _, p := range processes {
+		list = append(list, c.process(p)...)
+	}
+	owners := c.Owners()
+	left := func(kind, id, path, repair string, mend func(context.Context) error) {
+		if owners.Use(id) == record.Held || !exists(path) {
+			return
+		}
+		list = append(list, record.Finding{
+			Kind: kind, Object: path, Problem: "no container holds it", Repair: repair, Mend: owners.Mend(id, mend),
+		})
+	}
+	for _, m := range mounts {
+		left("mount", m.ID, m.Path, "unmount it", func(context.Context) error { return leftover.Unmount(m.Path) })
+	}
+	for _, path := range roots {
+		left("run folder", filepath.Base(path), path, "remove it", func(context.Context) error { return rootfs.Hide(path) })
+	}
+	for _, path := range states {
+		left("runtime state", filepath.Base(path), path, "have the runtime delete it", func(ctx context.Context) error { return c.forget(ctx, path) })
+	}
+	for _, path := range bundles {
+		id := filepath.Base(filepath.Dir(path))
+		if owners.Use(id) == record.Idle { // without a record the whole folder is a finding
+			left("bundle", id, path, "remove it", func(context.Context) error { return os.RemoveAll(path) })
+		}
+	}
+	for _, path := range exits {
+		left("exit file", filepath.Base(path), path, "remove it", func(context.Context) error { return absentOS(os.Remove(path)) })
+	}
+	volumes, verr := c.o.Volumes.Check()
+	return append(list, volumes...), errors.Join(perr, merr, serr, berr, eerr, rerr, err, lerr, verr)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// runtimesDir is where the runtimes' folders of state are that davit chose.
+func (c *checker) runtimesDir() string { return filepath.Join(c.o.Paths.RunRoot, "runtimes") }
+
+// mounts are those in containers' run folders and of exposed root filesystems.
+func (c *checker) mounts() ([]leftover.Mount, error) {
+	own, err := leftover.Mounts(filepath.Dir(c.dir.RunDir("x")))
+	seen, rerr := leftover.Mounts(filepath.Dir(exposed(c.o.Paths, "x")))
+	return append(own, seen...), errors.Join(err, rerr)
+}
+
+// settleAll settles what a dead owner left on a container, and what then is due.
+func (c *checker) settleAll(ctx context.Context, id string) error {
+	if err := c.Settle(ctx, id); err != nil || c.ended == nil {
+		return err
+	}
+	return c.ended(ctx, id)
+}
+
+// lives compares statuses with processes.
+func (c *checker) lives() ([]record.Finding, error) {
+	entries, err := c.dir.List()
+	mounted := sync.OnceValues(func() (map[string]bool, error) {
+		all, err := mountinfo.GetMounts(nil)
+		set := map[string]bool{}
+		for _, m := range all {
+			set[m.Mountpoint] = true
+		}
+		return set, err
+	})
+	var list []record.Finding
+	for _, e := range entries {
+		if e.Op != nil || e.Lost || e.Damaged != nil {
+			continue
+		}
+		f := record.Finding{Kind: "container", Object: fmt.Sprintf("container %q (%s)", e.Key, e.ID)}
+		raw, now := e.Status, c.derive(e).Status
+		switch {
+		case raw.State == Removing || raw.State == Creating:
+			f.Problem, f.Repair = fmt.Sprintf("it is %s and nobody is at work on it", raw.State), "remove it"
+			f.Mend = func(ctx context.Context) error {
+				return AbsentOK(c.Remove(ctx, e.ID, RemoveOptions{Force: true}))
+			}
+		case now.Alive() && !record.Alive(raw.MonitorPid, raw.MonitorStart) && record.Alive(raw.Pid, raw.PidStart):
+			f.Problem, f.Repair = "it runs and its monitor is gone: nothing is logged, and its exit code will not be known", "restart it"
+		case !now.Alive() && !now.Prepared && raw.Mounted != "":
+			f.Problem, f.Repair = "it has ended and is not settled", "settle it"
+			f.Mend = func(ctx context.Context) error { return c.settleEnded(ctx, e.ID) }
+			f.Until = func(ctx context.Context) { _ = monitor.WaitPid(ctx, raw.MonitorPid, raw.MonitorStart) }
+		case now.Alive() && filepath.Base(raw.Mounted) == "merged": // an overlay's
+			if set, merr := mounted(); merr != nil || set[raw.Mounted] {
+				continue
+			}
+			f.Problem, f.Repair = "it runs and its root filesystem is not mounted at "+raw.Mounted, "restart it"
+		default:
+			continue
+		}
+		if again, err := c.dir.Get(e.ID); err == nil && again.Number == e.Number && again.Op == nil {
+			list = append(list, f)
+		}
+	}
+	return list, err
+}
+
+// settleEnded settles a container that has ended, and what is due then.
+func (c *checker) settleEnded(ctx context.Context, id string) error {
+	if _, _, err := c.Exited(ctx, id, 0); err != nil || c.ended == nil {
+		return AbsentOK(err)
+	}
+	return c.ended(ctx, id)
+}
+
+// process judges a monitor or a runtime.
+func (c *checker) process(p leftover.Process) []record.Finding {
+	f := record.Finding{
+		Kind: "monitor", Object: fmt.Sprintf("%s, process %d", p.Name, p.Pid), Repair: "kill it",
+		Until: func(ctx context.Context) { _ = monitor.WaitPid(ctx, p.Pid, p.Start) },
+		Mend: func(ctx context.Context) error {
+			if len(c.process(p)) == 0 {
+				return nil
+			}
+			if err := monitor.Signal(p.Pid, p.Start, sigKill); err != nil {
+				return AbsentOK(err)
+			}
+			return monitor.WaitPid(ctx, p.Pid, p.Start)
+		},
+	}
+	if p.Verb != "" {
+		f.Kind = "runtime"
+	}
+	e, err := c.dir.Get(p.ID)
+	switch {
+	case c.Owners().Use(p.ID) == record.Gone:
+		f.Problem = fmt.Sprintf("there is no container %s, of which it is", p.ID)
+	case err != nil, e.Op != nil, p.Verb == "" && e.Status.MonitorPid == p.Pid, e.Damaged != nil:
+		return nil
+	case p.Verb != "":
+		f.Problem = fmt.Sprintf("it is to %s container %s and nobody waits for it", p.Verb, p.ID)
+	default:
+		f.Problem = fmt.Sprintf("it is not the monitor of container %s that is on record", p.ID)
+	}
+	if now, err := c.dir.Get(p.ID); err == nil && (now.Op != nil || now.Number != e.Number) || !record.Alive(p.Pid, p.Start) {
+		return nil
+	}
+	return []record.Finding{f}
+}
+
+// AwaitMonitors waits until no monitor of a container lives, nor therefore the
+// exit command that it runs, or ctx ends.
+func (c *checker) AwaitMonitors(ctx context.Context, id string) {
+	all, _ := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	for _, p := range all {
+		if p.ID == id && p.Verb == "" {
+			_ = monitor.WaitPid(ctx, p.Pid, p.Start)
+		}
+	}
+}
+
+// forget has the runtime delete what it keeps of a container that is gone; a
+// runtime that is no more cannot.
+func (c *checker) forget(ctx context.Context, path string) error {
+	rt, err := c.o.Runtimes.Find(filepath.Base(filepath.Dir(path)))
+	if err == nil {
+		rt.Root = filepath.Dir(path)
+		err = AbsentOK(rt.Delete(ctx, filepath.Base(path), true))
+	}
+	var failed *oci.Error
+	if errdefs.IsNotFound(err) || errors.As(err, &failed) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+// discard removes a container whose configuration cannot be read: what runs, what
+// is mounted, its root filesystem and its record.
+func (c *checker) discard(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, opRemove)
+	if err != nil {
+		return AbsentOK(err)
+	}
+	if _, err := c.dir.Get(id); !errors.Is(err, record.ErrCorrupt) {
+		return op.End()
+	}
+	err = Undo(
+		func() error { return c.killStrays(ctx, id) },
+		func() error {
+			states, err := filepath.Glob(filepath.Join(c.runtimesDir(), "*", id))
+			for _, path := range states {
+				err = errors.Join(err, c.forget(ctx, path))
+			}
+			return err
+		},
+		func() error {
+			mounts, err := c.mounts()
+			for _, m := range mounts {
+				if m.ID == id {
+					err = errors.Join(err, leftover.Unmount(m.Path))
+				}
+			}
+			return errors.Join(err, rootfs.Hide(exposed(c.o.Paths, id)))
+		},
+		func() error {
+			images, err := c.o.Images(ctx)
+			if err != nil {
+				return err
+			}
+			return AbsentOK(images.DeleteRootfs(ctx, id))
+		},
+	)
+	if err != nil {
+		op.Abandon()
+		return err
+	}
+	return op.Remove(ctx)
+}
+
+// killStrays kills the monitors of a container, and what it had in its cgroups is
+// then for the pod's check.
+func (c *checker) killStrays(ctx context.Context, id string) error {
+	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	errs := []error{err}
+	for _, p := range all {
+		if p.ID == id {
+			errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// revive writes a status for a container whose own cannot be read: nothing of it
+// may run, so what runs is killed, and it has ended with a code that is not known.
+func (c *checker) revive(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, opStop)
+	if err != nil {
+		return AbsentOK(err)
+	}
+	e, err := c.dir.Get(id)
+	if err != nil || e.Damaged == nil {
+		return errors.Join(AbsentOK(err), op.End())
+	}
+	k := c.derive(e)
+	err = c.killStrays(ctx, id)
+	if err == nil {
+		k.Status = Status{State: Stopped, Start: c.lastStart(id), Mounted: unrecorded, Message: "its status was lost"}.stopped(monitor.Exit{Lost: true, Finished: c.o.Now()})
+		_, err = c.dir.Update(ctx, id, func(Status) (Status, error) { return k.Status, nil })
+	}
+	if err == nil {
+		err = c.finish(ctx, k)
+	}
+	if err != nil {
+		op.Abandon()
+		return err
+	}
+	return op.End()
+}
+
+// lastStart is the number of the last start that there is a folder of.
+func (c *checker) lastStart(id string) int {
+	folders, _ := filepath.Glob(filepath.Join(c.dir.RunDir(id), "start.*"))
+	last := 0
+	for _, f := range slices.Sorted(slices.Values(folders)) {
+		n := 0
+		if _, err := fmt.Sscanf(strings.TrimPrefix(filepath.Base(f), "start."), "%d", &n); err == nil {
+			last = max(last, n)
+		}
+	}
+	return last
+}
