@@ -1,6 +1,7 @@
 package ctr
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -95,36 +96,25 @@ func TestIgnores(t *testing.T) {
 	}
 }
 
-func TestReadHasteIgnoresOlderStops(t *testing.T) {
+// A deadline is for the stop that it names, whatever the clock was set to since.
+func TestF35HasteNamesItsStop(t *testing.T) {
 	path := t.TempDir() + "/" + hasteFile
-	at := time.Now().Add(time.Second).UTC()
-	data, err := at.MarshalJSON()
+	began := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	at := began.Add(time.Second)
+	data, err := json.Marshal(haste{Of: began, Deadline: at})
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, path, string(data))
-	if got, ok := readHaste(path, time.Now().Add(-time.Minute)); !ok || !got.Equal(at) {
-		t.Errorf("read %v %v, want %v", got, ok, at)
-	}
-	if _, ok := readHaste(path, time.Now().Add(time.Minute)); ok {
-		t.Error("a deadline from before this stop was taken for a new one")
-	}
-}
-
-// File times lag behind the clock by a tick: a deadline that was left at the
-// moment the stop began is not an older stop's.
-func TestReadHasteAllowsForCoarseFileTimes(t *testing.T) {
-	path := t.TempDir() + "/" + hasteFile
-	data, err := time.Now().MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, path, string(data))
-	began := time.Now()
-	if err := os.Chtimes(path, began, began.Add(-4*time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := readHaste(path, began); !ok {
-		t.Error("a deadline left as the stop began was taken for an older stop's")
+	for _, set := range []time.Time{began, time.Unix(0, 0), began.Add(time.Hour), began.Add(-time.Hour)} {
+		if err := os.Chtimes(path, set, set); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := readHaste(path, began); !ok || !got.Equal(at) {
+			t.Errorf("left at %s: read %v %v, want %v", set, got, ok, at)
+		}
+		if _, ok := readHaste(path, began.Add(time.Nanosecond)); ok {
+			t.Error("the deadline of another stop was taken for this one's")
+		}
 	}
 }

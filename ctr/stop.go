@@ -121,7 +121,7 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		}
 		since := c.o.Now()
 		if ctr.Op != nil {
-			since = ctr.Op.Since // another stop may have seen this one as early
+			since = ctr.Op.Since // by which another stop names this one
 		}
 		gone, err := c.awaitExit(ctx, ctr, deadline, since)
 		if err != nil || gone {
@@ -373,6 +373,13 @@ func (c *records) thaw(ctx context.Context, ctr Container) error {
 // first stop sees it.
 const hasteFile = "deadline"
 
+// haste is what that file holds. It names the stop that it is for by what that has
+// on record, not by the file's time: the clock may have been set in between.
+type haste struct {
+	Of       time.Time `json:"of"` // when that stop began
+	Deadline time.Time `json:"deadline"`
+}
+
 // hasten leaves a deadline for a stop that is under way, if there is one.
 func (c *stopper) hasten(id string, deadline time.Time) error {
 	e, err := c.dir.Get(id)
@@ -382,7 +389,7 @@ func (c *stopper) hasten(id string, deadline time.Time) error {
 	if e.Op == nil || e.Op.Kind != opStop || deadline.IsZero() {
 		return nil
 	}
-	data, err := json.Marshal(deadline)
+	data, err := json.Marshal(haste{Of: e.Op.Since, Deadline: deadline})
 	if err != nil {
 		return err
 	}
@@ -397,8 +404,8 @@ func (c *stopper) hasten(id string, deadline time.Time) error {
 // watches left.
 const hastePoll = 500 * time.Millisecond
 
-// watchHaste delivers the deadlines that later stops leave, until ctx ends; a
-// file from before since is an older stop's.
+// watchHaste delivers the deadlines that later stops leave for the one that began at
+// since, until ctx ends.
 func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) <-chan time.Time {
 	path := filepath.Join(c.dir.RunDir(id), hasteFile)
 	var changes <-chan fsnotify.Event
@@ -437,14 +444,12 @@ func (c *stopper) watchHaste(ctx context.Context, id string, since time.Time) <-
 	return out
 }
 
-// hasteSlack is more than the clock of file times lags behind.
-const hasteSlack = 10 * time.Millisecond
-
 func readHaste(path string, since time.Time) (at time.Time, ok bool) {
-	fi, err := os.Stat(path)
-	if err != nil || fi.ModTime().Before(since.Add(-hasteSlack)) {
+	data, err := os.ReadFile(path)
+	if err != nil {
 		return at, false
 	}
-	data, err := os.ReadFile(path)
-	return at, err == nil && json.Unmarshal(data, &at) == nil
+	var h haste
+	err = json.Unmarshal(data, &h)
+	return h.Deadline, err == nil && h.Of.Equal(since)
 }
