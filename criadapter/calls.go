@@ -8,6 +8,7 @@ import (
 	"math"
 	"path"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ type calls struct {
 	flying atomic.Int64
 	// telemetry is told of every call; nil tells nobody.
 	telemetry *telemetry.Telemetry
+	worked    chan struct{} // holds one when a call has done something; see rest
+	resting   func(context.Context)
 }
 
 // options are those of a gRPC server whose calls these are.
@@ -90,6 +93,12 @@ type call struct {
 
 func (c call) name() string { return path.Base(c.method) }
 
+// asks says whether the call changes nothing and is cheap.
+func (c call) asks() bool {
+	name := c.name()
+	return strings.HasPrefix(name, "List") || strings.HasSuffix(name, "Status") || strings.HasSuffix(name, "Stats") || name == "Version" || name == "Status"
+}
+
 func (c *calls) run(ctx context.Context, k call, do func(context.Context) error) error {
 	start := c.now()
 	ctx, watched := c.telemetry.Begin(ctx, k.method, k.stream)
@@ -105,7 +114,39 @@ func (c *calls) run(ctx context.Context, k call, do func(context.Context) error)
 	o := telemetry.Outcome{Code: status.Code(err), Error: status.Convert(err).Message(), Object: wire.Object(k.request)}
 	watched.End(ctx, o)
 	c.report(ctx, k, ending{Outcome: o, took: c.now().Sub(start), stages: watched.Stages})
+	if !k.asks() {
+		select {
+		case c.worked <- struct{}{}:
+		default:
+		}
+	}
 	return err
+}
+
+// restAfter is how long after the last call that did something the server is at
+// rest.
+const restAfter = 5 * time.Second
+
+// rest calls resting when the server comes to rest, and gives the memory that calls
+// have needed back to the kernel, until ctx ends: Go's own way of doing so keeps what
+// the busiest moment needed. Calls that only ask come all the time, and are not
+// counted.
+func (c *calls) rest(ctx context.Context) {
+	timer := time.NewTimer(restAfter)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.worked:
+			timer.Reset(restAfter)
+		case <-timer.C:
+			if c.resting != nil {
+				c.resting(ctx)
+			}
+			debug.FreeOSMemory()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // admit does a call unless too many are in flight.

@@ -36,6 +36,9 @@ type Options struct {
 	Limits  Limits
 	// Telemetry is what the server tells of itself; New completes it.
 	Telemetry TelemetryOptions
+	// Resting, where it is not nil, is called some seconds after the last call that
+	// did something: for what cannot be done while there is too little of what it takes.
+	Resting func(context.Context)
 	// SystemdCgroups says that systemd makes the cgroups.
 	SystemdCgroups bool
 	Log            *slog.Logger
@@ -68,6 +71,7 @@ type Server struct {
 	grpc      *grpc.Server
 	streams   *streaming.Server
 	telemetry *telemetry.Telemetry
+	calls     *calls
 	grace     time.Duration
 	log       *slog.Logger
 }
@@ -85,8 +89,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{log: o.Log, limits: o.Limits, now: time.Now, telemetry: tell}
-	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, telemetry: tell, grace: o.Limits.Grace}
+	c := &calls{log: o.Log, limits: o.Limits, now: time.Now, telemetry: tell, worked: make(chan struct{}, 1), resting: o.Resting}
+	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, telemetry: tell, calls: c, grace: o.Limits.Grace}
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))
 	return s, nil
@@ -105,6 +109,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	tctx, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTelling()
 	telling.Go(func() error { s.telemetry.Run(tctx); return nil })
+	telling.Go(func() error { s.calls.rest(tctx); return nil })
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		if s.grace > 0 {

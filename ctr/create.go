@@ -118,10 +118,11 @@ func (c *creator) create(ctx context.Context, op *record.Op, cfg Config, image i
 	return nil
 }
 
-// match is what a short name of an image means: no guess where nobody types.
+// match is what a short name of an image means: no guess where nobody types, and
+// what the policy accepts only, whoever has changed it or the name since the pull.
 func (cfg Config) match() img.Match {
 	if cfg.Owner == record.OwnerCRI {
-		return img.MatchExact
+		return img.MatchAllowed
 	}
 	return img.MatchSimilar
 }

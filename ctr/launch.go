@@ -242,7 +242,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 // mount mounts the container's root filesystem.
 func (c *settler) mount(ctx context.Context, ctr Container) (string, error) {
 	if ctr.Config.Rootfs != "" {
-		return ctr.Config.Rootfs, nil
+		return ctr.Config.Rootfs, checkDev(ctr.Config.Rootfs)
 	}
 	images, err := c.o.Images(ctx)
 	if err != nil {
@@ -252,7 +252,18 @@ func (c *settler) mount(ctx context.Context, ctr Container) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting root filesystem of container %q: %w", ctr.Config.Name, err)
 	}
-	return path, nil
+	return path, checkDev(path)
+}
+
+// checkDev returns ErrInvalidArgument for a root filesystem whose /dev is a link: runc
+// 1.1 makes the links in there (fd, stdin, ptmx) by path, before it changes its root,
+// and so where that link leads to on the host.
+func checkDev(rootfs string) error {
+	fi, err := os.Lstat(filepath.Join(rootfs, "dev"))
+	if err == nil && !fi.IsDir() {
+		return fmt.Errorf("/dev of the image is no folder: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // start lets a prepared process run; again says that no user asked for it.

@@ -8,14 +8,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/signature"
+	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/configfile"
 )
@@ -186,9 +189,8 @@ func classOf(err error) error {
 	return err
 }
 
-// policyContext is the signature policy, for one copy: a PolicyContext is not
-// made for several at a time. The caller destroys it.
-func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext, error) {
+// readPolicy reads the signature policy.
+func readPolicy(sys *types.SystemContext) (*signature.Policy, error) {
 	policy, err := signature.DefaultPolicy(sys)
 	if errors.Is(err, configfile.ErrConfigFileNotFound) && sys.SignaturePolicyPath == "" && os.Getenv("CONTAINERS_POLICY_JSON") == "" {
 		// See doc.go for why.
@@ -197,11 +199,68 @@ func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext
 	if err != nil {
 		return nil, &classified{msg: "reading the signature policy: " + err.Error(), class: []error{ErrSignature, errdefs.ErrFailedPrecondition}, cause: err}
 	}
+	return policy, nil
+}
+
+// policyContext is the signature policy, for one copy: a PolicyContext is not
+// made for several at a time. The caller destroys it.
+func (c *core) policyContext(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := readPolicy(sys)
+	if err != nil {
+		return nil, err
+	}
 	ctx, err := signature.NewPolicyContext(policy)
 	if err != nil {
 		return nil, fmt.Errorf("reading the signature policy: %w", err)
 	}
 	return ctx, nil
+}
+
+// allowed asks the signature policy about an image of the store, whose manifest and
+// signatures are those that were stored, under each of these names, as if it were
+// pulled by them. One that is accepted will do.
+func allowed(ctx context.Context, c *core, id string, names []string) error {
+	sys := c.systemContext(access{})
+	policy, err := readPolicy(sys)
+	if err != nil || acceptsAll(policy) {
+		return err
+	}
+	verdict, err := signature.NewPolicyContext(policy)
+	if err != nil {
+		return fmt.Errorf("reading the signature policy: %w", err)
+	}
+	defer func() { _ = verdict.Destroy() }()
+	stored, err := istorage.Transport.NewStoreReference(c.storage, nil, id)
+	if err != nil {
+		return err
+	}
+	src, err := stored.NewImageSource(ctx, sys)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	im := image.UnparsedInstance(src, nil)
+	if len(names) == 0 { // made here: there is nowhere that it was pulled from
+		_, err := verdict.IsRunningImageAllowed(ctx, im)
+		return err
+	}
+	var refused error
+	for _, name := range names {
+		ref, err := docker.ParseReference("//" + name)
+		if err == nil {
+			_, err = verdict.IsRunningImageAllowed(ctx, image.UnparsedInstanceWithReference(im, ref))
+		}
+		if err == nil {
+			return nil
+		}
+		refused = err
+	}
+	return refused
+}
+
+// acceptsAll says whether there is nothing that a policy refuses.
+func acceptsAll(p *signature.Policy) bool {
+	return len(p.Transports) == 0 && reflect.DeepEqual(p.Default, signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()})
 }
 
 // acceptAll is the policy of transfers out of the store, and of what the caller

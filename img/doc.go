@@ -28,4 +28,6 @@
 // insecureAcceptAnything: it is the policy that the distributions' own packages
 // of podman and skopeo install, and a host with no policy is one where nobody
 // has asked for signatures. Digests are verified whatever the policy says.
+// A kubelet's containers are made only of images that the policy accepts at that
+// moment, whatever it said when they were pulled.
 package img

@@ -13,6 +13,8 @@ import (
 	"go.podman.io/storage"
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/img/spare"
 )
 
 // intake is the store as images are written to it: opened once more, with layers
@@ -46,12 +48,15 @@ func splitSync(options []string, want string) (rest []string, mode string) {
 // openStorage opens the library's store, for this caller alone: its list of open
 // stores would give the next one this one, whatever the options.
 func openStorage(opts types.StoreOptions) (storage.Store, error) {
+	if err := spare.Check(); err != nil {
+		return nil, err
+	}
 	st, err := storage.GetStore(opts)
 	if err != nil {
 		return nil, err
 	}
 	st.Free()
-	return st, nil
+	return spare.Store{Store: st}, nil
 }
 
 // synced is the store to write an image to.

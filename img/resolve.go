@@ -33,13 +33,26 @@ const (
 	// localhost's. Another registry's never are: whoever can have an image pulled
 	// could have it taken for somebody else's.
 	MatchExact
+	// MatchAllowed are those of MatchExact, if the signature policy accepts them now,
+	// by the name that they are asked for; by one of theirs when they are asked for by
+	// ID or digest.
+	MatchAllowed
 )
 
 // ResolveAs is Resolve with a choice of what a short name means.
 func (s *Store) ResolveAs(ctx context.Context, ref string, m Match) (Image, error) {
-	im, _, err := s.match(ctx, ref, m)
+	im, name, err := s.match(ctx, ref, m)
 	if err != nil {
 		return Image{}, err
+	}
+	if m == MatchAllowed {
+		names := im.Names
+		if name != "" {
+			names = []string{name}
+		}
+		if err := allowed(ctx, s.core, im.ID, names); err != nil {
+			return Image{}, localError("using", ref, err)
+		}
 	}
 	return s.image(im)
 }

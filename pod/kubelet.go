@@ -38,6 +38,9 @@ func (c *Controller) Run(ctx context.Context, cfg Config) (string, error) {
 // errGone says that what was found is not there any more.
 var errGone = errors.New("it is gone")
 
+// errGoing says that what was found is being removed.
+var errGoing = fmt.Errorf("it is being removed: %w", errdefs.ErrFailedPrecondition)
+
 // unraced finds or makes an object of a name, anew as long as another process
 // makes it or removes it in between.
 func unraced(ctx context.Context, findOrMake func() (string, error)) (string, error) {
@@ -64,12 +67,33 @@ func (c *Controller) runOnce(ctx context.Context, cfg Config, known func(string)
 		return "", fmt.Errorf("pod %q is another one's: %w", cfg.Name, errdefs.ErrAlreadyExists)
 	}
 	err = c.ready(ctx, id)
+	if errors.Is(err, errGoing) {
+		err = seeOff(ctx, c, id)
+	}
 	if errdefs.IsNotFound(err) {
 		if _, err := c.Get(ctx, id); errdefs.IsNotFound(err) {
 			return "", errGone
 		}
 	}
 	return id, err
+}
+
+// seeOff waits for a removal that is under way: a server that starts takes back what
+// a dead one had begun to make, while the kubelet asks for it again. It returns
+// ErrNotFound then, and finishes a removal that somebody gave up.
+func seeOff(ctx context.Context, c *Controller, id string) error {
+	op, err := c.begin(ctx, id, opRemove)
+	if err != nil {
+		return err
+	}
+	s, err := c.Get(ctx, id)
+	if err != nil || s.Status.State != Removing {
+		return errors.Join(err, op.End(), errGone)
+	}
+	if err := c.remove(ctx, op, ctr.RemoveOptions{Force: true}); err != nil {
+		return err
+	}
+	return errGone
 }
 
 // make records a sandbox and makes it ready, as one operation.

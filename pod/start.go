@@ -108,7 +108,7 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return &rising{give: c.give(s)}, op.End()
 	}
 	if s.Status.State == Removing {
-		return nil, errors.Join(fmt.Errorf("pod %q is being removed: %w", s.Config.Name, errdefs.ErrFailedPrecondition), op.End())
+		return nil, errors.Join(fmt.Errorf("pod %q: %w", s.Config.Name, errGoing), op.End())
 	}
 	r, err := c.rise(ctx, op, s)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
 				return nil, err
 			}
 			if s.Status.State == Removing || busy.Holder.Kind == opRemove {
-				return nil, fmt.Errorf("pod %q is being removed: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
+				return nil, fmt.Errorf("pod %q: %w", s.Config.Name, errGoing)
 			}
 		}
 	}

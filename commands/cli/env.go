@@ -128,7 +128,7 @@ const BriefGC = 400
 // Stay says that this process is there to stay: from now on memory counts more
 // than the speed of its start.
 func (e *Env) Stay() {
-	debug.SetGCPercent(100)
+	debug.SetGCPercent(50)
 	e.engine.stays = true
 }
 

@@ -118,6 +118,9 @@ func (c cgroup) enter() string { return "echo $$ >" + filepath.Join(c.dir, "cgro
 // add puts a running process into it.
 func (c cgroup) add(pid int) { c.set("cgroup.procs", strconv.Itoa(pid)) }
 
+// leave puts a process out of it, into the one above.
+func (c cgroup) leave(pid int) { above := c; above.dir = filepath.Dir(c.dir); above.add(pid) }
+
 func (c cgroup) set(file, value string) {
 	c.t.Helper()
 	if err := os.WriteFile(filepath.Join(c.dir, file), []byte(value), 0); err != nil {

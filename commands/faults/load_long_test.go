@@ -7,3 +7,11 @@ import "testing"
 func TestSoakThousandPods(t *testing.T) { soak(t, 100, 1000) }
 
 func TestF5KilledServers110Pods(t *testing.T) { serverStorm(t, 110, 20, 4) }
+
+func TestF37EveryNumberOfFiles(t *testing.T)     { filesOut(t, downFrom(70, 4, 1)) }
+func TestF38EveryNumberOfProcesses(t *testing.T) { processesOut(t, downFrom(60, 4, 1)) }
+
+func TestF42Line200MB(t *testing.T)     { hardLines(t, 200<<20) }
+func TestF42ManyRotations(t *testing.T) { rotations(t, 300) }
+
+func TestS18ThousandStreamsDropped(t *testing.T) { streamsDropped(t, 1000) }

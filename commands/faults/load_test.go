@@ -9,3 +9,11 @@ import "testing"
 func TestSoak(t *testing.T) { soak(t, 10, 40) }
 
 func TestF5KilledServers(t *testing.T) { serverStorm(t, 12, 4, 1) }
+
+func TestF37Files(t *testing.T)     { filesOut(t, downFrom(70, 6, 8)) }
+func TestF38Processes(t *testing.T) { processesOut(t, downFrom(60, 4, 7)) }
+
+func TestF42HardLines(t *testing.T) { hardLines(t, 20<<20) }
+func TestF42Rotations(t *testing.T) { rotations(t, 30) }
+
+func TestS18StreamsDropped(t *testing.T) { streamsDropped(t, 60) }

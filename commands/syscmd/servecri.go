@@ -108,6 +108,7 @@ func serverOptions(env *cli.Env, c *cli.Config, e *cli.Engine) criadapter.Option
 		},
 		Telemetry:      criadapter.TelemetryOptions{Getenv: env.Getenv},
 		SystemdCgroups: c.Engine.CgroupManager == "systemd",
+		Resting:        func(ctx context.Context) { rest(ctx, env, e) },
 	}
 }
 
@@ -122,6 +123,14 @@ func settle(ctx context.Context, env *cli.Env, e *cli.Engine) {
 			return !errdefs.IsNotFound(err)
 		}))
 	if err != nil && ctx.Err() == nil {
+		env.Log().Warn("not all of what was left is cleared up", "error", err)
+	}
+}
+
+// rest finishes what calls had to leave: what they could not undo, and what commands
+// that were killed have left meanwhile.
+func rest(ctx context.Context, env *cli.Env, e *cli.Engine) {
+	if err := e.Pods.Sweep(ctx); err != nil && ctx.Err() == nil {
 		env.Log().Warn("not all of what was left is cleared up", "error", err)
 	}
 }

@@ -115,11 +115,25 @@ func lastMessage(raw string) string {
 		if text == "" {
 			continue
 		}
+		if level == "" && crashed(text) {
+			return text
+		}
 		if rank := levelRank(level); rank >= bestRank {
 			best, bestRank = text, rank
 		}
 	}
 	return trimPrefixes(best)
+}
+
+// crashed says whether a line begins what Go's runtime prints when a program dies
+// of it: the registers at the end tell nobody anything.
+func crashed(line string) bool {
+	for _, begin := range []string{"runtime/cgo: ", "runtime: failed", "fatal error: ", "panic: "} {
+		if strings.HasPrefix(line, begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // parseLine takes one line apart: logrus text, logrus or crun JSON, or bare.

@@ -1,0 +1,110 @@
+package spare
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// files is how many descriptors must be free for the store to be used. It opens
+// fewer at a time.
+const files = 24
+
+// Check returns ErrResourceExhausted when file descriptors are about to run out: the
+// library panics when it cannot open the file of a lock, and keeps that lock.
+func Check() (err error) {
+	var open []int
+	for len(open) < files {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			for _, fd := range open {
+				err = errors.Join(err, unix.Close(fd))
+			}
+			return fmt.Errorf("using the layer store: %w: %w", err, errdefs.ErrResourceExhausted)
+		}
+		open = append(open, fd)
+	}
+	for _, fd := range open {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	return err
+}
+
+// Store is a store that is used only while there are descriptors to spare, by what
+// containers call for.
+type Store struct{ storage.Store }
+
+// CreateContainer implements storage.Store.
+func (s Store) CreateContainer(id string, names []string, image, layer, metadata string, o *storage.ContainerOptions) (*storage.Container, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.CreateContainer(id, names, image, layer, metadata, o)
+}
+
+// DeleteContainer implements storage.Store.
+func (s Store) DeleteContainer(id string) error {
+	if err := Check(); err != nil {
+		return err
+	}
+	return s.Store.DeleteContainer(id)
+}
+
+// Mount implements storage.Store.
+func (s Store) Mount(id, label string) (string, error) {
+	if err := Check(); err != nil {
+		return "", err
+	}
+	return s.Store.Mount(id, label)
+}
+
+// Unmount implements storage.Store.
+func (s Store) Unmount(id string, force bool) (bool, error) {
+	if err := Check(); err != nil {
+		return false, err
+	}
+	return s.Store.Unmount(id, force)
+}
+
+// Container implements storage.Store.
+func (s Store) Container(id string) (*storage.Container, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.Container(id)
+}
+
+// Containers implements storage.Store.
+func (s Store) Containers() ([]storage.Container, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.Containers()
+}
+
+// Image implements storage.Store.
+func (s Store) Image(id string) (*storage.Image, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.Image(id)
+}
+
+// Images implements storage.Store.
+func (s Store) Images() ([]storage.Image, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.Images()
+}
+
+// Layer implements storage.Store.
+func (s Store) Layer(id string) (*storage.Layer, error) {
+	if err := Check(); err != nil {
+		return nil, err
+	}
+	return s.Store.Layer(id)
+}
