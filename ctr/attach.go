@@ -141,7 +141,7 @@ func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.C
 		Runtime: monitor.Runtime{
 			Path: path, Args: rt.GlobalArgs(),
 			Failure: func(raw string) error { return rt.ParseError(verb, raw) },
-			Timeout: 2 * rt.Deadline(), // a process is more than any other verb makes
+			Timeout: 2 * oci.DeadlineOf(rt), // a process is more than any other verb makes
 		},
 		Paths: monitor.Paths{
 			Bundle: c.bundle(ctr.ID), PersistDir: c.persist(ctr.ID, n), ExitDir: c.exitDir(), Log: log,

@@ -338,19 +338,11 @@ func dropCheckpoint(c *settler, id string) error {
 	return absentOS(os.Remove(filepath.Join(c.dir.RootDir(id), checkpointFile)))
 }
 
-// goOn thaws a container that may be frozen, whatever is recorded: where the
-// runtime cannot, by its cgroup.
+// goOn thaws a container that may be frozen, whatever is recorded.
 func goOn(ctx context.Context, c *settler, ctr Container) error {
 	ctr.Status.State = Paused
 	if err := c.thaw(ctx, ctr); err != nil {
-		host, herr := c.o.Cgroups()
-		if herr != nil || ctr.Status.Cgroup == "" {
-			return errors.Join(err, herr)
-		}
-		if herr := host.Thaw(ctx, ctr.Status.Cgroup); herr != nil {
-			return errors.Join(err, herr)
-		}
-		c.o.Log.Warn("a container was thawed by its cgroup", "container", ctr.ID, "error", err)
+		return err
 	}
 	_, err := c.update(ctx, ctr, func(s *Status) {
 		if s.Alive() {

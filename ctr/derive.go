@@ -3,10 +3,15 @@ package ctr
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
 )
@@ -37,6 +42,9 @@ func (c *records) derive(e record.Entry[Config, Status]) Container {
 	switch {
 	case e.Lost:
 		out.Status = c.afterReboot(e.ID)
+	case e.Damaged != nil:
+		out.Status = c.found(e.ID)
+		out.Status.Message = strings.TrimPrefix(out.Status.Message+"; its status cannot be read: "+e.Damaged.Error(), "; ")
 	case e.Status.Alive():
 		out.Status = c.evidence(e.ID, e.Status)
 	case e.Status.Prepared && !record.Alive(e.Status.Pid, e.Status.PidStart):
@@ -87,9 +95,69 @@ func (c *records) afterReboot(id string) Status {
 	return s
 }
 
+// found is the status of a container whose own cannot be read: what its folders,
+// its bundle and its process tell. One that waits to be started counts as running.
+func (c *records) found(id string) Status {
+	s := c.afterReboot(id)
+	if s.Reason == ReasonReboot {
+		s.Reason, s.Message = ReasonError, ""
+	}
+	starts, _ := filepath.Glob(filepath.Join(c.dir.RunDir(id), "start.*"))
+	for _, dir := range starts {
+		if n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "start.")); err == nil {
+			s.Start = max(s.Start, n)
+		}
+	}
+	bundle, err := readBundle(c.bundle(id))
+	if err != nil {
+		return s
+	}
+	s.Mounted, s.Cgroup = bundle.Root.Path, bundle.Linux.CgroupsPath
+	if path, err := cgroup.ScopePath(s.Cgroup); err == nil {
+		s.Cgroup = path
+	}
+	alive := s
+	alive.State, alive.Reason = Running, ""
+	if s.StartedAt.IsZero() {
+		alive.StartedAt = c.o.Now()
+	}
+	alive.Pid, alive.MonitorPid = processOf(id, filepath.Join(c.bundle(id), "pidfile"))
+	alive.PidStart, _ = record.ProcessStart(alive.Pid)
+	alive.MonitorStart, _ = record.ProcessStart(alive.MonitorPid)
+	return c.evidence(id, alive)
+}
+
+// processOf is the process that a monitor has written down for a container, and
+// the monitor, each 0 where it is not there any more: a pid may be another's by
+// now, which neither has the container's cgroup nor its monitor for a parent.
+func processOf(id, pidFile string) (pid, monitor int) {
+	data, err := os.ReadFile(pidFile)
+	if err != nil {
+		return 0, 0
+	}
+	if pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err != nil {
+		return 0, 0
+	}
+	has := func(pid int, file string) bool {
+		data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), file))
+		return err == nil && strings.Contains(string(data), id)
+	}
+	parent, err := record.ProcessParent(pid)
+	switch {
+	case err == nil && parent > 1 && has(parent, "cmdline"):
+		return pid, parent
+	case err == nil && has(pid, "cgroup"):
+		return pid, 0
+	}
+	return 0, 0
+}
+
 // evidence is the status of a container that is recorded as alive.
 func (c *records) evidence(id string, s Status) Status {
 	if record.Alive(s.Pid, s.PidStart) {
+		if s.Reason == "" && !record.Alive(s.MonitorPid, s.MonitorStart) {
+			s.Reason, s.Message = ReasonMonitorLost, "its monitor has died: its output is lost from now on, and how it ends will not be known"
+		}
 		return s
 	}
 	exit, found, err := monitor.ReadExit(c.persist(id, s.Start))

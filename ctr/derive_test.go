@@ -58,6 +58,12 @@ func TestGetDerivesState(t *testing.T) {
 	exiting.MonitorPid, exiting.MonitorStart = os.Getpid(), self
 	alive := running
 	alive.Pid, alive.PidStart = os.Getpid(), self
+	alive.MonitorPid, alive.MonitorStart = os.Getpid(), self
+	orphan := alive
+	orphan.MonitorPid, orphan.MonitorStart = gonePid, goneStart
+	orphaned := orphan
+	orphaned.Reason = ReasonMonitorLost
+	orphaned.Message = "its monitor has died: its output is lost from now on, and how it ends will not be known"
 	reused := running
 	reused.Pid, reused.PidStart = os.Getpid(), self+1
 	for _, tt := range []struct {
@@ -68,6 +74,7 @@ func TestGetDerivesState(t *testing.T) {
 		want   Status
 	}{
 		{name: "alive", status: alive, want: alive},
+		{name: "alive, its monitor is not", status: orphan, want: orphaned},
 		{name: "still exiting: the monitor drains", status: exiting, want: exiting},
 		{name: "exited", status: running, exit: "7", want: Status{State: Stopped, Start: 1, ExitCode: 7, CodeKnown: true, Reason: ReasonError}},
 		{name: "completed", status: running, exit: "0", want: Status{State: Stopped, Start: 1, CodeKnown: true, Reason: ReasonCompleted}},

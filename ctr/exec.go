@@ -135,13 +135,9 @@ func (c *sessions) execProcess(ctr Container, e Exec) (*specs.Process, error) {
 	if len(e.Args) == 0 {
 		return nil, fmt.Errorf("no command to run in container %q: %w", ctr.Config.Name, errdefs.ErrInvalidArgument)
 	}
-	data, err := os.ReadFile(filepath.Join(c.bundle(ctr.ID), "config.json"))
+	s, err := readBundle(c.bundle(ctr.ID))
 	if err != nil {
 		return nil, fmt.Errorf("reading bundle of container %q: %w", ctr.Config.Name, err)
-	}
-	var s specs.Spec
-	if err := json.Unmarshal(data, &s); err != nil || s.Process == nil {
-		return nil, fmt.Errorf("reading bundle of container %q: %w", ctr.Config.Name, errdefs.ErrDataLoss)
 	}
 	p := s.Process
 	p.Args, p.Terminal, p.ConsoleSize = e.Args, e.Terminal, nil
@@ -168,6 +164,19 @@ func (c *sessions) execProcess(ctr Container, e Exec) (*specs.Process, error) {
 		p.ApparmorProfile, p.NoNewPrivileges = "", false
 	}
 	return p, nil
+}
+
+// readBundle reads the runtime spec in a bundle.
+func readBundle(dir string) (specs.Spec, error) {
+	var s specs.Spec
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil || s.Process == nil || s.Root == nil || s.Linux == nil {
+		return s, errdefs.ErrDataLoss
+	}
+	return s, nil
 }
 
 // execUser resolves another user inside the container's root filesystem.
@@ -223,9 +232,16 @@ func (c *sessions) ExecSync(ctx context.Context, id string, e Exec) (Output, err
 	whole := &budget{left: answerLimit}
 	stdout, stderr := &capped{limit: OutputLimit, whole: whole}, &capped{limit: OutputLimit, whole: whole}
 	e.Streams.Stdout, e.Streams.Stderr = stdout, stderr
+	timeout, late := e.Timeout, errors.New("its time is up")
+	if e.Timeout = 0; timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
+		defer cancel()
+	}
 	code, err := c.Exec(ctx, id, e)
-	if err != nil && e.Timeout > 0 && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("command did not end within %s: %w", e.Timeout, err)
+	// A runtime that is too slow, too, is a deadline that has passed, but not this.
+	if err != nil && errors.Is(context.Cause(ctx), late) {
+		err = fmt.Errorf("command did not end within %s: %w", timeout, context.DeadlineExceeded)
 	}
 	return Output{
 		Stdout: stdout.kept, Stderr: stderr.kept, Code: code, Dropped: stdout.dropped + stderr.dropped,

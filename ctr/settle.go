@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
@@ -122,9 +125,17 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 	done := make(chan error, 1)
 	go func() { done <- rootfs(ctx, ctr) }()
 	err := Undo(
-		func() error { return c.runtimeDelete(ctx, ctr) },
+		func() error {
+			// The bundle says that the runtime may still know the container.
+			if err := c.runtimeDelete(ctx, ctr); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(c.bundle(ctr.ID)); err != nil {
+				return err
+			}
+			return failpoint.Reach(ctx, failpoint.ContainerUnbundled)
+		},
 		func() error { return <-done },
-		failpoint.After(ctx, failpoint.ContainerUnbundled, func() error { return os.RemoveAll(c.bundle(ctr.ID)) }),
 		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
 		func() error { return hidden },
 		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
@@ -142,9 +153,13 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	if _, err := os.Stat(filepath.Join(c.bundle(ctr.ID), "config.json")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	rt, err := c.runtime(ctr.Config)
+	rt, err := c.o.Runtimes.Find(ctr.Config.Runtime)
+	if errdefs.IsNotFound(err) && rt.Root != "" {
+		c.o.Log.Warn("a container's runtime is not there to delete it", "container", ctr.Config.Name, "runtime", rt.Path)
+		return forgetBy(ctx, c, rt, ctr)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("finding runtime %q: %w", ctr.Config.Runtime, err)
 	}
 	if err := failpoint.Reach(ctx, failpoint.RuntimeDelete); err != nil {
 		return err
@@ -153,6 +168,27 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 		return err
 	}
 	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
+}
+
+// forgetBy does, for a container whose processes are gone, what a runtime would do
+// that is not there any more: its hooks apart, that is a folder and a cgroup.
+func forgetBy(ctx context.Context, c *settler, rt oci.Runtime, ctr Container) error {
+	return Undo(
+		func() error { return c.killAll(ctx, ctr) },
+		func() error { return removeCgroup(ctx, c, ctr.Status.Cgroup) },
+		func() error { return os.RemoveAll(filepath.Join(rt.Root, ctr.ID)) },
+	)
+}
+
+func removeCgroup(ctx context.Context, c *settler, path string) error {
+	if path == "" {
+		return nil
+	}
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return err
+	}
+	return AbsentOK(host.Remove(ctx, path))
 }
 
 func (c *settler) unmount(ctx context.Context, ctr Container) error {

@@ -30,7 +30,8 @@ const (
 	Removing State = "removing"
 )
 
-// Reasons that a status may give for a container being stopped.
+// Reasons that a status may give for a container being stopped; MonitorLost for
+// one that runs without its monitor, too.
 const (
 	ReasonCompleted   = "Completed"
 	ReasonError       = "Error"

@@ -114,10 +114,8 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		if err := failpoint.Reach(ctx, failpoint.StopSignalled); err != nil {
 			return err
 		}
-		if s.State == Paused {
-			if err := c.thaw(ctx, ctr); err != nil {
-				return err
-			}
+		if err := c.thaw(ctx, ctr); err != nil {
+			return err
 		}
 		since := c.o.Now()
 		if ctr.Op != nil {
@@ -226,7 +224,7 @@ func endings() []syscall.Signal {
 }
 
 func (c *stopper) signal(ctx context.Context, ctr Container, sig syscall.Signal) error {
-	if sig == sigKill && ctr.Status.State == Paused {
+	if sig == sigKill && (ctr.Status.State == Paused || inIce(c.records, ctr)) {
 		return c.kill(ctx, ctr)
 	}
 	err := monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig)
@@ -353,19 +351,53 @@ func (c *stopper) freeze(ctx context.Context, id string, from, to State) error {
 	})
 }
 
-// thaw lets a frozen container's processes see what they were sent.
+// thaw lets a frozen container's processes see what they were sent, whoever has
+// frozen them: the cgroup is thawed where the runtime did not do it.
 func (c *records) thaw(ctx context.Context, ctr Container) error {
+	err := resume(ctx, c, ctr)
+	if ctr.Status.Cgroup != "" && (err != nil || inIce(c, ctr)) {
+		host, herr := c.o.Cgroups()
+		if herr == nil {
+			herr = AbsentOK(host.Thaw(ctx, ctr.Status.Cgroup))
+		}
+		if err != nil && herr == nil {
+			c.o.Log.Warn("a container was thawed by its cgroup", "container", ctr.ID, "error", err)
+			return nil
+		}
+		err = errors.Join(err, herr)
+	}
+	if err != nil {
+		return fmt.Errorf("thawing container %q: %w", ctr.Config.Name, err)
+	}
+	return nil
+}
+
+// resume has the runtime thaw a container that it was told to freeze.
+func resume(ctx context.Context, c *records, ctr Container) error {
 	if ctr.Status.State != Paused {
 		return nil
 	}
 	rt, err := c.runtime(ctr.Config)
+	if err == nil {
+		err = rt.Resume(ctx, ctr.ID)
+	}
+	if errdefs.IsFailedPrecondition(err) {
+		return nil
+	}
+	return AbsentOK(err)
+}
+
+// inIce tells whether a container's cgroup is frozen, as far as that can be told.
+func inIce(c *records, ctr Container) bool {
+	if ctr.Status.Cgroup == "" {
+		return false
+	}
+	host, err := c.o.Cgroups()
 	if err != nil {
-		return err
+		return false
 	}
-	if err := rt.Resume(ctx, ctr.ID); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
-		return fmt.Errorf("thawing container %q: %w", ctr.Config.Name, err)
-	}
-	return nil
+	frozen, err := host.Frozen(ctr.Status.Cgroup)
+	return err == nil && frozen
 }
 
 // A stop that finds another one under way does not wait for that one's grace

@@ -117,7 +117,7 @@ func (c *records) Get(_ context.Context, id string) (Sandbox, error) {
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("pod %q: %w", id, err)
 	}
-	return sandbox(e), nil
+	return c.sandbox(e), nil
 }
 
 // List returns all pods, oldest first. Records that cannot be read are left out
@@ -126,7 +126,7 @@ func (c *records) List(context.Context) ([]Sandbox, error) {
 	entries, err := c.dir.List()
 	out := make([]Sandbox, 0, len(entries))
 	for _, e := range entries {
-		out = append(out, sandbox(e))
+		out = append(out, c.sandbox(e))
 	}
 	return out, err
 }
@@ -147,12 +147,27 @@ func (c *records) ContainersOf(_ context.Context, id string) ([]ctr.Container, e
 }
 
 // sandbox is a record as it is now: one whose run files a reboot took has none
-// of its resources, but for what networks keep elsewhere.
-func sandbox(e record.Entry[Config, Status]) Sandbox {
+// of its resources, but for what networks keep elsewhere. One whose status cannot
+// be read is not ready, and has whatever its configuration can have given it.
+func (c *records) sandbox(e record.Entry[Config, Status]) Sandbox {
 	s := Sandbox{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
 	if e.Lost {
 		held := attaches(e.Config)
 		s.Status = Status{State: NotReady, Message: ctr.RebootMessage, Attached: held, Restarted: held}
+	}
+	if e.Damaged != nil {
+		s.Status = Status{State: NotReady, Message: "its status cannot be read: " + e.Damaged.Error(), Attached: attaches(e.Config)}
+		if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, e.ID); err == nil && !e.Config.CgroupsOff {
+			s.Status.Cgroup = place.Path
+			if !place.Own {
+				s.Status.Slice = place.Parent
+			}
+		}
+		for _, k := range c.ctrs.In(e.ID) {
+			if k.Config.Infra {
+				s.Status.Infra = k.ID
+			}
+		}
 	}
 	return s
 }

@@ -28,5 +28,5 @@ func (c *records) now(id string) (Sandbox, error) {
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("pod %q: %w", id, err)
 	}
-	return sandbox(e), nil
+	return c.sandbox(e), nil
 }

@@ -108,7 +108,7 @@ func (c *exits) markPod(ctx context.Context, id string) error {
 	if err != nil || !e.Lost {
 		return errors.Join(ctr.AbsentOK(err), op.End())
 	}
-	_, err = c.update(ctx, sandbox(e), func(n *Status) {
+	_, err = c.update(ctx, c.sandbox(e), func(n *Status) {
 		// It may be there where only the run root was lost.
 		if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, id); err == nil && place.Own && !e.Config.CgroupsOff {
 			n.Cgroup = place.Path

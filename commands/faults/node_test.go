@@ -5,9 +5,12 @@ package faults
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,4 +130,61 @@ func (n *node) empty() {
 			n.must("ps", "-aq").Line() == "" && n.must("pod", "ps", "-aq").Line() == ""
 	})
 	n.check()
+}
+
+// within holds f to a time.
+func (n *node) within(most time.Duration, f func()) {
+	n.t.Helper()
+	began := time.Now()
+	f()
+	if took := time.Since(began); took > most {
+		n.t.Errorf("took %s, more than %s", took, most)
+	}
+}
+
+// noProcess waits until no process has a command line that ends so.
+func (n *node) noProcess(command string) {
+	n.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		pids := processes(command)
+		if len(pids) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			for _, pid := range pids {
+				status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+				n.t.Logf("%s", status)
+			}
+			n.t.Fatalf("processes %v run %s", pids, command)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// processes are those whose command line ends so.
+func processes(command string) []int {
+	var pids []int
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		line := strings.TrimRight(strings.ReplaceAll(string(data), "\x00", " "), " ")
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && line != "" && strings.HasSuffix(line, command) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// kill kills processes and waits until they are gone.
+func (n *node) kill(pids ...int) {
+	n.t.Helper()
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	for _, pid := range pids {
+		n.eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return syscall.Kill(pid, 0) != nil })
+	}
 }

@@ -65,6 +65,8 @@ type Output struct {
 type Attachment struct {
 	conn   *net.UnixConn
 	bundle string
+	// patience replaces acceptTimeout where it is not 0.
+	patience time.Duration
 }
 
 // SocketPath is where the monitor of a bundle listens for attach clients.
@@ -128,8 +130,17 @@ func (a *Attachment) Close() error { return a.conn.Close() }
 
 // Copy copies the output until its end, and returns nil then; or until ctx
 // ends, or a sink fails under Block. A sink that fails under Drop is given up
-// alone.
-func (a *Attachment) Copy(ctx context.Context, out Output) error {
+// alone. A monitor that does not take the client in ten seconds is
+// ErrMonitorSilent.
+func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() {
+		if errors.Is(context.Cause(ctx), ErrMonitorSilent) {
+			err = ErrMonitorSilent
+		}
+	}()
+	defer a.watchAccept(ctx, func() { cancel(ErrMonitorSilent) })()
 	stop := context.AfterFunc(ctx, func() { _ = a.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if out.Ended != nil {
@@ -140,7 +151,7 @@ func (a *Attachment) Copy(ctx context.Context, out Output) error {
 	if out.Policy == Drop {
 		deliver, finish = buffered(ctx, out)
 	}
-	err := a.read(ctx, out.Ended, deliver)
+	err = a.read(ctx, out.Ended, deliver)
 	return errors.Join(err, finish())
 }
 

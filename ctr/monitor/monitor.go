@@ -327,12 +327,16 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	} else if ans.Data != nil {
 		pid = *ans.Data
 	}
-	if pid <= 0 {
+	if pid == 0 {
+		return Started{}, errors.Join(fmt.Errorf("creating %q: the runtime %q has written down no process: %w",
+			s.cfg.ID, s.cfg.Runtime.Path, errdefs.ErrUnavailable), s.Abort())
+	}
+	if pid < 0 {
 		return Started{}, errors.Join(s.failure(ans.Message), s.Abort())
 	}
-	start, err := record.ProcessStart(pid)
+	start, err := s.child(pid)
 	if err != nil {
-		return Started{}, errors.Join(fmt.Errorf("container %q: its process %d is gone already: %w", s.cfg.ID, pid, err), s.Abort())
+		return Started{}, errors.Join(err, s.Abort())
 	}
 	if err := failpoint.Reach(ctx, failpoint.RuntimeCreated); err != nil {
 		return Started{}, errors.Join(err, s.Abort())
@@ -340,6 +344,22 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	s.done = true
 	closeAll(s.sync, s.begin, s.stderr)
 	return Started{Pid: pid, PidStart: start, MonitorPid: s.pid, MonitorStart: s.start}, nil
+}
+
+// child is the start time of a process that the runtime says is the container's. It
+// must be the monitor's child, which waits for it: the pid of any other, of a file
+// that was not written or of a runtime that has gone wrong, is a process that must
+// not be touched.
+func (s *Starting) child(pid int) (uint64, error) {
+	start, err := record.ProcessStart(pid)
+	if err != nil {
+		return 0, fmt.Errorf("container %q: its process %d is gone already: %w", s.cfg.ID, pid, err)
+	}
+	if parent, err := record.ProcessParent(pid); err != nil || parent != s.pid {
+		return 0, fmt.Errorf("creating %q: the runtime %q says that its process is %d, which it has not started: %w",
+			s.cfg.ID, s.cfg.Runtime.Path, pid, errdefs.ErrUnavailable)
+	}
+	return start, nil
 }
 
 // maxAnswer bounds the line on the sync pipe; the monitor sends 8 KiB of

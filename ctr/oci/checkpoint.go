@@ -43,7 +43,7 @@ func (c Checkpoint) args(id string) []string {
 func (r Runtime) Checkpoint(ctx context.Context, id string, c Checkpoint) error {
 	// How long it takes is the memory's size, which the caller knows better.
 	if at, ok := ctx.Deadline(); ok {
-		r.Timeout = max(r.Deadline(), time.Until(at))
+		r.Timeout = max(DeadlineOf(r), time.Until(at))
 	}
 	err := r.run(ctx, invocation{action: "checkpoint", args: c.args(id)})
 	var e *Error

@@ -3,7 +3,7 @@
 //
 // A [Runtime] is a value that names the binary and its state folder; each
 // method is one run of that binary. Every run has a deadline (the context's
-// or [Runtime.Deadline], whichever is earlier), a process group of its own that
+// or [DeadlineOf] it, whichever is earlier), a process group of its own that
 // is killed when the deadline passes, and bounded output.
 //
 // What a runtime prints on failure becomes an [Error]: one line for people in

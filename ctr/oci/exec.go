@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
 
@@ -63,7 +64,8 @@ type ExecConfig struct {
 // davit's or the runtime's, never the process's.
 //
 // The runtime is run with --detach and the process is reaped by the caller's
-// own process, which for that becomes a child subreaper (prctl(2)): so a
+// own process, which for that becomes a child subreaper (prctl(2)), as it does to
+// know a process that is the runtime's from any other: so a
 // process that leaves children behind with its pipes open does not hold up the
 // answer, and no runtime stays resident. What was written before the process
 // exited is always delivered.
@@ -78,10 +80,8 @@ func (r Runtime) Exec(ctx context.Context, cfg ExecConfig) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if !cfg.Detach {
-		if err := BecomeSubreaper(); err != nil {
-			return -1, err
-		}
+	if err := BecomeSubreaper(); err != nil {
+		return -1, err
 	}
 	e := &execution{Runtime: r, cfg: cfg, path: path}
 	defer e.clean()
@@ -183,7 +183,7 @@ func (e *execution) pipes() error {
 
 // start runs the runtime, which leaves when the process runs.
 func (e *execution) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, e.Deadline())
+	ctx, cancel := context.WithTimeout(ctx, DeadlineOf(e.Runtime))
 	defer cancel()
 	args := append(e.GlobalArgs(), "--log", e.file("log.json"), "--log-format", "json",
 		"exec", "--detach", "--process", e.file("process.json"), "--pid-file", e.file("pid"))
@@ -407,6 +407,10 @@ func (e *execution) readPid() (int, error) {
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
 	if err != nil || pid <= 1 {
 		return 0, fmt.Errorf("pid file of exec'd process says %q: %w", data, errdefs.ErrUnavailable)
+	}
+	// The runtime is gone, and what it has started is this process's child now.
+	if parent, err := record.ProcessParent(pid); err != nil || parent != os.Getpid() {
+		return 0, fmt.Errorf("pid file of exec'd process says %d, which the runtime has not started: %w", pid, errdefs.ErrUnavailable)
 	}
 	return pid, nil
 }

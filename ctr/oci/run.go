@@ -35,7 +35,7 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.Deadline())
+	ctx, cancel := context.WithTimeout(ctx, DeadlineOf(r))
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, path, append(r.GlobalArgs(), inv.args...)...)

@@ -168,8 +168,8 @@ func (r Runtime) Version(ctx context.Context) (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
-// Deadline is how long a run of the runtime may take.
-func (r Runtime) Deadline() time.Duration { return cmp.Or(r.Timeout, DefaultTimeout) }
+// DeadlineOf is how long each run of a runtime may take.
+func DeadlineOf(r Runtime) time.Duration { return cmp.Or(r.Timeout, DefaultTimeout) }
 
 func (r Runtime) name() string {
 	if r.Name != "" {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -30,7 +31,15 @@ func Alive(pid int, start uint64) bool {
 	return !dead || st.threads > 1
 }
 
+// ProcessParent is the pid of a process's parent. A process that is not there is
+// ErrNotFound.
+func ProcessParent(pid int) (int, error) {
+	st, err := processStat(pid)
+	return st.parent, err
+}
+
 type stat struct {
+	parent  int
 	state   byte
 	threads int
 	start   uint64
@@ -54,11 +63,12 @@ func processStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, err)
 	}
+	parent, perr := strconv.Atoi(string(fields[1]))
 	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
-	if err != nil {
+	if err = errors.Join(perr, err); err != nil {
 		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, err)
 	}
-	return stat{state: fields[0][0], threads: threads, start: start}, nil
+	return stat{parent: parent, state: fields[0][0], threads: threads, start: start}, nil
 }
 
 // currentMountNS is the inode of this process's mount namespace, "" if it

@@ -31,7 +31,11 @@ func State(s ctr.Status) string {
 func Status(s ctr.Status, now time.Time) string {
 	switch s.State {
 	case ctr.Running:
-		return "Up " + cli.Lasting(now.Sub(s.StartedAt))
+		text := "Up " + cli.Lasting(now.Sub(s.StartedAt))
+		if s.Reason == ctr.ReasonMonitorLost {
+			text += " (monitor lost)"
+		}
+		return text
 	case ctr.Paused:
 		return "Paused"
 	case ctr.Stopped:

@@ -1,0 +1,255 @@
+//go:build faults
+
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// wrapper is an OCI runtime that is runc but for the faults that it is told.
+type wrapper struct {
+	t    *testing.T
+	path string
+}
+
+// newWrapper makes a runtime that has no faults yet.
+func newWrapper(t *testing.T) *wrapper {
+	t.Helper()
+	w := &wrapper{t: t, path: filepath.Join(t.TempDir(), "wrapped")}
+	script := `#!/bin/sh
+for a; do case $a in
+	create|start|delete|exec|pause|resume|update|state|features) [ -n "$verb" ] || verb=$a;;
+	--pid-file) next=pid;;
+	*) [ "$next" = pid ] && pidfile=$a; next=;;
+esac; done
+real() { runc "$@"; }
+[ ! -e "$0.$verb" ] || . "$0.$verb"
+exec runc "$@"
+`
+	if err := os.WriteFile(w.path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// config makes it the default runtime, with a short deadline.
+func (w *wrapper) config() string {
+	return fmt.Sprintf("[engine]\nruntime = %q\nruntime_timeout = 1\n", w.path)
+}
+
+// tell puts a piece of shell before each run of a verb. The function real is the
+// true runtime, which is run in the end where the piece does not exit.
+func (w *wrapper) tell(verb, script string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.path+"."+verb, []byte(script), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// heal takes all faults away.
+func (w *wrapper) heal() {
+	w.t.Helper()
+	pieces, err := filepath.Glob(w.path + ".*")
+	for _, p := range pieces {
+		err = errors.Join(err, os.Remove(p))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// badRuntimes are paths of runtimes that cannot be run.
+func badRuntimes(t *testing.T) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	bad := map[string]string{
+		"missing": filepath.Join(dir, "missing"), "denied": filepath.Join(dir, "denied"),
+		"garbage": filepath.Join(dir, "garbage"), "folder": filepath.Join(dir, "folder"),
+		"orphan": filepath.Join(dir, "orphan"), // its interpreter is not there
+	}
+	err := errors.Join(
+		os.WriteFile(bad["denied"], []byte("#!/bin/sh\n"), 0o644),
+		os.WriteFile(bad["garbage"], []byte{1, 2, 3}, 0o755),
+		os.WriteFile(bad["orphan"], []byte("#!/nonexistent\n"), 0o755),
+		os.Mkdir(bad["folder"], 0o755),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bad
+}
+
+// A runtime that cannot be run is named by its path, on the command line as to a
+// kubelet, and what was made for the container is taken back: its network, too.
+func TestF12RuntimeCannotRun(t *testing.T) {
+	bad := badRuntimes(t)
+	extra := ""
+	for name, path := range bad {
+		extra += fmt.Sprintf("[runtimes.%s]\npath = %q\n", name, path)
+	}
+	n := newNode(t, extra)
+	if err := n.Roots.AddPodNetwork(201); err != nil {
+		t.Fatal(err)
+	}
+	s := n.serve()
+	for name, path := range bad {
+		n.fails(125, path, "--runtime", path, "run", "--rm", "-p", "127.0.0.1::80", n.image, "true")
+		n.must("--runtime", path, "create", "--name", "kept", "-p", "127.0.0.1::80", n.image, "true")
+		n.fails(125, path, "--runtime", path, "start", "kept")
+		n.must("rm", "kept")
+
+		c := s.podConfig(name)
+		c.Linux.SecurityContext.NamespaceOptions.Network = runtimeapi.NamespaceMode_POD
+		pod, err := s.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: c, RuntimeHandler: name})
+		var made *runtimeapi.CreateContainerResponse
+		if err == nil { // it can be seen only when it is run
+			made, err = s.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod.PodSandboxId, Config: s.containerConfig("c", "true")})
+		}
+		if err == nil {
+			_, err = s.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId})
+		}
+		if err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v does not name %s", name, err, path)
+		}
+		if pod != nil {
+			s.remove(pod.PodSandboxId)
+		}
+	}
+	if leases := n.Roots.Leases(); len(leases) != 0 {
+		t.Errorf("addresses are taken: %v", leases)
+	}
+	n.empty()
+}
+
+// A container whose runtime has gone can be stopped and removed without it.
+func TestF12RuntimeGoes(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, w.config())
+	s := n.serve()
+	n.must("run", "-d", "--name", "cli", n.image, "sleep", "1000")
+	pod := s.sandbox(s.podConfig("pod"))
+	id := s.container(pod, s.containerConfig("c", "exec sleep 1000"))
+	if err := os.Remove(w.path); err != nil {
+		t.Fatal(err)
+	}
+	n.fails(125, w.path, "exec", "cli", "true")
+	n.must("stop", "-t", "0", "cli")
+	n.fails(125, w.path, "start", "cli")
+	n.must("rm", "cli")
+	if _, err := s.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: id}); err != nil {
+		t.Error(err)
+	}
+	if st := s.status(id); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 137 {
+		t.Errorf("%s with code %d, want an exit with 137", st.State, st.ExitCode)
+	}
+	s.remove(pod)
+	n.empty()
+}
+
+// hangs and the like are what a wrapped runtime may be told.
+const (
+	hangs     = "sleep 4711 & sleep 4711; exit"
+	halfHangs = "real \"$@\"; sleep 4711; exit"
+	unlucky   = "real \"$@\"; echo no luck >&2; exit 1"
+)
+
+// startFails starts a container on the command line, and one of the kubelet's,
+// which both fail and say so.
+func (s *server) startFails(pod, name, says string) {
+	s.n.t.Helper()
+	s.n.fails(125, says, "start", "cli")
+	made, err := s.CreateContainer(s.n.t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: s.containerConfig(name, "exec sleep 4710")})
+	if err == nil {
+		_, err = s.StartContainer(s.n.t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId})
+	}
+	if err == nil || !strings.Contains(err.Error(), says) {
+		s.n.t.Errorf("%s: %v does not say %q", name, err, says)
+	}
+	s.n.noProcess("sleep 4710")
+	s.n.noProcess("sleep 4711")
+}
+
+// A runtime that hangs is killed with what it has started, at its deadline, and
+// what it was to do is undone or can be repeated.
+func TestF13RuntimeHangs(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, w.config())
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	n.must("create", "--name", "cli", "-p", "127.0.0.1::80", n.image, "sleep", "4710")
+	for _, verb := range []string{"create", "start"} {
+		for name, script := range map[string]string{"whole": hangs, "half": halfHangs} {
+			w.tell(verb, script)
+			n.within(15*time.Second, func() { s.startFails(pod, verb+"-"+name, "killed") })
+		}
+		w.heal()
+	}
+	n.must("start", "cli")
+	id := s.container(pod, s.containerConfig("d", "exec sleep 4710"))
+	w.tell("exec", hangs)
+	n.within(8*time.Second, func() { n.fails(125, "killed", "exec", "cli", "true") })
+	n.within(8*time.Second, func() {
+		_, err := s.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"true"}, Timeout: 30})
+		if status.Code(err) != codes.DeadlineExceeded || strings.Contains(err.Error(), "30s") {
+			t.Errorf("exec: %v", err)
+		}
+	})
+	// What ends a process needs no runtime; the rest stays on record.
+	w.tell("delete", hangs)
+	n.within(8*time.Second, func() { n.fails(125, "killed", "stop", "-t", "0", "cli") })
+	n.within(8*time.Second, func() {
+		_, err := s.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: id})
+		if err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	n.noProcess("sleep 4710")
+	n.noProcess("sleep 4711")
+	n.within(8*time.Second, func() { n.fails(125, "killed", "rm", "cli") })
+	w.heal()
+	n.must("rm", "--ignore", "cli") // it may be done before it is looked for
+	s.remove(pod)
+	n.empty()
+}
+
+// A runtime that does what it is told and then fails has its work taken back.
+func TestF14RuntimeFailsAfterItsWork(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, w.config())
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	n.must("create", "--name", "cli", "-p", "127.0.0.1::80", n.image, "sleep", "4710")
+	for _, verb := range []string{"create", "start"} {
+		w.tell(verb, unlucky)
+		s.startFails(pod, verb, "no luck")
+		w.heal()
+	}
+	n.must("start", "cli")
+	w.tell("exec", unlucky)
+	n.fails(125, "no luck", "exec", "cli", "sleep", "4712")
+	n.fails(125, "no reason", "exec", "-d", "cli", "sleep", "4712")
+	n.noProcess("sleep 4712")
+	w.tell("pause", unlucky)
+	n.fails(125, "no luck", "pause", "cli")
+	if st := n.must("ps", "--format", "{{.State}}").Line(); st != "running" {
+		t.Errorf("after a pause that failed: %q", st)
+	}
+	w.heal()
+	n.must("exec", "cli", "true") // which a frozen one could not
+	w.tell("delete", unlucky)
+	n.fails(125, "no luck", "stop", "-t", "0", "cli")
+	w.heal()
+	n.must("rm", "cli")
+	s.remove(pod)
+	n.empty()
+}
