@@ -43,7 +43,7 @@ func (c *records) derive(e record.Entry[Config, Status]) Container {
 	case e.Lost:
 		out.Status = c.afterReboot(e.ID)
 	case e.Damaged != nil:
-		out.Status = c.found(e.ID)
+		out.Status = found(c, e.ID)
 		out.Status.Message = strings.TrimPrefix(out.Status.Message+"; its status cannot be read: "+e.Damaged.Error(), "; ")
 	case e.Status.Alive():
 		out.Status = c.evidence(e.ID, e.Status)
@@ -97,7 +97,7 @@ func (c *records) afterReboot(id string) Status {
 
 // found is the status of a container whose own cannot be read: what its folders,
 // its bundle and its process tell. One that waits to be started counts as running.
-func (c *records) found(id string) Status {
+func found(c *records, id string) Status {
 	s := c.afterReboot(id)
 	if s.Reason == ReasonReboot {
 		s.Reason, s.Message = ReasonError, ""

@@ -26,8 +26,8 @@ type RuntimeInfo struct {
 // Runtimes finds OCI runtimes. Its functions may be called concurrently, and
 // answer anew each time.
 type Runtimes struct {
-	// Find finds the runtime of a name; the empty name is the default. ErrNotFound,
-	// for a binary that is not there, comes with all that is known of the runtime.
+	// Find finds the runtime of a name; the empty name is the default. An
+	// error of oci.Runtime's Check comes with all that is known of the runtime.
 	Find func(name string) (oci.Runtime, error)
 	// Names are those of the runtimes that are there, sorted; nil is none.
 	Names func() []string

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
@@ -154,29 +152,34 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 		return nil
 	}
 	rt, err := c.o.Runtimes.Find(ctr.Config.Runtime)
-	if errdefs.IsNotFound(err) && rt.Root != "" {
-		c.o.Log.Warn("a container's runtime is not there to delete it", "container", ctr.Config.Name, "runtime", rt.Path)
-		return forgetBy(ctx, c, rt, ctr)
+	if err == nil {
+		if err := failpoint.Reach(ctx, failpoint.RuntimeDelete); err != nil {
+			return err
+		}
+		err = rt.Delete(ctx, ctr.ID, true)
 	}
-	if err != nil {
-		return fmt.Errorf("finding runtime %q: %w", ctr.Config.Runtime, err)
+	if oci.CannotRun(err) {
+		c.o.Log.Info("a container is deleted without its runtime", "container", ctr.Config.Name, "error", err)
+		err = forgetBy(ctx, c, rt, ctr)
 	}
-	if err := failpoint.Reach(ctx, failpoint.RuntimeDelete); err != nil {
-		return err
-	}
-	if err := AbsentOK(rt.Delete(ctx, ctr.ID, true)); err != nil {
+	if err := AbsentOK(err); err != nil {
 		return err
 	}
 	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
 }
 
-// forgetBy does, for a container whose processes are gone, what a runtime would do
-// that is not there any more: its hooks apart, that is a folder and a cgroup.
+// forgetBy does what a runtime would do that cannot be run any more: its hooks
+// apart, that is to end processes and to remove a folder and a cgroup.
 func forgetBy(ctx context.Context, c *settler, rt oci.Runtime, ctr Container) error {
 	return Undo(
 		func() error { return c.killAll(ctx, ctr) },
 		func() error { return removeCgroup(ctx, c, ctr.Status.Cgroup) },
-		func() error { return os.RemoveAll(filepath.Join(rt.Root, ctr.ID)) },
+		func() error {
+			if rt.Root == "" {
+				return nil
+			}
+			return os.RemoveAll(filepath.Join(rt.Root, ctr.ID))
+		},
 	)
 }
 

@@ -175,16 +175,3 @@ func processes(command string) []int {
 	}
 	return pids
 }
-
-// kill kills processes and waits until they are gone.
-func (n *node) kill(pids ...int) {
-	n.t.Helper()
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			n.t.Fatal(err)
-		}
-	}
-	for _, pid := range pids {
-		n.eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return syscall.Kill(pid, 0) != nil })
-	}
-}

@@ -88,14 +88,13 @@ func TestF15PidFileLies(t *testing.T) {
 	w.heal()
 	n.must("start", "cli")
 	id := s.container(pod, s.containerConfig("d", "exec sleep 4710"))
-	for _, pid := range []string{"0", "x", "1", strconv.Itoa(stranger.Process.Pid)} {
-		for _, end := range []string{"exit 0", "exit 1", "sleep 4711"} {
-			w.tell("exec", fmt.Sprintf("real \"$@\" || exit; echo '%s' >$pidfile; %s", pid, end))
-			n.fails(125, "", "exec", "cli", "sleep", "0.1")
-			n.fails(125, "", "exec", "-d", "cli", "sleep", "0.1")
-			if _, err := s.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"sleep", "0.1"}, Timeout: 1}); err == nil {
-				t.Errorf("an exec whose pid file says %q has succeeded", pid)
-			}
+	other := strconv.Itoa(stranger.Process.Pid)
+	for _, lie := range []struct{ pid, end string }{{"0", "exit 0"}, {"x", "exit 1"}, {"1", "exit 1"}, {other, "exit 0"}, {other, "exit 1"}, {other, "sleep 4711"}} {
+		w.tell("exec", fmt.Sprintf("real \"$@\" || exit; echo '%s' >$pidfile; %s", lie.pid, lie.end))
+		n.fails(125, "", "exec", "cli", "sleep", "0.1")
+		n.fails(125, "", "exec", "-d", "cli", "sleep", "0.1")
+		if _, err := s.ExecSync(t.Context(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"sleep", "0.1"}, Timeout: 1}); err == nil {
+			t.Errorf("an exec whose pid file says %q has succeeded", lie.pid)
 		}
 	}
 	w.heal()
@@ -118,7 +117,8 @@ func TestF15PidReused(t *testing.T) {
 	}
 	for _, c := range []string{"cli", id} {
 		process, monitor := n.pids(c)
-		n.kill(monitor, process)
+		n.kill(strconv.Itoa(monitor))
+		n.kill(strconv.Itoa(process))
 		n.strangerAs(process)
 		n.strangerAs(monitor)
 	}

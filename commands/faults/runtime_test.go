@@ -167,12 +167,16 @@ const (
 // which both fail and say so.
 func (s *server) startFails(pod, name, says string) {
 	s.n.t.Helper()
+	failed := make(chan error, 1)
+	go func() {
+		made, err := s.CreateContainer(s.n.t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: s.containerConfig(name, "exec sleep 4710")})
+		if err == nil {
+			_, err = s.StartContainer(s.n.t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId})
+		}
+		failed <- err
+	}()
 	s.n.fails(125, says, "start", "cli")
-	made, err := s.CreateContainer(s.n.t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: s.containerConfig(name, "exec sleep 4710")})
-	if err == nil {
-		_, err = s.StartContainer(s.n.t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId})
-	}
-	if err == nil || !strings.Contains(err.Error(), says) {
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), says) {
 		s.n.t.Errorf("%s: %v does not say %q", name, err, says)
 	}
 	s.n.noProcess("sleep 4710")

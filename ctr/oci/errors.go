@@ -98,6 +98,17 @@ func (r Runtime) failure(action, raw string, err error) error {
 	return e
 }
 
+// CannotRun tells whether an error of a Runtime says that its binary cannot be
+// run, whoever tries: it is not there, or no program.
+func CannotRun(err error) bool {
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Op == "fork/exec" {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC)
+	}
+	var ran *Error
+	return err != nil && !errors.As(err, &ran) && (errdefs.IsNotFound(err) || errdefs.IsPermissionDenied(err))
+}
+
 func (r Runtime) timeoutError(ctx context.Context, action string, after time.Duration, raw string) error {
 	msg := fmt.Sprintf("killed after %s without an end", after.Round(10*time.Millisecond))
 	if last := lastMessage(raw); last != "" {
