@@ -87,6 +87,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 		op.Abandon()
 		return AbsentOK(err)
 	}
+	op.Partial()
 	err = Undo(
 		failpoint.After(ctx, failpoint.RemoveKilled, func() error { return c.killUnsettled(ctx, ctr) }),
 		func() error { return c.release(ctx, ctr, c.deleteRootfs) },
@@ -109,6 +110,24 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 	if err != nil {
 		op.Abandon()
 		return fmt.Errorf("removing container %q: %w", ctr.Config.Name, err)
+	}
+	return op.Remove(ctx)
+}
+
+// removePartial removes what is left of a container whose record is not whole: a
+// creation or a removal was cut short, by a loss of power at worst, which leaves no
+// more of it than what is on the disk. Volumes stay: it is not known what they hold.
+func removePartial(ctx context.Context, c *settler, op *record.Op) error {
+	cfg, err := c.dir.ConfigOf(op)
+	if errdefs.IsNotFound(err) || errors.Is(err, record.ErrCorrupt) {
+		err = nil // then it has no image mounts that anybody knows of
+	}
+	if err == nil {
+		err = c.deleteRootfs(ctx, Container{ID: op.ID(), Config: cfg})
+	}
+	if err != nil {
+		op.Abandon()
+		return fmt.Errorf("removing what is left of container %q: %w", op.ID(), err)
 	}
 	return op.Remove(ctx)
 }

@@ -224,8 +224,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	defer cancel()
 	ctr, err := c.Get(ctx, op.ID())
 	if err != nil {
-		// A record that is half there: what is left of it goes.
-		return errors.Join(AbsentOK(err), op.Remove(ctx))
+		return errors.Join(AbsentOK(err), removePartial(ctx, c, op))
 	}
 	if ctr.Status.Mounted == "" && (kind == opStart || kind == opMount) {
 		ctr.Status.Mounted = unrecorded

@@ -78,7 +78,7 @@ func (c *maker) Update(ctx context.Context, id string, n Limits) error {
 		if _, err := c.update(ctx, ctr, func(s *Status) { s.Limits = &limits }); err != nil {
 			return err
 		}
-		return c.dir.PutFile(id, settingsFile, settings{Limits: &limits, Restart: ctr.Status.Restart}, false)
+		return c.dir.PutFile(id, settingsFile, settings{Limits: &limits, Restart: ctr.Status.Restart}, true)
 	})
 }
 

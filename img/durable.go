@@ -2,7 +2,6 @@ package img
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,8 +11,8 @@ import (
 
 	"go.podman.io/storage"
 	"go.podman.io/storage/types"
-	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img/spare"
 )
 
@@ -82,24 +81,40 @@ func (in *intake) synced() (storage.Store, error) {
 // persist makes a change of the images' records outlast a loss of power: the
 // library syncs the files that hold them, and not that they replaced others.
 func (in *intake) persist() error {
+	// An image after what it is made of.
+	return in.sync(cmp.Or(in.plain.ImageStore(), in.plain.GraphRoot()), "layers", "images")
+}
+
+// persistRootfs makes a root filesystem that was just made outlast a loss of power:
+// what its driver wrote down of its lower layers, and the records.
+func (in *intake) persistRootfs(layer string) error {
+	root := in.plain.GraphRoot()
 	if in.mode == SyncNone {
 		return nil
 	}
-	root := cmp.Or(in.plain.ImageStore(), in.plain.GraphRoot())
-	var errs []error
-	for _, kind := range []string{"layers", "images"} { // an image after what it is made of
-		errs = append(errs, syncFolder(filepath.Join(root, in.plain.GraphDriverName()+"-"+kind)))
+	if in.plain.GraphDriverName() == "overlay" {
+		dir := filepath.Join(root, "overlay", layer)
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			if err == nil && e.Type().IsRegular() {
+				err = record.SyncFile(filepath.Join(dir, e.Name()))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("syncing a root filesystem's layer: %w", err)
+		}
 	}
-	return errors.Join(errs...)
+	return in.sync(root, "layers", "containers")
 }
 
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("syncing the image store: %w", err)
+func (in *intake) sync(root string, kinds ...string) error {
+	if in.mode == SyncNone {
+		return nil
 	}
-	if err := unix.Fsync(int(dir.Fd())); err != nil {
-		return errorsJoinClose(fmt.Errorf("syncing the image store's %s: %w", filepath.Base(path), err), dir.Close)
+	for _, kind := range kinds {
+		if err := record.SyncDir(filepath.Join(root, in.plain.GraphDriverName()+"-"+kind)); err != nil {
+			return fmt.Errorf("syncing the image store: %w", err)
+		}
 	}
-	return dir.Close()
+	return nil
 }

@@ -102,6 +102,11 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, rootfsClass(err))
 	}
+	if !cfg.Volatile {
+		if err := r.intake.persistRootfs(made.LayerID); err != nil {
+			return Rootfs{}, err
+		}
+	}
 	return rootfs(made), failpoint.Reach(ctx, failpoint.RootfsMade)
 }
 

@@ -68,7 +68,7 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 	}
 	status := Status{State: Created}
 	op, err := c.dir.Create(ctx, record.Meta{ID: id, Owner: cfg.Owner, Key: key, Created: now}, cfg, status,
-		record.CreateOptions{Durable: durable, Stage: stageRecord})
+		record.CreateOptions{Durable: durable, Part: cfg.Implicit, Stage: stageRecord})
 	if err != nil {
 		return Sandbox{}, nil, fmt.Errorf("recording pod %q: %w", cfg.Name, err)
 	}

@@ -53,6 +53,7 @@ func (n *node) powerLoss(d *harness.Disk, running ...*os.Process) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.must("images") // the first after a boot tries out what the kernel can do
 }
 
 // bigImage is busybox with layers of files whose contents do not compress.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -167,8 +170,23 @@ func FillInodes(dir string, spare int) (undo func() error, err error) {
 }
 
 // NewBoot has the davit of these roots think that the machine was booted since:
-// the boot id in its run root is another one's.
+// the boot id in its run root is another one's, and the cgroups of its containers,
+// which must have ended, are gone.
 func (r Roots) NewBoot() error {
+	for _, top := range cgroupMounts() {
+		var dirs []string
+		_ = filepath.WalkDir(filepath.Join(top, "davit-"+r.NetworkTag()), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			if err := unix.Rmdir(dir); err != nil {
+				return fmt.Errorf("removing cgroup %s: %w", dir, err)
+			}
+		}
+	}
 	id := strings.Repeat("0", 8) + "-dead-4000-8000-" + strings.Repeat("0", 12)
-	return os.WriteFile(r.RunRoot+"/boot-id", []byte(id+"\n"), 0o600)
+	return os.WriteFile(filepath.Join(r.RunRoot, "boot-id"), []byte(id+"\n"), 0o600)
 }

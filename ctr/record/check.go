@@ -246,7 +246,7 @@ func (l claims) has(id, path string) bool {
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	return slices.ContainsFunc(keys, func(k string) bool { return l.claimPath(m.Owner, k) == path })
+	return slices.ContainsFunc(keys.live(), func(k string) bool { return l.claimPath(m.Owner, k) == path })
 }
 
 // giveUp removes a dead claim.

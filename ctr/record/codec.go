@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // configFile is config.json: written once.
@@ -18,14 +19,23 @@ type metaFile struct {
 	Meta    Meta `json:"meta"`
 }
 
-// keyFile is key.json: the key of an object that was renamed. Also are keys
-// whose claims may still, or may already, point to the object: a rename is
-// written down before it claims and before it releases.
+// keyFile is key.json: the key of an object that was renamed. A rename is written
+// down before it claims and before it releases.
 type keyFile struct {
-	Version int      `json:"version"`
-	Key     string   `json:"key"`
-	Also    []string `json:"also,omitempty"`
+	Version int    `json:"version"`
+	Key     string `json:"key"`
+	// Also are keys whose claims may already, or may still, be the object's.
+	Also []string `json:"also,omitempty"`
+	// Gone are keys that it has given up. Claims that lead from there to the object
+	// are dead: their release was not synced, or was cut short.
+	Gone []string `json:"gone,omitempty"`
 }
+
+// live are the keys that the object has.
+func (f keyFile) live() []string { return append(slices.Clone(f.Also), f.Key) }
+
+// all are those that may have a claim.
+func (f keyFile) all() []string { return append(f.live(), f.Gone...) }
 
 // statusFile is status/<kind>/<id>.json.
 type statusFile[S any] struct {

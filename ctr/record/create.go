@@ -15,9 +15,13 @@ import (
 
 // CreateOptions say how Create writes.
 type CreateOptions struct {
-	// Durable makes the record survive a power loss once Create returned, at
-	// the price of two syncs.
+	// Durable makes the record survive a power loss: once Create returned, as one
+	// that is not whole, and once its operation ended, as what it is. That takes
+	// two syncs, and one more for a key.
 	Durable bool
+	// Part says that another record, of what this object is a part of, tells whether
+	// it is to be there: it counts as whole as soon as it is written.
+	Part bool
 	// Stage is the first stage of the operation.
 	Stage string
 }
@@ -52,7 +56,7 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 		return nil, err
 	}
 	op.follow(traceOf(ctx))
-	err = l.writeRecord(ctx, m, config, o.Durable)
+	err = l.writeRecord(ctx, m, config, o)
 	if err == nil {
 		err = failpoint.ReachOf(ctx, l.noun(), failpoint.RecordClaim)
 	}
@@ -156,16 +160,21 @@ func (l objects) draftOp(id, stage string) (*Op, error) {
 
 // writeRecord writes config.json and claims the key.
 //
-// Two syncs make that durable. The first is of config.json under its final
-// name, the second of the folder that was changed last: the claim's, or with
-// no claim the one that lists the records. Journalled file systems commit in
-// order (ext4, xfs), or log with a new file the folders that lead to it
-// (btrfs), so no folder of the record needs a sync of its own. The rename
-// comes before the sync, for the sync to cover it: a power loss in between
-// can leave an empty config.json, which is a record that is not whole.
-func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, durable bool) error {
+// A durable record is synced here, before what it stands for is made, and again
+// when its operation ends (see finished): until then a file in its folder says that
+// it is not whole. Journalled file systems commit in order (ext4, xfs), or log with
+// a new file the folders that lead to it (btrfs), so a sync of config.json under its
+// final name makes its folder durable too, and the mark in it, which is older. The
+// rename comes before the sync, for the sync to cover it: a power loss in between
+// can leave an empty config.json, which is a record that is not whole either.
+func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, o CreateOptions) error {
 	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RecordRoot); err != nil {
 		return err
+	}
+	if o.Durable && !o.Part {
+		if err := mark(l.rootDir(m.ID)); err != nil {
+			return err
+		}
 	}
 	path := l.configPath(m.ID)
 	fd, err := writeDraft(path+draftSuffix, config, unix.O_EXCL)
@@ -176,23 +185,43 @@ func (l objects) writeRecord(ctx context.Context, m Meta, config []byte, durable
 	if err := os.Rename(path+draftSuffix, path); err != nil {
 		return err
 	}
-	if durable {
+	if o.Durable {
 		if err := l.fsync(fd); err != nil {
 			return l.wrap(m.ID, "syncing configuration", err)
 		}
 	}
-	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RecordConfig); err != nil {
+	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RecordConfig); err != nil || m.Key == "" {
 		return err
 	}
-	last := l.root
-	if m.Key != "" {
-		last = l.names
-		if err := l.claim(ctx, m); err != nil {
-			return err
-		}
+	return l.claim(ctx, m)
+}
+
+// markOf is the file in a durable folder that says that its record is not whole.
+func markOf(dir string) string { return dir + "/" + markName }
+
+func mark(dir string) error {
+	fd, err := open(markOf(dir), unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
 	}
-	if durable {
-		return syncDir(last, l.fsync)
+	return unix.Close(fd)
+}
+
+// finished takes the mark off a durable record whose creation is over, and makes
+// that, and its claim, durable.
+func (l objects) finished(id string) error {
+	err := unix.Unlink(markOf(l.rootDir(id)))
+	if errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return &fs.PathError{Op: "removing", Path: markOf(l.rootDir(id)), Err: err}
+	}
+	if err := syncDir(l.rootDir(id), l.fsync); err != nil {
+		return err
+	}
+	if m, _, err := l.readMeta(id); err != nil || m.Key == "" {
+		return err
+	}
+	return syncDir(l.names, l.fsync)
 }

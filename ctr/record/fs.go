@@ -170,6 +170,22 @@ func syncDir(dir string, sync func(int) error) error {
 	return nil
 }
 
+// SyncDir makes durable what was made, renamed and removed in a folder.
+func SyncDir(dir string) error { return syncDir(dir, fsync) }
+
+// SyncFile makes durable what is in a file.
+func SyncFile(path string) error {
+	fd, err := open(path, unix.O_RDONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := fsync(fd); err != nil {
+		return &fs.PathError{Op: "syncing", Path: path, Err: err}
+	}
+	return nil
+}
+
 // removeFile removes a file; one that is not there is no error.
 func removeFile(path string) error {
 	err := unix.Unlink(path)

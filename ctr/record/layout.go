@@ -18,7 +18,8 @@ const (
 	configName  = "config.json"
 	keyName     = "key.json"
 	opName      = "op"
-	opDraft     = ".op" // an op file that is not locked yet
+	opDraft     = ".op"      // an op file that is not locked yet
+	markName    = ".partial" // see markOf
 	jsonSuffix  = ".json"
 	draftSuffix = ".tmp"
 )

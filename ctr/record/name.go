@@ -87,34 +87,33 @@ func (l claims) claimHolder(owner Owner, key string) (string, error) {
 		return "", nil
 	case err != nil:
 		return id, nil // damaged is not dead: its key stays its own
-	case meta.Owner != owner || !slices.Contains(keys, key):
+	case meta.Owner != owner || !slices.Contains(keys.live(), key):
 		return "", nil
 	}
 	return id, nil
 }
 
-// readMeta reads an object's Meta, with the key given last, and all keys that
-// it may have claimed. The error is fs.ErrNotExist for a config.json that is
+// readMeta reads an object's Meta, with the key given last, and its keys. The error is fs.ErrNotExist for a config.json that is
 // absent or empty.
-func (l claims) readMeta(id string) (Meta, []string, error) {
+func (l claims) readMeta(id string) (Meta, keyFile, error) {
 	path := l.configPath(id)
 	data, err := readFile(path)
 	if err == nil && len(data) == 0 {
 		err = &fs.PathError{Op: "reading", Path: path, Err: fs.ErrNotExist}
 	}
 	if err != nil {
-		return Meta{}, nil, err
+		return Meta{}, keyFile{}, err
 	}
 	var f metaFile
 	if err := decode(path, data, &f); err != nil {
-		return Meta{}, nil, err
+		return Meta{}, keyFile{}, err
 	}
 	keys, err := l.readKey(id, f.Meta.Key)
 	if err != nil {
-		return Meta{}, nil, err
+		return Meta{}, keyFile{}, err
 	}
 	f.Meta.Key = keys.Key
-	return f.Meta, append(keys.Also, keys.Key), nil
+	return f.Meta, keys, nil
 }
 
 // readKey reads key.json; without one the key is first.
@@ -188,7 +187,7 @@ func (d *Dir[C, S]) Rename(ctx context.Context, id, newKey string) error {
 	if err := d.touchStatus(id); err != nil {
 		return err
 	}
-	if err := d.l.rename(ctx, m, keys, newKey); err != nil {
+	if err := d.l.rename(ctx, m, keys.all(), newKey); err != nil {
 		return err
 	}
 	if err := d.touchStatus(id); err != nil {
@@ -236,7 +235,7 @@ func (l claims) rename(ctx context.Context, m Meta, keys []string, newKey string
 		return err
 	}
 	held = append(held, m.Key)
-	if err := l.writeKey(m.ID, keyFile{Key: newKey, Also: held}); err != nil {
+	if err := l.writeKey(m.ID, keyFile{Key: newKey, Gone: held}); err != nil {
 		return err
 	}
 	if err := failpoint.ReachOf(ctx, l.noun(), failpoint.RenameRelease); err != nil {

@@ -90,6 +90,14 @@ func (o *Op) advance(stage string) (kind string, err error) {
 	return text.Kind, nil
 }
 
+// Partial says, for after a power loss too, that the object will not be whole any
+// more: what it stands for is about to be removed, and then its record. It is not
+// synced: where a removal is on the disk, what was done before it is, too. A file
+// system that is full goes without.
+func (o *Op) Partial() {
+	_ = mark(o.l.rootDir(o.id))
+}
+
 // SetDeadline writes down when the operation is to be over, for others to
 // read.
 func (o *Op) SetDeadline(t time.Time) error {
@@ -129,7 +137,8 @@ func (o *Op) reserve() {
 
 // End clears the operation and unlocks the object. It may be repeated. On a
 // record that is not whole, half created or half removed, it unlocks only:
-// the operation stays written, for Dead to find.
+// the operation stays written, for Dead to find; so does the creation of a record
+// that could not be made durable, with an error.
 func (o *Op) End() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -139,6 +148,9 @@ func (o *Op) End() error {
 	var err error
 	if !o.l.half(o.id, o.text.Fresh) {
 		err = failpoint.ReachOf(ended{}, o.l.noun(), failpoint.RecordEnd)
+		if err == nil && o.text.Fresh {
+			err = o.l.finished(o.id)
+		}
 		if err == nil {
 			err = unix.Ftruncate(o.fd, 0)
 		}

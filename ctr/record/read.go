@@ -22,6 +22,22 @@ func (d *reader[C, S]) Get(id string) (Entry[C, S], error) {
 	return d.load(id, make([]byte, pageSize))
 }
 
+// ConfigOf reads the configuration of an object whose operation the caller has,
+// whole or not: what is left to do for one that is not can be seen from it. It
+// returns ErrNotFound when there is none, [ErrCorrupt] when it cannot be read.
+func (d *reader[C, S]) ConfigOf(o *Op) (C, error) {
+	var f configFile[C]
+	path := d.l.configPath(o.id)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return f.Config, d.l.notFound(o.id)
+	}
+	if err == nil {
+		err = decode(path, data, &f)
+	}
+	return f.Config, err
+}
+
 // List reads all objects without a lock, oldest first, or tells them from memory
 // (see [Dir.Keep]). Those that cannot be
 // read are left out and joined in the error: the entries are good, whatever
@@ -147,15 +163,15 @@ func (l objects) lost(id string, op *opFile) bool {
 	return (op == nil || !op.Fresh) && !l.loser(id)
 }
 
-// loser says whether the record is not whole: it has no configuration, or
-// another live object has its key. It is asked only when there is no status,
+// loser says whether the record is not whole: it has no configuration, its
+// creation was cut short by a power loss, or another live object has its key. It is asked only when there is no status,
 // and no operation that says more.
 func (l objects) loser(id string) bool {
 	if exists(l.statusPath(id)) {
 		return false
 	}
 	m, _, err := l.readMeta(id)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || exists(markOf(l.rootDir(id))) {
 		return true
 	}
 	if err != nil || m.Key == "" {

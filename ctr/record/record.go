@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -133,9 +134,10 @@ func (d *Dir[C, S]) RunDir(id string) string { return d.l.runDir(id) }
 func (d *Dir[C, S]) RootDir(id string) string { return d.l.rootDir(id) }
 
 // PutFile replaces the JSON file name in the object's durable folder by v,
-// atomically; durable syncs it. Reserved names and paths are ErrInvalidArgument,
-// an object that is not there is ErrNotFound. Who writes a file from what it
-// read holds the object's operation.
+// atomically; durable syncs it. What was not synced may be lost with the power,
+// and GetFile then finds what was there before. Reserved names and paths are
+// ErrInvalidArgument, an object that is not there is ErrNotFound. Who writes a file
+// from what it read holds the object's operation.
 func (d *Dir[C, S]) PutFile(id, name string, v any, durable bool) error {
 	path, err := d.l.filePath(id, name)
 	if err != nil {
@@ -144,6 +146,9 @@ func (d *Dir[C, S]) PutFile(id, name string, v any, durable bool) error {
 	data, err := encode(extraFile{Version: Version, Value: v})
 	if err != nil {
 		return d.l.wrap(id, "encoding "+name, err)
+	}
+	if !durable {
+		keepLast(path)
 	}
 	err = d.l.writeAtomic(path, data, WriteOptions{Sync: durable})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -160,14 +165,40 @@ func (d *Dir[C, S]) GetFile(id, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	data, err := readFile(path)
+	err = getFile(path, v)
 	if errors.Is(err, fs.ErrNotExist) {
 		return notFoundf("%s of %s %q", name, d.l.noun(), id)
 	}
+	if errors.Is(err, ErrCorrupt) && getFile(lastOf(path), v) == nil {
+		return nil
+	}
+	return err
+}
+
+func getFile(path string, v any) error {
+	data, err := readFile(path)
 	if err != nil {
 		return err
 	}
 	return decode(path, data, &extraFile{Value: v})
+}
+
+// lastOf is where keepLast keeps what a file was before.
+func lastOf(path string) string {
+	dir, name := filepath.Split(path)
+	return dir + "." + name + ".last"
+}
+
+// keepLast has another name for a file that is about to be replaced by one that is
+// not synced: a loss of power can leave that one empty, or full of zeros. It does
+// what it can.
+func keepLast(path string) {
+	last := lastOf(path)
+	if data, err := readFile(path); err != nil || decode(path, data, &extraFile{}) != nil {
+		return // what is kept is better
+	}
+	_ = unix.Unlink(last)
+	_ = unix.Link(path, last)
 }
 
 // Update replaces the object's status by what f makes of it, and returns the

@@ -343,8 +343,8 @@ func TestSyncs(t *testing.T) {
 		durable bool
 		want    []string
 	}{
-		{name: "durable", key: "web", durable: true, want: []string{"pods/a/config.json", "names/pods"}},
-		{name: "no key", durable: true, want: []string{"pods/a/config.json", "pods"}},
+		{name: "durable", key: "web", durable: true, want: []string{"pods/a/config.json", "pods/a", "names/pods"}},
+		{name: "no key", durable: true, want: []string{"pods/a/config.json", "pods/a"}},
 		{name: "volatile", key: "web"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -359,6 +359,9 @@ func TestSyncs(t *testing.T) {
 			}
 			op, err := d.Create(t.Context(), Meta{ID: "a", Key: tt.key}, conf{}, state{}, CreateOptions{Durable: tt.durable})
 			must(t, err)
+			must(t, op.End())
+			op, err = d.TryBegin("a", "rm")
+			must(t, err)
 			must(t, op.Remove(t.Context()))
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
@@ -367,8 +370,10 @@ func TestSyncs(t *testing.T) {
 	}
 }
 
-func TestFailedSyncIsNotAcknowledged(t *testing.T) {
-	for fail := range 2 {
+// TestF29FailedSync: a creation whose sync fails is not acknowledged, and whoever
+// comes next undoes it.
+func TestF29FailedSync(t *testing.T) {
+	for fail := range 3 {
 		p := testPaths(t)
 		d := testDir(t, p)
 		n := 0
@@ -378,10 +383,16 @@ func TestFailedSyncIsNotAcknowledged(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := d.Create(t.Context(), Meta{ID: "a", Key: "web"}, conf{}, state{}, CreateOptions{Durable: true})
+		op, err := d.Create(t.Context(), Meta{ID: "a", Key: "web"}, conf{}, state{}, CreateOptions{Durable: true})
+		if err == nil {
+			err = op.End()
+		}
 		wantErr(t, err, unix.EIO)
+		sweep(t, d)
 		checkClean(t, p)
 		create(t, d, "b", "web")
+		wantErr(t, d.Rename(t.Context(), "b", "new"), unix.EIO)
+		wantErr(t, d.PutFile("b", "settings.json", 1, true), unix.EIO)
 	}
 }
 

@@ -56,7 +56,7 @@ func (l objects) remove(ctx context.Context, id string) error {
 	}
 	m, keys, err := l.readMeta(id)
 	if err == nil {
-		err = l.release(ctx, m, keys)
+		err = l.release(ctx, m, keys.all())
 	} else if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) {
 		err = nil // its claim, if any, is dead
 	}

@@ -153,7 +153,10 @@ func (s *Store) build(ctx context.Context, tmp string, v Volume) error {
 	if errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("the name is taken: %w", errdefs.ErrAlreadyExists)
 	}
-	return err
+	if err != nil || v.Anonymous {
+		return err
+	}
+	return record.SyncDir(s.dir)
 }
 
 func exists(path string) bool {
