@@ -73,7 +73,7 @@ func mountedAt(path string) bool {
 // pod compares one record with what there is. It looks twice, so that nothing is
 // told of a pod that somebody is at work on.
 func (c *checker) pod(ctx context.Context, e record.Entry[Config, Status]) []record.Finding {
-	s := sandbox(e)
+	s := c.sandbox(e)
 	object := fmt.Sprintf("pod %q (%s)", s.Config.Name, s.ID)
 	var list []record.Finding
 	add := func(kind, problem, repair string, mend func(context.Context, string) error) {

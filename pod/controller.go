@@ -148,25 +148,35 @@ func (c *records) ContainersOf(_ context.Context, id string) ([]ctr.Container, e
 
 // sandbox is a record as it is now: one whose run files a reboot took has none
 // of its resources, but for what networks keep elsewhere. One whose status cannot
-// be read is not ready, and has whatever its configuration can have given it.
-func (c *records) sandbox(e record.Entry[Config, Status]) Sandbox {
+// be read is not ready.
+func sandbox(e record.Entry[Config, Status]) Sandbox {
 	s := Sandbox{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
 	if e.Lost {
 		held := attaches(e.Config)
-		s.Status = Status{State: NotReady, Message: ctr.RebootMessage, Attached: held, Restarted: held}
+		s.Status = Status{State: NotReady, Message: "the machine was restarted", Attached: held, Restarted: held}
 	}
 	if e.Damaged != nil {
 		s.Status = Status{State: NotReady, Message: "its status cannot be read: " + e.Damaged.Error(), Attached: attaches(e.Config)}
-		if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, e.ID); err == nil && !e.Config.CgroupsOff {
-			s.Status.Cgroup = place.Path
-			if !place.Own {
-				s.Status.Slice = place.Parent
-			}
+	}
+	return s
+}
+
+// sandbox is a record as it is now; one whose status cannot be read has whatever
+// its configuration can have given it.
+func (c *records) sandbox(e record.Entry[Config, Status]) Sandbox {
+	s := sandbox(e)
+	if e.Damaged == nil {
+		return s
+	}
+	if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, e.ID); err == nil && !e.Config.CgroupsOff {
+		s.Status.Cgroup = place.Path
+		if !place.Own {
+			s.Status.Slice = place.Parent
 		}
-		for _, k := range c.ctrs.In(e.ID) {
-			if k.Config.Infra {
-				s.Status.Infra = k.ID
-			}
+	}
+	for _, k := range c.ctrs.In(e.ID) {
+		if k.Config.Infra {
+			s.Status.Infra = k.ID
 		}
 	}
 	return s
