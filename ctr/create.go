@@ -71,8 +71,12 @@ func (c *creator) begun(ctx context.Context, cfg Config) (Container, *record.Op,
 	}
 	now := c.o.Now()
 	meta := record.Meta{ID: id, Owner: cfg.Owner, Key: cfg.Name, Created: now}
-	op, err := c.dir.Create(ctx, meta, cfg, Status{State: Creating},
-		record.CreateOptions{Durable: !cfg.Remove, Stage: stageRecord})
+	var op *record.Op
+	err = record.Claiming(ctx, func() error {
+		op, err = c.dir.Create(ctx, meta, cfg, Status{State: Creating},
+			record.CreateOptions{Durable: !cfg.Remove, Stage: stageRecord})
+		return err
+	}, c.leaves)
 	if err != nil {
 		return Container{}, nil, fmt.Errorf("recording container %q: %w", cfg.Name, err)
 	}
@@ -84,6 +88,29 @@ func (c *creator) begun(ctx context.Context, cfg Config) (Container, *record.Op,
 		return Container{}, nil, errors.Join(fmt.Errorf("recording container %q: %w", cfg.Name, err), c.undo(ctx, op, opCreate))
 	}
 	return Container{ID: id, Created: now, Config: cfg, Status: status}, op, nil
+}
+
+// leaves tells whether a container that has a name is on its way out, and waits
+// until it has gone: it is being removed, has ended and removes itself, or is being
+// settled, which may be the undoing of how it came to be. What has died on that way
+// is helped along.
+func (c *creator) leaves(ctx context.Context, id string) (bool, error) {
+	k, err := c.Get(ctx, id)
+	if err == nil {
+		ended := k.Config.Remove && k.Status.State == Stopped
+		settled := k.Op != nil && k.Op.Kind == opExit && !k.Status.Alive()
+		if k.Status.State != Removing && !ended && !settled {
+			return false, nil
+		}
+		err = c.change(ctx, id, opJoin, func(*record.Op, Container) error { return nil })
+	}
+	if err == nil && c.ended != nil {
+		err = c.ended(ctx, id)
+	}
+	if err == nil {
+		_, err = c.Get(ctx, id)
+	}
+	return errdefs.IsNotFound(err), AbsentOK(err)
 }
 
 // create makes what a record stands for.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
@@ -15,6 +17,7 @@ const (
 	opStart  = "start"
 	opStop   = "stop"
 	opRemove = "remove"
+	opJoin   = "join"
 )
 
 // Stages of starting, each written down before what it names is done.
@@ -67,12 +70,35 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 		key = "" // found through its container
 	}
 	status := Status{State: Created}
-	op, err := c.dir.Create(ctx, record.Meta{ID: id, Owner: cfg.Owner, Key: key, Created: now}, cfg, status,
-		record.CreateOptions{Durable: durable, Part: cfg.Implicit, Stage: stageRecord})
+	var op *record.Op
+	err = record.Claiming(ctx, func() error {
+		op, err = c.dir.Create(ctx, record.Meta{ID: id, Owner: cfg.Owner, Key: key, Created: now}, cfg, status,
+			record.CreateOptions{Durable: durable, Part: cfg.Implicit, Stage: stageRecord})
+		return err
+	}, c.leaves)
 	if err != nil {
 		return Sandbox{}, nil, fmt.Errorf("recording pod %q: %w", cfg.Name, err)
 	}
 	return Sandbox{ID: id, Created: now, Config: cfg, Status: status}, op, nil
+}
+
+// leaves tells whether a pod that has a name is being removed, and waits until it
+// has gone. A removal whose owner has died is finished.
+func (c *riser) leaves(ctx context.Context, id string) (bool, error) {
+	s, err := c.Get(ctx, id)
+	if err == nil && s.Status.State != Removing {
+		return false, nil
+	}
+	if err == nil {
+		var op *record.Op
+		if op, err = c.begin(ctx, id, opJoin); err == nil {
+			err = op.End()
+		}
+	}
+	if err == nil {
+		_, err = c.Get(ctx, id)
+	}
+	return errdefs.IsNotFound(err), ctr.AbsentOK(err)
 }
 
 // hostname is a pod's when none is given: the host's where it shares the host's

@@ -35,7 +35,8 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	defer cancel()
 	switch kind {
 	case opCreate, opRemove:
-		return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
+		prior, _ := op.Prior()
+		return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Volumes: kind == opCreate || prior.Stage == stageVolumes})
 	case opCheckpoint:
 		return c.undoCheckpoint(op)
 	case record.KindCheck:

@@ -208,8 +208,17 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 	if err != nil {
 		return err
 	}
+	if o.Volumes {
+		if err := op.Advance(ctx, stageVolumes); err != nil {
+			return errors.Join(err, op.End())
+		}
+	}
 	return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
 }
+
+// stageVolumes says that a removal takes the containers' anonymous volumes with
+// it, for whoever finishes it.
+const stageVolumes = "volumes"
 
 // remove is the way out, for a removal and for undoing a creation.
 func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions) error {

@@ -18,7 +18,7 @@ type process struct {
 // engineName reports whether a process name is one of an engine's own.
 func engineName(name string) bool {
 	switch {
-	case name == "conmon", name == "crun", name == "catatonit", name == "davit":
+	case name == "conmon", name == "crun", name == "catatonit", name == "davit", name == "davit-faults":
 		return true
 	}
 	return strings.HasPrefix(name, "runc")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -224,4 +225,27 @@ func (l objects) finished(id string) error {
 		return err
 	}
 	return syncDir(l.names, l.fsync)
+}
+
+// claimPatience bounds the wait for a name whose object is on its way out.
+const claimPatience = 30 * time.Second
+
+// Claiming calls create, a Create or a Rename, and once more each time when the
+// name is taken by an object that is gone since. leaves tells that of an object: it
+// waits where the object is being removed, and answers false where it is not.
+// Another object's name stays a [*NameTakenError].
+func Claiming(ctx context.Context, create func() error, leaves func(ctx context.Context, id string) (bool, error)) error {
+	waiting, cancel := context.WithTimeout(ctx, claimPatience)
+	defer cancel()
+	for {
+		err := create()
+		var taken *NameTakenError
+		if !errors.As(err, &taken) || waiting.Err() != nil {
+			return err
+		}
+		gone, lerr := leaves(waiting, taken.ID)
+		if lerr != nil || !gone {
+			return errors.Join(err, lerr)
+		}
+	}
 }

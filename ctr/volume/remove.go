@@ -66,7 +66,7 @@ func (s *Store) RemoveUnused(ctx context.Context, name string, users Users) erro
 	if err := s.discard(ctx, name); err != nil {
 		return fmt.Errorf("removing volume %q: %w", name, err)
 	}
-	s.sweep()
+	s.Sweep()
 	return nil
 }
 
@@ -230,9 +230,9 @@ func marked(name string) bool {
 	return strings.HasPrefix(name, newMark) || strings.HasPrefix(name, oldMark)
 }
 
-// sweep deletes what dead processes left of making and removing volumes. What it
+// Sweep deletes what dead processes left of making and removing volumes. What it
 // cannot delete now stays for the next one: it is in nobody's way.
-func (s *Store) sweep() {
+func (s *Store) Sweep() {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return

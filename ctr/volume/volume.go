@@ -102,7 +102,7 @@ func (s *Store) Create(ctx context.Context, c Config) (Volume, error) {
 		return Volume{}, fmt.Errorf("creating volume %q: %w", c.Name, err)
 	}
 	v.Path = s.data(c.Name)
-	s.sweep()
+	s.Sweep()
 	return v, nil
 }
 

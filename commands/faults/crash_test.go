@@ -1,0 +1,260 @@
+//go:build faults || faultslong
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/davit-containers/davit/commands/harness"
+	"github.com/davit-containers/davit/ctr/record/failpoint"
+)
+
+// operation is something that a user or a kubelet asks for, and that is cut short
+// at each of its points. All of them work on objects with fixed names, which are
+// gone when clear has run.
+type operation struct {
+	name string // as package failpoint lists it
+	// with are faults that the operation meets besides, so that it fails and is
+	// undone; "" is none.
+	with  string
+	ready func(*rig) // makes what the operation works on
+	do    func(*rig, harness.Davit) error
+	// again does it anew when it was cut short, and makes sure that it is done;
+	// nil is do, which succeeds.
+	again func(*rig)
+	clear func(*rig)
+}
+
+// rig is a node on which operations are cut short, one after the other.
+type rig struct {
+	*node
+	faulty harness.Davit // the davit with failpoints
+	scope  harness.Scope
+	base   harness.Snapshot
+	logs   int
+	server *server // nil unless one was started
+	wrongs []string
+	blamed map[string]bool
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	empty, err := harness.Take(t.Context(), harness.Scope{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{node: newNode(t, ""), blamed: map[string]bool{}}
+	bin, err := harness.FaultsBinary(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.faulty = r.Davit
+	r.faulty.Bin = bin
+	r.scope = harness.Scope{Roots: []harness.Roots{r.Roots}}
+	r.eventually("nothing of the first container lives", func() bool {
+		r.take()
+		return r.base.Count(harness.Processes) <= empty.Count(harness.Processes)
+	})
+	return r
+}
+
+func (r *rig) take() {
+	r.t.Helper()
+	var err error
+	if r.base, err = harness.Take(r.t.Context(), r.scope); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// armed is the davit with failpoints, which meets the faults, and the file that
+// its points are written to.
+func (r *rig) armed(faults ...string) (d harness.Davit, log string) {
+	r.logs++
+	log = filepath.Join(r.Roots.Dir, fmt.Sprintf("points-%d", r.logs))
+	d = r.faulty
+	d.Env = append(slices.Clone(d.Env), "DAVIT_FAILPOINT_LOG="+log,
+		"DAVIT_FAILPOINT="+strings.Join(slices.DeleteFunc(faults, func(s string) bool { return s == "" }), ","))
+	return d, log
+}
+
+// reached reads the points of a log, each with its number: name#n.
+func (r *rig) reached(log string) []string {
+	r.t.Helper()
+	data, err := os.ReadFile(log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.t.Fatal(err)
+	}
+	times := map[string]int{}
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		name, _, _ := strings.Cut(line, " ")
+		times[name]++
+		out = append(out, fmt.Sprintf("%s#%d", name, times[name]))
+	}
+	return out
+}
+
+// names are the points without their numbers, each once, sorted.
+func names(points []string) []string {
+	var out []string
+	for _, p := range points {
+		name, _, _ := strings.Cut(p, "#")
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// listed are the points that the list has for an operation, sorted.
+func listed(operation string) []string {
+	var out []string
+	for _, p := range failpoint.All() {
+		if slices.Contains(p.Operations, operation) {
+			out = append(out, p.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// points runs an operation to its end and returns its points. They are those of
+// the list, no more and no fewer.
+func (r *rig) points(o operation) []string {
+	r.t.Helper()
+	o.ready(r)
+	d, log := r.armed(o.with)
+	if err := o.do(r, d); (err != nil) != (o.with != "") {
+		r.t.Fatalf("undisturbed: %v", err)
+	}
+	r.unserve()
+	r.quiet(o)
+	r.blame("undisturbed")
+	points := r.reached(log)
+	if got, want := names(points), listed(o.name); !slices.Equal(got, want) {
+		missing := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return slices.Contains(got, s) })
+		fresh := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return slices.Contains(want, s) })
+		r.t.Errorf("the list of package failpoint has for %q, and it does not pass: %q\nit passes, and the list does not have for it: %q", o.name, missing, fresh)
+	}
+	return points
+}
+
+// cut cuts an operation short at a point, and repeats it. It says whether the
+// point was reached.
+func (r *rig) cut(o operation, point, act string) bool {
+	r.t.Helper()
+	o.ready(r)
+	d, log := r.armed(o.with, point+"="+act)
+	err := o.do(r, d)
+	r.unserve()
+	if o.again != nil {
+		o.again(r)
+	} else if err := o.do(r, r.Davit); err != nil {
+		r.wrong("repeated: %v", err)
+	}
+	r.quiet(o)
+	if r.blame(act + " at " + point) {
+		r.t.Logf("it said: %v", err)
+	}
+	return slices.Contains(r.reached(log), point)
+}
+
+// quiet clears up and looks for what is left.
+func (r *rig) quiet(o operation) {
+	r.t.Helper()
+	o.clear(r)
+	diff, err := harness.Settle(r.t.Context(), r.base, r.scope, 10*time.Second)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if left := r.left(); !diff.Empty() || left != "" {
+		r.wrong("left behind:\n%s%s", diff, left)
+		r.take() // the next one is not to blame
+	}
+}
+
+// wrong notes what is not as it should be.
+func (r *rig) wrong(format string, args ...any) {
+	r.wrongs = append(r.wrongs, fmt.Sprintf(format, args...))
+}
+
+// blame fails the test with what was noted, if anything was.
+func (r *rig) blame(what string) bool {
+	r.t.Helper()
+	bad := len(r.wrongs) > 0
+	if bad {
+		r.t.Errorf("%s: %s", what, strings.Join(r.wrongs, "\n"))
+	}
+	r.wrongs = nil
+	return bad
+}
+
+// left lists what snapshots do not show: folders of objects, and volumes.
+func (r *rig) left() string {
+	var b strings.Builder
+	for _, pattern := range []string{
+		filepath.Join(r.Roots.Root, "pods", "*"), filepath.Join(r.Roots.Root, "containers", "*"), filepath.Join(r.Roots.Root, "volumes", "*"),
+		filepath.Join(r.Roots.RunRoot, "pods", "*"), filepath.Join(r.Roots.RunRoot, "containers", "*"),
+		filepath.Join(r.Roots.RunRoot, "networks", "attached", "*"),
+	} {
+		found, _ := filepath.Glob(pattern)
+		for _, f := range found {
+			if !r.blamed[f] {
+				fmt.Fprintf(&b, "left: %s\n", f)
+				r.blamed[f] = true // once
+			}
+		}
+	}
+	return b.String()
+}
+
+// cli is an operation of the command line.
+func cli(args ...string) func(*rig, harness.Davit) error {
+	return func(r *rig, d harness.Davit) error {
+		ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+		defer cancel()
+		run := make([]string, len(args))
+		for i, a := range args {
+			run[i] = strings.ReplaceAll(a, "IMAGE", r.image)
+		}
+		res, err := d.Run(ctx, run...)
+		if err == nil && res.Code != 0 {
+			err = fmt.Errorf("davit %s: exit code %d: %s", strings.Join(run, " "), res.Code, res.Stderr)
+		}
+		return err
+	}
+}
+
+// sound runs commands of the command line, all of which succeed.
+func sound(commands ...string) func(*rig) {
+	return func(r *rig) {
+		r.t.Helper()
+		for _, c := range commands {
+			if err := cli(strings.Fields(c)...)(r, r.Davit); err != nil {
+				r.wrong("%v", err)
+			}
+		}
+	}
+}
+
+// killedAtEachPoint is the crash test of one operation.
+func (r *rig) killedAtEachPoint(t *testing.T, o operation) {
+	points := r.points(o)
+	missed := 0
+	for _, p := range points {
+		if !r.cut(o, p, "kill") {
+			missed++
+		}
+	}
+	t.Logf("%d points, %d of them not reached the second time", len(points), missed)
+}
+
+func (r *rig) unserve() {}
