@@ -8,7 +8,7 @@ import "testing"
 // repeating the operation succeeds.
 func TestCrash(t *testing.T) {
 	r := newRig(t)
-	for _, o := range operations() {
+	for _, o := range append(operations(), kubelets()...) {
 		t.Run(o.name, func(t *testing.T) {
 			defer func(old *testing.T) { r.t = old }(r.t)
 			r.t = t

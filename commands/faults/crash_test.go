@@ -37,13 +37,20 @@ type operation struct {
 // rig is a node on which operations are cut short, one after the other.
 type rig struct {
 	*node
-	faulty harness.Davit // the davit with failpoints
-	scope  harness.Scope
-	base   harness.Snapshot
-	logs   int
-	server *server // nil unless one was started
-	wrongs []string
-	blamed map[string]bool
+	faulty  harness.Davit // the davit with failpoints
+	scope   harness.Scope
+	base    harness.Snapshot
+	logs    int
+	kubelet *node // whose test is the whole one
+	// server is the last one that was started; nil before the first.
+	server  *server
+	serving bool
+	pod     string // the kubelet's sandbox, and its container
+	ctr     string
+	// patience is how long a kubelet waits.
+	patience time.Duration
+	wrongs   []string
+	blamed   map[string]bool
 }
 
 func newRig(t *testing.T) *rig {
@@ -52,7 +59,10 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{node: newNode(t, ""), blamed: map[string]bool{}}
+	r := &rig{node: newNode(t, ""), blamed: map[string]bool{}, patience: kubeletPatience}
+	if err := r.Roots.AddPodNetwork(77); err != nil {
+		t.Fatal(err)
+	}
 	bin, err := harness.FaultsBinary(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +70,14 @@ func newRig(t *testing.T) *rig {
 	r.faulty = r.Davit
 	r.faulty.Bin = bin
 	r.scope = harness.Scope{Roots: []harness.Roots{r.Roots}}
+	of := *r.node
+	r.kubelet = &of
+	// The first sandbox makes the bridge of pods, which stays.
+	rpcs(runPodSandbox, clearKube)(r)
+	r.unserve()
+	if r.blame("the first sandbox") {
+		t.FailNow()
+	}
 	r.eventually("nothing of the first container lives", func() bool {
 		r.take()
 		return r.base.Count(harness.Processes) <= empty.Count(harness.Processes)
@@ -131,6 +149,7 @@ func listed(operation string) []string {
 func (r *rig) points(o operation) []string {
 	r.t.Helper()
 	o.ready(r)
+	r.unserve()
 	d, log := r.armed(o.with)
 	if err := o.do(r, d); (err != nil) != (o.with != "") {
 		r.t.Fatalf("undisturbed: %v", err)
@@ -152,6 +171,7 @@ func (r *rig) points(o operation) []string {
 func (r *rig) cut(o operation, point, act string) bool {
 	r.t.Helper()
 	o.ready(r)
+	r.unserve()
 	d, log := r.armed(o.with, point+"="+act)
 	err := o.do(r, d)
 	r.unserve()
@@ -171,6 +191,7 @@ func (r *rig) cut(o operation, point, act string) bool {
 func (r *rig) quiet(o operation) {
 	r.t.Helper()
 	o.clear(r)
+	r.unserve()
 	diff, err := harness.Settle(r.t.Context(), r.base, r.scope, 10*time.Second)
 	if err != nil {
 		r.t.Fatal(err)
@@ -256,5 +277,3 @@ func (r *rig) killedAtEachPoint(t *testing.T, o operation) {
 	}
 	t.Logf("%d points, %d of them not reached the second time", len(points), missed)
 }
-
-func (r *rig) unserve() {}
