@@ -68,10 +68,12 @@ func rotated(path string) []string {
 	return out
 }
 
-// RotateLogs rotates the logs that have outgrown their limit: nothing is lost
-// but what the oldest file held. It is cheap where nothing is to be done, and
-// done whenever davit changes something, as no process of davit's stays.
-func (c *sessions) RotateLogs(ctx context.Context) error {
+// Tidy does the housekeeping that no process of davit's stays for, and that is done
+// whenever davit changes something: logs that have outgrown their limit are
+// rotated, of which nothing is lost but what the oldest file held, and what dead
+// processes left of volumes is deleted. It is cheap where nothing is to be done.
+func (c *sessions) Tidy(ctx context.Context) error {
+	c.o.Volumes.Sweep()
 	ids, err := c.dir.IDs()
 	if err != nil {
 		return err

@@ -177,6 +177,3 @@ func (c *settler) removeAnonymous(ctx context.Context, ctr Container) error {
 	}
 	return Undo(steps...)
 }
-
-// SweepVolumes deletes what dead processes left of making and removing volumes.
-func (c *records) SweepVolumes() { c.o.Volumes.Sweep() }

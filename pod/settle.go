@@ -125,7 +125,7 @@ func (c *exits) markPod(ctx context.Context, id string) error {
 // begin with it. What cannot be settled stays on record and is in the error.
 func (c *exits) Sweep(ctx context.Context) error {
 	rebooted := c.Reboot(ctx)
-	return errors.Join(rebooted, c.sweepDead(ctx), c.dropOrphans(ctx), c.ctrs.RotateLogs(ctx))
+	return errors.Join(rebooted, c.sweepDead(ctx), c.dropOrphans(ctx), c.ctrs.Tidy(ctx))
 }
 
 // sweepDead settles the operations that dead owners left.

@@ -134,6 +134,13 @@ func execSync(ctx context.Context, r *rig, s *server) error {
 	return err
 }
 
+func updateContainer(ctx context.Context, r *rig, s *server) error {
+	_, err := s.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{
+		ContainerId: r.ctr, Linux: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 64 << 20},
+	})
+	return err
+}
+
 // runs makes sure that the container runs, whoever has started it.
 func runs(ctx context.Context, r *rig, s *server) error {
 	err := startContainer(ctx, r, s)
@@ -182,19 +189,40 @@ func one(ctx context.Context, r *rig, s *server) error {
 
 // kubelets are the operations of a kubelet.
 func kubelets() []operation {
-	clear := rpcs(clearKube)
 	running := rpcs(runPodSandbox, createContainer, startContainer)
 	return []operation{
-		{name: "RunPodSandbox", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clear},
-		{name: "CreateContainer", ready: rpcs(runPodSandbox), do: rpc(createContainer), again: rpcs(createContainer, runs), clear: clear},
-		{name: "StartContainer", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer), again: rpcs(runs), clear: clear},
-		{name: "StopContainer", ready: running, do: rpc(stopContainer), clear: clear},
-		{name: "RemoveContainer", ready: running, do: rpc(removeContainer), clear: clear},
-		{name: "StopPodSandbox", ready: running, do: rpc(stopPodSandbox), clear: clear},
-		{name: "RemovePodSandbox", ready: running, do: rpc(removePodSandbox), clear: none},
-		{name: "ExecSync", ready: running, do: rpc(execSync), clear: clear},
+		{name: "RunPodSandbox", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clearAll},
+		{name: "CreateContainer", ready: rpcs(runPodSandbox), do: rpc(createContainer), again: rpcs(createContainer, runs), clear: clearAll},
+		{name: "StartContainer", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer), again: rpcs(runs), clear: clearAll},
+		{name: "StopContainer", ready: running, do: rpc(stopContainer), clear: clearAll},
+		{name: "RemoveContainer", ready: running, do: rpc(removeContainer), clear: clearAll},
+		{name: "StopPodSandbox", ready: running, do: rpc(stopPodSandbox), clear: clearAll},
+		{name: "RemovePodSandbox", ready: running, do: rpc(removePodSandbox), clear: clearAll},
+		{name: "UpdateContainerResources", ready: running, do: rpc(updateContainer), clear: clearAll},
+		{name: "ExecSync", ready: running, do: rpc(execSync), clear: clearAll},
 	}
 }
+
+// failingKubelets are those of a kubelet that fail late, see failing.
+func failingKubelets() []operation {
+	return []operation{
+		{name: "RunPodSandbox fails", with: "pod.ready=error", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clearAll},
+		{name: "CreateContainer fails", with: "runtime.created=error", ready: rpcs(runPodSandbox), do: rpc(createContainer),
+			again: rpcs(createContainer, runs), clear: clearAll},
+		{name: "StartContainer fails", with: "runtime.started=error", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer),
+			again: none, clear: clearAll},
+	}
+}
+
+// clearAll is clearKube, and makes sure that all is swept.
+func clearAll(r *rig) {
+	rpcs(clearKube)(r)
+	r.unserve() // killed as it may sweep still, it leaves that to others
+	sound(sweep)(r)
+}
+
+// sweep is a command that changes nothing but what the dead have left.
+const sweep = "rm --ignore nosuch"
 
 // kubeletPatience is how long a call may take.
 const kubeletPatience = time.Minute
