@@ -23,15 +23,15 @@ import (
 // checker finds what does not agree with the records of pods.
 type checker struct{ *riser }
 
-// idlePod tells whether a record holds nothing of the machine.
-func idlePod(e record.Entry[Config, Status]) bool {
-	s := sandbox(e).Status
+// idle tells whether a record holds nothing of the machine.
+func (c *checker) idle(e record.Entry[Config, Status]) bool {
+	s := c.sandbox(e).Status
 	return (s.State == Created || s.State == NotReady) && !s.Attached && s.Cgroup == "" && s.Slice == "" &&
 		s.Infra == "" && s.Namespaces == (Pinned{})
 }
 
 // Owners tell whose a resource is that carries a pod's ID.
-func (c *checker) Owners() record.Owners { return c.dir.Owners(idlePod) }
+func (c *checker) Owners() record.Owners { return c.dir.Owners(c.idle) }
 
 // Check finds what does not agree with the records of pods: what package record
 // finds in them, pods that lack what they say they have, or have what is due to
@@ -91,14 +91,14 @@ func (c *checker) pod(ctx context.Context, e record.Entry[Config, Status]) []rec
 		for _, what := range c.missing(ctx, s) {
 			add(what.kind, what.problem, what.repair, what.mend)
 		}
-	case idlePod(e):
+	case c.idle(e):
 		for _, path := range c.leavings(s.ID) {
 			add("run file", path+" is there, and the pod holds nothing", "give it back", c.clear)
 		}
 	}
 	if s.Config.Implicit && !c.ctrs.Exists(s.ID) {
 		add("pod", "its container is gone", "remove it", c.dropOrphan)
-	} else if s.Config.Implicit && !idlePod(e) && c.ctrs.Owners().Use(s.ID) == record.Idle {
+	} else if s.Config.Implicit && !c.idle(e) && c.ctrs.Owners().Use(s.ID) == record.Idle {
 		add("pod", "its container has ended, and it still has what it had", "give it back", c.afterExit)
 		list[len(list)-1].Until = func(ctx context.Context) { c.ctrs.AwaitMonitors(ctx, s.ID) }
 	}
