@@ -203,17 +203,6 @@ func kubelets() []operation {
 	}
 }
 
-// failingKubelets are those of a kubelet that fail late, see failing.
-func failingKubelets() []operation {
-	return []operation{
-		{name: "RunPodSandbox fails", with: "pod.ready=error", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clearAll},
-		{name: "CreateContainer fails", with: "runtime.created=error", ready: rpcs(runPodSandbox), do: rpc(createContainer),
-			again: rpcs(createContainer, runs), clear: clearAll},
-		{name: "StartContainer fails", with: "runtime.started=error", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer),
-			again: none, clear: clearAll},
-	}
-}
-
 // clearAll is clearKube, and makes sure that all is swept.
 func clearAll(r *rig) {
 	rpcs(clearKube)(r)

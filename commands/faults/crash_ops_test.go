@@ -53,22 +53,6 @@ const (
 	clearOwn  = "rm --force --time 0 --volumes --ignore c"
 )
 
-// failing are operations that fail late, and are undone by the davit that began
-// them: it is killed on the way back.
-func failing() []operation {
-	words := strings.Fields
-	return []operation{
-		{name: "pod start fails", with: "pod.ready=error", ready: sound(makePod), do: cli("pod", "start", "p"), clear: sound(clearPod)},
-		{name: "create fails", with: "container.record.update=error", ready: sound(makePod), do: cli(words(makeInPod)...),
-			clear: sound(clearOwn, clearPod), again: orThere(words(makeInPod)...)},
-		{name: "start fails", with: "runtime.started=error", ready: sound(makePod, "pod start p", makeInPod), do: cli("start", "c"),
-			clear: sound(clearOwn, clearPod), again: unless("running already", cli("start", "c"))},
-		{name: "run fails", with: "runtime.started=error", ready: none, do: cli(words(runOwn)...), clear: sound(clearOwn), again: orThere(words(runOwn)...)},
-		{name: "run --rm fails", with: "runtime.started=error", ready: none, do: cli("run", "--rm", "--name", "c", "-v", "/data", "IMAGE", "true"),
-			clear: sound(clearOwn), again: orThere("run", "--rm", "--name", "c", "IMAGE", "true")},
-	}
-}
-
 // operations are all of the command line's.
 func operations() []operation {
 	words := strings.Fields

@@ -71,7 +71,7 @@ func TestConfigShow(t *testing.T) {
 	if _, err := show(showOptions{Keys: []string{"network.defalt"}}); err == nil {
 		t.Error("an unknown key was shown")
 	}
-	if got, err := show(showOptions{Keys: []string{"network"}, Format: "{{.Key}}"}); err != nil || strings.Count(got, "network.") != 6 {
+	if got, err := show(showOptions{Keys: []string{"network"}, Format: "{{.Key}}"}); err != nil || strings.Count(got, "network.") != 7 {
 		t.Errorf("a table: %q, %v", got, err)
 	}
 }
