@@ -21,12 +21,21 @@ import (
 // logged reads a log in the format of the CRI and gives each whole line of standard
 // output to line, its parts joined. Anything else in the file is an error.
 func logged(path string, line func(data []byte) error) error {
+	rest, err := loggedOn(path, nil, line)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("a line of %d bytes is not ended", len(rest))
+	}
+	return err
+}
+
+// loggedOn is logged for a file that goes on with a line begun in the one before: the
+// log may be opened again between two parts. It returns what the file has begun.
+func loggedOn(path string, whole []byte, line func(data []byte) error) (rest []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	var whole []byte
 	r := bufio.NewReaderSize(f, 64<<10)
 	for n := 1; ; n++ {
 		text, err := r.ReadBytes('\n')
@@ -34,28 +43,25 @@ func logged(path string, line func(data []byte) error) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("line %d has no end: %w", n, err)
+			return nil, fmt.Errorf("line %d has no end: %w", n, err)
 		}
 		f := bytes.SplitN(text[:len(text)-1], []byte(" "), 4)
 		if len(f) != 4 || string(f[1]) != "stdout" || (string(f[2]) != "P" && string(f[2]) != "F") {
-			return fmt.Errorf("line %d is %.80q", n, text)
+			return nil, fmt.Errorf("line %d is %.80q", n, text)
 		}
 		if _, err := time.Parse(time.RFC3339Nano, string(f[0])); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		whole = append(whole, f[3]...)
 		if string(f[2]) == "P" {
 			continue
 		}
 		if err := line(whole); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		whole = whole[:0]
 	}
-	if len(whole) > 0 {
-		return fmt.Errorf("a line of %d bytes is not ended", len(whole))
-	}
-	return nil
+	return whole, nil
 }
 
 // hardLines has a container write one line of so many bytes, then bytes that are no
@@ -128,8 +134,10 @@ func rotations(t *testing.T, batches int) {
 		files = append(files, path)
 	}
 	next := 0
+	var rest []byte
 	for _, f := range files {
-		err := logged(f, func(data []byte) error {
+		var err error
+		rest, err = loggedOn(f, rest, func(data []byte) error {
 			if string(data) != strconv.Itoa(next) {
 				return fmt.Errorf("%.40q, want %d", data, next)
 			}
@@ -141,7 +149,7 @@ func rotations(t *testing.T, batches int) {
 			break
 		}
 	}
-	if next != batches*batch {
+	if next != batches*batch || len(rest) > 0 {
 		t.Errorf("%d lines, want %d", next, batches*batch)
 	}
 	t.Logf("%d lines in %s, in %d files", next, took.Round(time.Millisecond), len(files))
