@@ -6,8 +6,6 @@ import "testing"
 
 // The smaller forms of the tests of load_long_test.go.
 
-func TestSoak(t *testing.T) { soak(t, 10, 40) }
-
 func TestF5KilledServers(t *testing.T) { serverStorm(t, 12, 4, 1) }
 
 func TestF37Files(t *testing.T)     { filesOut(t, downFrom(70, 6, 8)) }
