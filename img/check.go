@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -72,12 +74,22 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 		})
 	}
 	for _, id := range r.Unknown {
+		if !isFullID(id) && s.trying(id) {
+			continue
+		}
 		list = append(list, record.Finding{
 			Kind: "layer", Object: "folder of layer " + id, Problem: "there is no such layer", Repair: "remove it",
 			Mend: func(context.Context) error { return s.storage.GarbageCollect() },
 		})
 	}
 	return list, nil
+}
+
+// trying says whether a folder is one in which the driver of some process may be
+// trying out at this moment what the kernel can.
+func (s *audit) trying(folder string) bool {
+	info, err := os.Stat(filepath.Join(s.storage.GraphRoot(), s.storage.GraphDriverName(), folder))
+	return err != nil || time.Since(info.ModTime()) < staleTemp
 }
 
 // checkImages tells of damaged images, of damaged layers that are in none, and of

@@ -1,7 +1,9 @@
 package img
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"sync"
 
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/lockfile"
 	"go.podman.io/storage/types"
 
 	"github.com/davit-containers/davit/ctr/record"
@@ -117,4 +120,79 @@ func (in *intake) sync(root string, kinds ...string) error {
 		}
 	}
 	return nil
+}
+
+// bootMark is the file in the store's run root that holds the ID of the boot in
+// which mendLinks has looked at it.
+const bootMark = "davit-boot"
+
+// afterBoot looks for what a loss of power has done to a store, before the library
+// opens it, once a boot. It does what it can: a store that cannot be written to is
+// for reading.
+func afterBoot(opts types.StoreOptions) error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return fmt.Errorf("reading the boot's ID: %w", err)
+	}
+	mark := filepath.Join(opts.RunRoot, bootMark)
+	if seen, err := os.ReadFile(mark); err == nil && bytes.Equal(seen, boot) {
+		return nil
+	}
+	layers := filepath.Join(opts.GraphRoot, "overlay-layers", "layers.lock")
+	if _, err := os.Stat(layers); err == nil {
+		lock, err := lockfile.GetLockFile(layers)
+		if err != nil {
+			return nil // read-only: nothing will be removed
+		}
+		lock.Lock()
+		err = mendLinks(filepath.Join(opts.GraphRoot, "overlay"))
+		lock.Unlock()
+		if err != nil {
+			return fmt.Errorf("looking at the layers after a boot: %w", err)
+		}
+	}
+	if err := os.MkdirAll(opts.RunRoot, 0o700); err != nil {
+		return nil // the library will say why
+	}
+	_ = os.WriteFile(mark, boot, 0o600)
+	return nil
+}
+
+// mendLinks writes down again which link is a layer's, where a loss of power left
+// that empty: the driver, told to remove such a layer, removes all links instead.
+func mendLinks(home string) error {
+	entries, err := os.ReadDir(home)
+	if err != nil {
+		return nil
+	}
+	var empty []string
+	for _, e := range entries {
+		note := filepath.Join(home, e.Name(), "link")
+		if st, err := os.Lstat(note); err == nil && st.Mode().IsRegular() && st.Size() == 0 {
+			empty = append(empty, e.Name())
+		}
+	}
+	if len(empty) == 0 {
+		return nil
+	}
+	links, err := os.ReadDir(filepath.Join(home, "l"))
+	if err != nil {
+		return err
+	}
+	of := map[string]string{}
+	for _, l := range links {
+		if target, err := os.Readlink(filepath.Join(home, "l", l.Name())); err == nil {
+			of[filepath.Base(filepath.Dir(target))] = l.Name()
+		}
+	}
+	var errs []error
+	for _, id := range empty {
+		note := filepath.Join(home, id, "link")
+		if of[id] == "" {
+			errs = append(errs, os.Remove(note))
+		} else {
+			errs = append(errs, record.WriteAtomic(note, []byte(of[id]), record.WriteOptions{Mode: 0o644, Sync: true}))
+		}
+	}
+	return errors.Join(errs...)
 }

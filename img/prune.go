@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
-	"golang.org/x/sys/unix"
 )
 
 // orphanAge is how old a layer that no image has must be before a prune takes
@@ -98,24 +96,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("sweeping the image store: %w", err))
 	}
 	_, err := s.pruneLayers(time.Now().Add(-orphanAge))
-	sweepProbes(filepath.Join(s.storage.GraphRoot(), s.storage.GraphDriverName()), time.Now().Add(-staleTemp))
 	sweepTemp(cmp.Or(s.cfg.TempDir, filepath.Join(s.storage.GraphRoot(), "tmp")), time.Now().Add(-staleTemp))
 	return errors.Join(append(errs, err)...)
-}
-
-// sweepProbes removes the folders in which a driver tries out what the kernel can,
-// each in an instant, that are from before: their processes were killed.
-func sweepProbes(home string, before time.Time) {
-	for _, kind := range []string{"compat*", "opaque-bug-check*", "metacopy-check*", "volatile-check*"} {
-		probes, _ := filepath.Glob(filepath.Join(home, kind))
-		for _, dir := range probes {
-			if info, err := os.Lstat(dir); err != nil || !info.IsDir() || info.ModTime().After(before) {
-				continue
-			}
-			_ = unix.Unmount(filepath.Join(dir, "merged"), unix.MNT_DETACH)
-			_ = os.RemoveAll(dir)
-		}
-	}
 }
 
 // pruneOne removes an image that no container uses, and says whether it did.

@@ -137,6 +137,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	divertLibraryLog(ctx, log)
 	var sync string
 	opts.GraphDriverOptions, sync = splitSync(opts.GraphDriverOptions, cfg.Sync)
+	if err := afterBoot(opts); err != nil {
+		return nil, openError(opts, err)
+	}
 	st, err := openStorage(opts)
 	if err != nil {
 		return nil, openError(opts, err)

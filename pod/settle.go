@@ -81,7 +81,10 @@ func (c *exits) markRebooted(ctx context.Context) error {
 		e, err := c.dir.Get(id)
 		return err == nil && !e.Lost
 	})}
-	errs = append(errs, c.ctrs.Rebooted(ctx))
+	_, err := c.ctrs.Dead() // names that a loss of power took, or gave back, are put right
+	errs = append(errs, err)
+	_, err = c.dir.Dead()
+	errs = append(errs, err, c.ctrs.Rebooted(ctx))
 	pods, err := c.dir.List()
 	errs = append(errs, err)
 	for _, e := range pods {

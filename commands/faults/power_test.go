@@ -257,6 +257,7 @@ func powerLossInPull(t *testing.T, points int) {
 			t.Errorf("point %d: %d layers after pulling again, want %d", point, got, len(want))
 		}
 		n.checkImage(ref)
+		n.check()
 		if t.Failed() {
 			t.Fatalf("at point %d of %d", point, points)
 		}

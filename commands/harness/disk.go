@@ -187,6 +187,10 @@ func (r Roots) NewBoot() error {
 			}
 		}
 	}
+	// The layer store has a boot id of its own there, which its run root loses.
+	if err := os.RemoveAll(filepath.Join(r.RunRoot, "storage", "davit-boot")); err != nil {
+		return err
+	}
 	id := strings.Repeat("0", 8) + "-dead-4000-8000-" + strings.Repeat("0", 12)
 	return os.WriteFile(filepath.Join(r.RunRoot, "boot-id"), []byte(id+"\n"), 0o600)
 }

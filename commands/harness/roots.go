@@ -269,7 +269,8 @@ func (r Roots) judgeLayers(images []storedImage, layers, containers []storedLaye
 	}
 	folders, _ := os.ReadDir(filepath.Join(r.Root, "storage", "overlay"))
 	for _, f := range folders {
-		if f.IsDir() && !known[f.Name()] {
+		// What is not called as a layer is the driver's, to try out the kernel.
+		if id, err := hex.DecodeString(f.Name()); f.IsDir() && err == nil && len(id) == sha256.Size && !known[f.Name()] {
 			out = append(out, "folder overlay/"+f.Name()+" has no layer")
 		}
 	}

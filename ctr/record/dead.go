@@ -80,14 +80,21 @@ func (l objects) opWritten(id string) bool {
 }
 
 // reclaim claims the key of a record that lost its status and its claim: the
-// object was not acknowledged, or somebody lost the folder of names. It leaves
-// alone what somebody is at work on.
+// object was not acknowledged, or somebody lost the folder of names. Keys that it
+// has given up, and whose release was lost, it releases. It leaves alone what
+// somebody is at work on.
 func (l sweeper) reclaim(id string) {
 	if exists(l.statusPath(id)) {
 		return
 	}
-	m, _, err := l.readMeta(id)
-	if err != nil || m.Key == "" || l.owns(m, m.Key) {
+	m, keys, err := l.readMeta(id)
+	if err != nil {
+		return
+	}
+	if err := l.release(ended{}, m, keys.Gone); err != nil {
+		l.log.Debug("releasing names that were given up", "kind", l.kind, "id", id, "err", err)
+	}
+	if m.Key == "" || l.owns(m, m.Key) {
 		return
 	}
 	if l.makeRunDir(id) != nil {

@@ -1,0 +1,41 @@
+package img
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A layer whose note of its link is empty is removed by the library with all links.
+func TestMendLinks(t *testing.T) {
+	home := t.TempDir()
+	put := func(id, link, note string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(home, id, "diff"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if link != "" {
+			if err := os.Symlink("../"+id+"/diff", filepath.Join(home, "l", link)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writeFile(t, filepath.Join(home, id), "link", note)
+	}
+	if err := os.Mkdir(filepath.Join(home, "l"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	put("whole", "AAA", "AAA")
+	put("emptied", "BBB", "")
+	put("unlinked", "", "")
+	if err := mendLinks(home); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{"whole": "AAA", "emptied": "BBB"} {
+		if got, err := os.ReadFile(filepath.Join(home, id, "link")); err != nil || string(got) != want {
+			t.Errorf("link of %s = %q, %v; want %q", id, got, err, want)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(home, "unlinked", "link")); !os.IsNotExist(err) {
+		t.Errorf("a layer without a link keeps an empty note: %v", err)
+	}
+}
