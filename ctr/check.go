@@ -1,7 +1,9 @@
 package ctr
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,12 +14,15 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/mountinfo"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/leftover"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/rootfs"
+	"github.com/davit-containers/davit/ctr/spec"
 )
 
 // checker finds what does not agree with the records of containers.
@@ -47,8 +52,8 @@ func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 	roots, rerr := filepath.Glob(exposed(c.o.Paths, "*"))
 
 	list, err := c.dir.Check(record.Settlers{Settle: c.settleAll, Discard: c.discard, Revive: c.revive})
-	lives, lerr := c.lives()
-	list = append(list, lives...)
+	belied, lerr := c.belied()
+	list = append(list, belied...)
 	for _, p := range processes {
 		list = append(list, c.process(p)...)
 	}
@@ -106,8 +111,8 @@ func (c *checker) settleAll(ctx context.Context, id string) error {
 	return c.ended(ctx, id)
 }
 
-// lives compares statuses with processes.
-func (c *checker) lives() ([]record.Finding, error) {
+// belied compares statuses with processes.
+func (c *checker) belied() ([]record.Finding, error) {
 	entries, err := c.dir.List()
 	mounted := sync.OnceValues(func() (map[string]bool, error) {
 		all, err := mountinfo.GetMounts(nil)
@@ -148,7 +153,7 @@ func (c *checker) lives() ([]record.Finding, error) {
 			list = append(list, f)
 		}
 	}
-	return list, err
+	return list, record.Unread(err)
 }
 
 // settleEnded settles a container that has ended, and what is due then.
@@ -163,7 +168,7 @@ func (c *checker) settleEnded(ctx context.Context, id string) error {
 func (c *checker) process(p leftover.Process) []record.Finding {
 	f := record.Finding{
 		Kind: "monitor", Object: fmt.Sprintf("%s, process %d", p.Name, p.Pid), Repair: "kill it",
-		Until: func(ctx context.Context) { _ = monitor.WaitPid(ctx, p.Pid, p.Start) },
+		Until: func(ctx context.Context) { c.awaitEnding(ctx, p) },
 		Mend: func(ctx context.Context) error {
 			if len(c.process(p)) == 0 {
 				return nil
@@ -200,8 +205,15 @@ func (c *checker) AwaitMonitors(ctx context.Context, id string) {
 	all, _ := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
 	for _, p := range all {
 		if p.ID == id && p.Verb == "" {
-			_ = monitor.WaitPid(ctx, p.Pid, p.Start)
+			c.awaitEnding(ctx, p)
 		}
+	}
+}
+
+// awaitEnding waits for a process that may be on its way out.
+func (c *checker) awaitEnding(ctx context.Context, p leftover.Process) {
+	if self, err := os.Executable(); err == nil && p.Ending(self) {
+		_ = monitor.WaitPid(ctx, p.Pid, p.Start)
 	}
 }
 
@@ -279,10 +291,10 @@ func (c *checker) killStrays(ctx context.Context, id string) error {
 	return errors.Join(errs...)
 }
 
-// revive writes a status for a container whose own cannot be read: nothing of it
-// may run, so what runs is killed, and it has ended with a code that is not known.
+// revive writes a status for a container whose own cannot be read: as the runtime
+// says where it has a process, else that it has ended with a code that nobody knows.
 func (c *checker) revive(ctx context.Context, id string) error {
-	op, err := c.dir.TryBegin(id, opStop)
+	op, err := c.dir.TryBegin(id, opExit)
 	if err != nil {
 		return AbsentOK(err)
 	}
@@ -291,9 +303,13 @@ func (c *checker) revive(ctx context.Context, id string) error {
 		return errors.Join(AbsentOK(err), op.End())
 	}
 	k := c.derive(e)
-	err = c.killStrays(ctx, id)
+	if k.Status, err = c.lives(ctx, k); err == nil && k.Status.Pid == 0 {
+		if err = c.killStrays(ctx, id); err == nil {
+			k.Status = k.Status.stopped(monitor.Exit{Lost: true, Finished: c.o.Now()})
+			k.Status.Mounted = unrecorded
+		}
+	}
 	if err == nil {
-		k.Status = Status{State: Stopped, Start: c.lastStart(id), Mounted: unrecorded, Message: "its status was lost"}.stopped(monitor.Exit{Lost: true, Finished: c.o.Now()})
 		_, err = c.dir.Update(ctx, id, func(Status) (Status, error) { return k.Status, nil })
 	}
 	if err == nil {
@@ -304,6 +320,57 @@ func (c *checker) revive(ctx context.Context, id string) error {
 		return err
 	}
 	return op.End()
+}
+
+// lives is the status of a container by what the runtime and the machine say of
+// it; without a pid where it has no process.
+func (c *checker) lives(ctx context.Context, k Container) (Status, error) {
+	s := Status{State: Stopped, Start: c.lastStart(k.ID)}
+	rt, err := c.runtime(k.Config)
+	if err != nil {
+		return s, err
+	}
+	state, err := rt.State(ctx, k.ID)
+	start, perr := record.ProcessStart(state.Pid)
+	if err != nil || perr != nil || !record.Alive(state.Pid, start) {
+		return s, nil
+	}
+	switch state.Status {
+	case "created":
+		s.State, s.Prepared = Created, true
+	case "running":
+		s.State = Running
+	case "paused":
+		s.State = Paused
+	default:
+		return s, nil
+	}
+	var bundle specs.Spec
+	data, err := os.ReadFile(filepath.Join(c.bundle(k.ID), "config.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &bundle)
+	}
+	if err != nil || bundle.Process == nil || bundle.Linux == nil {
+		return s, fmt.Errorf("reading bundle of container %q: %w", k.Config.Name, cmp.Or(err, error(record.ErrCorrupt)))
+	}
+	u := bundle.Process.User
+	s.User = &spec.User{UID: u.UID, GID: u.GID, AdditionalGIDs: u.AdditionalGids}
+	if s.Cgroup = bundle.Linux.CgroupsPath; c.o.CgroupDriver.Systemd && s.Cgroup != "" {
+		if s.Cgroup, err = cgroup.ScopePath(s.Cgroup); err != nil {
+			return s, err
+		}
+	}
+	if s.Mounted, err = c.mount(ctx, k); err != nil {
+		return s, err
+	}
+	s.Pid, s.PidStart, s.StartedAt = state.Pid, start, c.o.Now()
+	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	for _, p := range all {
+		if p.ID == k.ID && p.Verb == "" {
+			s.MonitorPid, s.MonitorStart = p.Pid, p.Start
+		}
+	}
+	return s, err
 }
 
 // lastStart is the number of the last start that there is a folder of.

@@ -60,7 +60,7 @@ func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 		}
 	}
 	due, derr := c.due(ctx)
-	return append(list, due...), errors.Join(merr, gerr, err, lerr, derr)
+	return append(list, due...), errors.Join(merr, gerr, err, record.Unread(lerr), record.Unread(derr))
 }
 
 // mountedAt tells whether a path is a mount point, or none of this process's to
@@ -287,39 +287,18 @@ func (c *checker) due(ctx context.Context) ([]record.Finding, error) {
 	return list, err
 }
 
-// discard removes a pod whose configuration cannot be read. Its network is left
-// by what is recorded of it, and by its traces.
+// discard removes a pod whose configuration cannot be read, and ends what there is
+// of it. Its network is left by what is recorded of it, and by its traces.
 func (c *checker) discard(ctx context.Context, id string) error {
-	return c.wreck(ctx, id, func(err error) bool { return errors.Is(err, record.ErrCorrupt) }, func(op *record.Op) error {
-		return op.Remove(ctx)
-	})
-}
-
-// revive writes a status for a pod whose own cannot be read: it has nothing any
-// more.
-func (c *checker) revive(ctx context.Context, id string) error {
-	return c.wreck(ctx, id, func(err error) bool { return err == nil }, func(op *record.Op) error {
-		_, err := c.dir.Update(ctx, id, func(Status) (Status, error) {
-			return Status{State: NotReady, Message: "its status was lost"}, nil
-		})
-		return errors.Join(err, op.End())
-	})
-}
-
-// wreck ends what there is of a pod by its ID alone, if reading it is as expected,
-// and then calls end.
-func (c *checker) wreck(ctx context.Context, id string, expected func(error) bool, end func(*record.Op) error) error {
 	op, err := c.dir.TryBegin(id, opStop)
 	if err != nil {
 		return ctr.AbsentOK(err)
 	}
-	e, err := c.dir.Get(id)
-	if !expected(err) || err == nil && e.Damaged == nil {
+	if _, err := c.dir.Get(id); !errors.Is(err, record.ErrCorrupt) {
 		return op.End()
 	}
 	for _, k := range c.ctrs.In(id) {
-		err = ctr.AbsentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{}))
-		if err != nil {
+		if err = ctr.AbsentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{})); err != nil {
 			op.Abandon()
 			return err
 		}
@@ -337,7 +316,55 @@ func (c *checker) wreck(ctx context.Context, id string, expected func(error) boo
 		op.Abandon()
 		return err
 	}
-	return end(op)
+	return op.Remove(ctx)
+}
+
+// revive writes a status for a pod whose own cannot be read, of what there is. It
+// is ready where it has a record of its network, or needs none and has namespaces.
+func (c *checker) revive(ctx context.Context, id string) error {
+	op, err := c.dir.TryBegin(id, record.KindCheck)
+	if err != nil {
+		return ctr.AbsentOK(err)
+	}
+	e, err := c.dir.Get(id)
+	if err != nil || e.Damaged == nil {
+		return errors.Join(ctr.AbsentOK(err), op.End())
+	}
+	s := Status{State: NotReady, Message: "its status was lost", Namespaces: c.pinned(id), Attached: attaches(e.Config)}
+	for _, k := range c.ctrs.In(id) {
+		if k.Config.Infra {
+			s.Infra = k.ID
+		}
+	}
+	if place, perr := c.o.CgroupDriver.Pod(e.Config.CgroupParent, id); perr == nil && !e.Config.CgroupsOff {
+		if s.Cgroup = place.Path; !place.Own {
+			s.Slice = place.Parent
+		}
+	}
+	var nerr error
+	if s.Attached {
+		s.Attachment, nerr = netw.Attached(c.runDir(id))
+	}
+	if nerr == nil && s.Namespaces != (Pinned{}) {
+		s.State, s.Message, s.StartedAt = Ready, "", c.o.Now()
+	}
+	_, err = c.dir.Update(ctx, id, func(Status) (Status, error) { return s, nil })
+	return errors.Join(err, op.End())
+}
+
+// pinned are the namespaces that are pinned for a pod.
+func (c *checker) pinned(id string) Pinned {
+	var p Pinned
+	for name, path := range map[string]*string{"net": &p.Net, "ipc": &p.IPC, "uts": &p.UTS, "user": &p.User} {
+		at := filepath.Join(c.nsDir(id), name)
+		if ok, err := netns.Pin(at); err == nil && ok {
+			*path = at
+		}
+	}
+	if at := filepath.Join(c.runDir(id), pidPin); mountedAt(at) {
+		p.PID = at
+	}
+	return p
 }
 
 // cgroups finds those of pods and of containers that hold nothing, or are gone,
@@ -374,7 +401,7 @@ func (c *checker) cgroups() ([]record.Finding, error) {
 			g.containers(e.Status.Cgroup)
 		}
 	}
-	return g.list, err
+	return g.list, record.Unread(err)
 }
 
 // groups is one look at cgroups.

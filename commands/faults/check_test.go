@@ -1,9 +1,8 @@
-//go:build faults || faultslong
+//go:build faults
 
 package faults
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,20 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// finding is one line of system check --format json.
-type finding struct {
-	Kind, Object, Problem, Repair, Error string
-	Repaired                             bool
-}
-
-// findings are what system check says.
-func (n *node) findings(args ...string) (out []finding, code int) {
-	n.t.Helper()
-	r := n.try(append([]string{"system", "check", "--format", "json"}, args...)...)
-	if err := json.Unmarshal([]byte(r.Stdout), &out); err != nil {
-		n.t.Fatalf("system check: exit code %d, %v\n%s%s", r.Code, err, r.Stdout, r.Stderr)
-	}
-	return out, r.Code
+// A check finds nothing where nothing is wrong, whatever there is.
+func TestCheckFindsNothing(t *testing.T) {
+	n := newNode(t, "")
+	n.check()
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("live"))
+	s.container(pod, s.containerConfig("c", "exec sleep 1000"))
+	n.must("run", "-d", "--name", "web", "-p", "18080:80", n.image, "sleep", "1000")
+	n.must("pod", "create", "--name", "family", "--share", "net,ipc,uts,pid")
+	n.must("run", "-d", "--pod", "family", "--name", "child", n.image, "sleep", "1000")
+	n.must("create", "--name", "made", n.image, "true")
+	n.must("run", "--name", "ended", n.image, "true")
+	n.must("network", "create", "own")
+	n.must("run", "-d", "--name", "on", "--network", "own", n.image, "sleep", "1000")
+	n.must("volume", "create", "v")
+	n.check()
+	n.must("system", "check", "--deep")
+	n.must("pause", "web")
+	n.check()
+	n.must("system", "check", "--repair")
+	n.must("unpause", "web")
+	s.remove(pod)
+	n.check()
+	n.empty()
+	n.must("network", "rm", "own")
+	n.must("system", "check", "--deep")
 }
 
 // Each thing that a crash of something else can leave is found, named and put

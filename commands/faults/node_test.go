@@ -126,7 +126,7 @@ func (n *node) check() {
 func (n *node) empty() {
 	n.t.Helper()
 	n.eventually("everything is removed", func() bool {
-		return n.try("rm", "--force", "--all").Code == 0 && n.try("pod", "rm", "--force", "--all").Code == 0 &&
+		return n.try("rm", "--force", "--all", "-t", "0").Code == 0 && n.try("pod", "rm", "--force", "--all", "-t", "0").Code == 0 &&
 			n.must("ps", "-aq").Line() == "" && n.must("pod", "ps", "-aq").Line() == ""
 	})
 	n.check()

@@ -126,3 +126,18 @@ func parse(args []string, dir, states string) (Process, bool) {
 	p.ID = args[len(args)-1]
 	return p, below && p.Verb != "" && p.ID != p.Verb
 }
+
+// Ending tells whether a monitor or a runtime may be on its way out: it has no
+// child but, of a monitor, the exit command, which is the program self.
+func (p Process) Ending(self string) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid, p.Pid))
+	if err != nil {
+		return true
+	}
+	for _, pid := range strings.Fields(string(data)) {
+		if program, err := os.Readlink("/proc/" + pid + "/exe"); err == nil && program != self {
+			return false
+		}
+	}
+	return true
+}

@@ -19,8 +19,8 @@ type Settlers struct {
 	// Discard removes an object whose configuration cannot be read, with what the
 	// machine has of its ID.
 	Discard func(ctx context.Context, id string) error
-	// Revive ends what runs of an object whose status cannot be read, and writes a
-	// new one.
+	// Revive writes a new status for an object whose status cannot be read, of what
+	// there is on the machine.
 	Revive func(ctx context.Context, id string) error
 }
 
@@ -42,7 +42,7 @@ func (d *Dir[C, S]) Check(s Settlers) ([]Finding, error) {
 	}
 	for _, id := range kept {
 		if e, err := d.Get(id); err == nil && e.Damaged != nil {
-			f := Finding{Kind: "status", Problem: "it cannot be read: " + e.Damaged.Error(), Repair: "end what runs of it, and write a new one", Loses: true}
+			f := Finding{Kind: "status", Problem: "it cannot be read: " + e.Damaged.Error(), Repair: "write a new one, of what there is"}
 			c.found(id, f, s.Revive)
 		} else if errors.Is(err, ErrCorrupt) {
 			c.unreadable(id, err)
@@ -52,6 +52,15 @@ func (d *Dir[C, S]) Check(s Settlers) ([]Finding, error) {
 		c.folders()
 	}
 	return c.list, errors.Join(errs...)
+}
+
+// Unread is the error of a list without that of records that are damaged: these are
+// findings, of Check's.
+func Unread(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return nil
+	}
+	return err
 }
 
 // checker is one run of Check.

@@ -91,7 +91,7 @@ func (e Engine) look(ctx context.Context, o Options) ([]record.Finding, error) {
 func (e Engine) rootless(ctx context.Context) ([]record.Finding, error) {
 	ctrs, err := e.Containers.List(ctx)
 	roots, rerr := e.Images.RootfsContainers(ctx)
-	if err := errors.Join(err, rerr); err != nil {
+	if err := errors.Join(record.Unread(err), rerr); err != nil {
 		return nil, err
 	}
 	var list []record.Finding
