@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/containerd/errdefs"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	crierrors "k8s.io/cri-api/pkg/errors"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
 )
 
@@ -89,9 +91,20 @@ func statusOf(ctx context.Context, err error) error {
 	return status.Error(codeOf(err), text)
 }
 
-// codeOf is the code of an error's class, Unknown when it has none.
+// codeOf is the code of an error's class, or of what a file system said; Unknown
+// when it has none.
 func codeOf(err error) codes.Code {
 	first := errdefs.Resolve(err)
+	if disk, ok := record.DiskFaultOf(err); ok && errors.Is(first, errdefs.ErrUnknown) {
+		switch disk.Errno {
+		case syscall.ENOSPC, syscall.EDQUOT:
+			return codes.ResourceExhausted
+		case syscall.EROFS:
+			return codes.FailedPrecondition
+		default:
+			return codes.DataLoss
+		}
+	}
 	for _, c := range classes() {
 		if errors.Is(first, c.err) {
 			return c.code

@@ -107,7 +107,7 @@ func (c *maker) startFailed(ctx context.Context, id string, cause error) error {
 	if err != nil {
 		return err
 	}
-	return c.dir.PutFile(id, exitRecord, lastExit{
+	return unlessFull(c.records, ctr, c.dir.PutFile(id, exitRecord, lastExit{
 		Start: max(s.Start, 1), StartedAt: now, FinishedAt: now, ExitCode: startCode, CodeKnown: true, StartError: s.Message,
-	}, false)
+	}, false))
 }

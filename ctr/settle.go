@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/davit-containers/davit/ctr/monitor"
@@ -109,10 +110,20 @@ func (c *settler) recordExit(ctx context.Context, ctr Container) error {
 	if err := failpoint.Reach(ctx, failpoint.ContainerExit); err != nil {
 		return err
 	}
-	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{
+	return unlessFull(c.records, ctr, c.dir.PutFile(ctr.ID, exitRecord, lastExit{
 		Start: s.Start, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
 		ExitCode: s.ExitCode, CodeKnown: s.CodeKnown, OOMKilled: s.OOMKilled,
-	}, false)
+	}, false))
+}
+
+// unlessFull makes a warning of what could not be written down for after a reboot
+// as the disk is full: nothing that runs is kept from stopping by that.
+func unlessFull(c *records, ctr Container, err error) error {
+	if disk, ok := record.DiskFaultOf(err); ok && (disk.Errno == syscall.ENOSPC || disk.Errno == syscall.EDQUOT) {
+		c.o.Log.Warn("what became of a container is not on record for after a reboot", "container", ctr.Config.Name, "error", err)
+		return nil
+	}
+	return err
 }
 
 // release gives back what a container without a process still holds. The

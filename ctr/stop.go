@@ -271,7 +271,7 @@ func keepMark(c *records, ctr Container, byUser bool) error {
 	if policy == RestartNo || byUser == stoppedByUser(c, ctr.ID) {
 		return nil
 	}
-	return c.dir.PutFile(ctr.ID, stoppedFile, stopped{byUser}, policy == RestartUnlessStopped)
+	return unlessFull(c, ctr, c.dir.PutFile(ctr.ID, stoppedFile, stopped{byUser}, policy == RestartUnlessStopped))
 }
 
 func stoppedByUser(c *records, id string) bool {

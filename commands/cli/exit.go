@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/oci"
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // Exit codes of davit's own. Every other one is the container's.
@@ -190,11 +192,47 @@ func Message(err error) (text, hint string) {
 	if hint == "" && errors.As(err, &cgroups) {
 		hint = "--runtime crun --cgroups disabled runs without them"
 	}
+	if hint == "" {
+		hint = diskHint(err)
+	}
 	// What is wrong with a container's program needs no word of who found out.
 	if program := programOf(err); program != nil {
 		err = program
 	}
 	return stripClass(OneLine(err.Error())), hint
+}
+
+// diskHint names the file system that made an error, and what shows its state;
+// empty for any other error.
+func diskHint(err error) string {
+	disk, ok := record.DiskFaultOf(err)
+	if !ok || disk.Path == "" {
+		return ""
+	}
+	at := disk.Path
+	var st syscall.Statfs_t
+	for syscall.Statfs(at, &st) != nil && at != "/" && at != "." {
+		at = filepath.Dir(at)
+	}
+	for at != "/" && at != "." && sameFileSystem(at, filepath.Dir(at)) {
+		at = filepath.Dir(at)
+	}
+	switch {
+	case disk.Errno == syscall.EROFS:
+		return fmt.Sprintf("the file system at %s is read-only: dmesg may say why", at)
+	case disk.Errno == syscall.EIO:
+		return fmt.Sprintf("the file system at %s fails: dmesg may say why", at)
+	case disk.Errno == syscall.EDQUOT:
+		return fmt.Sprintf("the quota on the file system at %s is used up", at)
+	case st.Files > 0 && st.Ffree == 0:
+		return fmt.Sprintf("the file system at %s has no inode left: df -i %s", at, at)
+	}
+	return fmt.Sprintf("the file system at %s is full: df -h %s", at, at)
+}
+
+func sameFileSystem(a, b string) bool {
+	var x, y syscall.Stat_t
+	return syscall.Stat(a, &x) == nil && syscall.Stat(b, &y) == nil && x.Dev == y.Dev
 }
 
 // programError tells of the program in a container: it is not there, or cannot be

@@ -3,6 +3,8 @@ package record
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -96,6 +98,34 @@ func (e *VersionError) Error() string {
 
 // Unwrap makes it an ErrFailedPrecondition.
 func (e *VersionError) Unwrap() error { return errdefs.ErrFailedPrecondition }
+
+// DiskFault says which file system made an error, and why: it is full, out of
+// inodes, read-only, or broken.
+type DiskFault struct {
+	Path  string // in that file system; empty when the error does not say
+	Errno syscall.Errno
+}
+
+// DiskFaultOf finds a DiskFault in an error.
+func DiskFaultOf(err error) (f DiskFault, ok bool) {
+	if !errors.As(err, &f.Errno) {
+		return f, false
+	}
+	switch f.Errno {
+	case syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO:
+	default:
+		return f, false
+	}
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		f.Path = path.Path
+	case errors.As(err, &link):
+		f.Path = link.New
+	}
+	return f, true
+}
 
 func notFoundf(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, errdefs.ErrNotFound)...)

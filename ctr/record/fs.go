@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -77,6 +78,27 @@ func writeDraft(path string, data []byte, flags int) (int, error) {
 		return -1, errors.Join(&fs.PathError{Op: "writing", Path: path, Err: err}, removeFile(path))
 	}
 	return fd, nil
+}
+
+// overwrite replaces a small file on a full file system, for what runs there to be
+// stopped all the same: it writes over the pages that the file has, in one write,
+// or returns the error that it is given. The new time tells watchers.
+func overwrite(path string, data []byte, full error) error {
+	fd, err := open(path, unix.O_WRONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return full
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || len(data) > pageSize || st.Size == 0 {
+		return full
+	}
+	data = append(data, bytes.Repeat([]byte{'\n'}, max(0, int(st.Size)-len(data)))...)
+	if _, err := unix.Pwrite(fd, data, 0); err != nil {
+		return full
+	}
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, now, 0)
 }
 
 func writeAll(fd int, data []byte) error {

@@ -151,6 +151,9 @@ func (d *Dir[C, S]) PutFile(id, name string, v any, durable bool) error {
 		keepLast(path)
 	}
 	err = d.l.writeAtomic(path, data, WriteOptions{Sync: durable})
+	if !durable && errors.Is(err, unix.ENOSPC) {
+		err = overwrite(path, data, err)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return d.l.notFound(id)
 	}

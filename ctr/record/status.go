@@ -1,7 +1,6 @@
 package record
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -111,7 +110,7 @@ func (l objects) replaceStatus(id string, data []byte) error {
 	draft, path := l.statusDraft(id), l.statusPath(id)
 	fd, err := writeDraft(draft, data, unix.O_TRUNC)
 	if errors.Is(err, unix.ENOSPC) {
-		return overwriteStatus(path, data, err)
+		return overwrite(path, data, err)
 	}
 	if err != nil {
 		return err
@@ -121,26 +120,4 @@ func (l objects) replaceStatus(id string, data []byte) error {
 		return errors.Join(err, removeFile(draft))
 	}
 	return nil
-}
-
-// overwriteStatus is replaceStatus on a full file system, for what runs there
-// to be stopped all the same: it writes over the pages that the file has, in
-// one write, or returns the error that it is given. The new time tells
-// watchers.
-func overwriteStatus(path string, data []byte, full error) error {
-	fd, err := open(path, unix.O_WRONLY|unix.O_NOFOLLOW)
-	if err != nil {
-		return full
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || len(data) > pageSize || st.Size == 0 {
-		return full
-	}
-	data = append(data, bytes.Repeat([]byte{'\n'}, max(0, int(st.Size)-len(data)))...)
-	if _, err := unix.Pwrite(fd, data, 0); err != nil {
-		return full
-	}
-	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, path, now, 0)
 }
