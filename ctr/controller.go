@@ -72,6 +72,7 @@ type Host struct {
 // of which needs those before it.
 type Controller struct {
 	*records
+	*ends
 	*settler
 	*creator
 	*starter
@@ -95,6 +96,9 @@ type records struct {
 
 // limiter sets limits.
 type limiter struct{ *records }
+
+// ends knows of which containers' ends something is still to follow.
+type ends struct{ *records }
 
 // settler runs operations, and undoes or finishes them; it holds all ways out.
 type settler struct {
@@ -140,7 +144,7 @@ func New(o Options) (*Controller, error) {
 	b := &bundler{s}
 	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}
 	return &Controller{
-		records: r, settler: s,
+		records: r, ends: &ends{r}, settler: s,
 		creator: cr, starter: st, maker: &maker{s, cr, st},
 		stopper: stop, sessions: &sessions{s},
 		keeper: &keeper{settler: s},

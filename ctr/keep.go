@@ -226,7 +226,14 @@ func (c *keeper) rebooted(ctx context.Context, id string) error {
 	if e, err = c.dir.Get(id); err != nil || !e.Lost {
 		return errors.Join(err, op.End())
 	}
+	if err := op.Advance(ctx, stageRebooted); err != nil {
+		return errors.Join(err, op.End())
+	}
 	_, err = c.update(ctx, c.derive(e), func(*Status) {})
 	op.Abandon()
 	return err
 }
+
+// stageRebooted says that an operation is one that a restart of the machine asks
+// for.
+const stageRebooted = "rebooted"

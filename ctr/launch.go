@@ -337,8 +337,9 @@ func (c *starter) makeRunFolders(id string, n int) error {
 	return absentOS(os.Remove(filepath.Join(c.exitDir(), id)))
 }
 
-// exitDir holds a file for each container that has exited, for those who watch
-// all of them; the code itself is read from the start's own folder.
+// exitDir holds a file for each container that has exited, until what follows is
+// done (see noteEnd), for those who watch all of them; the code itself is read from
+// the start's own folder.
 func (c *records) exitDir() string { return filepath.Join(c.o.Paths.RunRoot, "exits") }
 
 func (c *starter) exitCommand(id string, n int) []string {

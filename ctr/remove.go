@@ -88,9 +88,11 @@ func (c *settler) remove(ctx context.Context, op *record.Op, ctr Container) erro
 		return AbsentOK(err)
 	}
 	op.Partial()
+	going := ctr
+	going.Status.State = Removing
 	err = Undo(
 		failpoint.After(ctx, failpoint.RemoveKilled, func() error { return c.killUnsettled(ctx, ctr) }),
-		func() error { return c.release(ctx, ctr, c.deleteRootfs) },
+		func() error { return c.release(ctx, going, c.deleteRootfs) },
 		func() error {
 			if !takesVolumes(op, ctr) {
 				return nil

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
@@ -147,7 +149,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 		func() error { return <-done },
 		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
 		func() error { return hidden },
-		func() error { return absentOS(os.Remove(filepath.Join(c.exitDir(), ctr.ID))) },
+		func() error { return noteEnd(c.records, ctr) },
 	)
 	if err != nil {
 		return err
@@ -237,6 +239,13 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	if err != nil {
 		return errors.Join(AbsentOK(err), removePartial(ctx, c, op))
 	}
+	if idle(c.records, op, kind) {
+		if err := c.finish(ctx, ctr); err != nil {
+			op.Abandon()
+			return err
+		}
+		return op.End()
+	}
 	if ctr.Status.Mounted == "" && (kind == opStart || kind == opMount) {
 		ctr.Status.Mounted = unrecorded
 	}
@@ -269,6 +278,20 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		return c.remove(ctx, op, ctr)
 	}
 	return op.End()
+}
+
+// idle says that an operation's owner died before it had changed anything: it may
+// have been about to be refused.
+func idle(c *records, op *record.Op, kind string) bool {
+	prior, dead := op.Prior()
+	if !dead || prior.Stage != "" {
+		return false
+	}
+	e, err := c.dir.Get(op.ID())
+	if err != nil || e.Lost || e.Damaged != nil { // what a restart of the machine has ended is to be settled
+		return false
+	}
+	return kind == opStart || kind == opPause || kind == opUpdate || (kind == opRemove && e.Status.State != Removing)
 }
 
 // undoStart takes back what prepare and start did. The monitor goes first: one
@@ -327,6 +350,57 @@ func (c *settler) killMonitor(ctx context.Context, ctr Container) error {
 		return fmt.Errorf("killing monitor of container %q: %w", ctr.Config.Name, err)
 	}
 	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+}
+
+// noteEnd leaves a note, while a container's operation is under way, that what
+// follows the end of its process is due when the operation is over: the container
+// is to be removed, or its sandbox is its alone. Whoever does that calls Followed;
+// should they be killed before, Ended tells of it. For any other container there
+// is no such note, and what the monitor has left goes.
+func noteEnd(c *records, ctr Container) error {
+	path := filepath.Join(c.exitDir(), ctr.ID)
+	if ctr.Status.State == Removing || !(ctr.Config.Remove || ctr.Config.Implicit) {
+		return absentOS(os.Remove(path))
+	}
+	if ctr.Status.Mounted == "" { // it was settled before
+		return nil
+	}
+	err := os.MkdirAll(c.exitDir(), 0o700)
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	}
+	if err != nil { // a full file system keeps nobody from stopping
+		c.o.Log.Warn("the end of a container cannot be noted", "container", ctr.Config.Name, "error", err)
+		return nil
+	}
+	return f.Close()
+}
+
+// Followed says that what follows a container's end is done.
+func (c *ends) Followed(id string) error {
+	return absentOS(os.Remove(filepath.Join(c.exitDir(), id)))
+}
+
+// Ended lists the containers that have ended, when nobody is about to do what
+// follows: their exit commands have ended, or never came. It reads one folder,
+// which is empty as a rule.
+func (c *ends) Ended() []string {
+	entries, err := os.ReadDir(c.exitDir())
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, f := range entries {
+		e, err := c.dir.Get(f.Name())
+		switch {
+		case errdefs.IsNotFound(err):
+			_ = c.Followed(f.Name()) // removed behind its back
+		case err == nil && e.Op == nil && !record.Alive(e.Status.MonitorPid, e.Status.MonitorStart):
+			out = append(out, f.Name())
+		}
+	}
+	return out
 }
 
 // Dead lists the containers on which a dead owner left an operation.

@@ -359,7 +359,7 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 		}
 	}
 	if !k.Config.Implicit {
-		return nil
+		return c.ctrs.Followed(id)
 	}
 	return c.lower(ctx, k)
 }
@@ -378,5 +378,10 @@ func (c *exits) lower(ctx context.Context, k ctr.Container) error {
 	if err == nil && (now.Status.Alive() || now.Op != nil || now.Status.Start != k.Status.Start) {
 		return op.End()
 	}
-	return c.down(ctx, op)
+	// Nobody starts the container while its sandbox is under this operation, which
+	// is finished from now on whatever becomes of this process.
+	if err := op.Advance(ctx, stageDown); err != nil {
+		return errors.Join(err, op.End())
+	}
+	return errors.Join(c.ctrs.Followed(k.ID), c.down(ctx, op))
 }

@@ -33,6 +33,9 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
+	if c.idle(op, kind) {
+		return op.End()
+	}
 	switch kind {
 	case opCreate, opRemove:
 		prior, _ := op.Prior()
@@ -55,6 +58,20 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 		}
 		return c.down(ctx, op)
 	}
+}
+
+// idle says that an operation's owner died before it had changed anything: it may
+// have been about to find that there is nothing to do. What is ready stays so.
+func (c *settler) idle(op *record.Op, kind string) bool {
+	prior, dead := op.Prior()
+	if !dead || prior.Stage != "" {
+		return false
+	}
+	e, err := c.dir.Get(op.ID())
+	if err != nil || e.Lost || e.Damaged != nil {
+		return false
+	}
+	return kind == opStart || kind == opStop || (kind == opRemove && e.Status.State != Removing)
 }
 
 // Reboot settles what a restart of the machine has ended, unless it is settled:
@@ -112,6 +129,9 @@ func (c *exits) markPod(ctx context.Context, id string) error {
 	if err != nil || !e.Lost {
 		return errors.Join(ctr.AbsentOK(err), op.End())
 	}
+	if err := op.Advance(ctx, stageDown); err != nil {
+		return errors.Join(err, op.End())
+	}
 	_, err = c.update(ctx, c.sandbox(e), func(n *Status) {
 		// It may be there where only the run root was lost.
 		if place, err := c.o.CgroupDriver.Pod(e.Config.CgroupParent, id); err == nil && place.Own && !e.Config.CgroupsOff {
@@ -144,6 +164,9 @@ func (c *exits) sweepDead(ctx context.Context) error {
 	errs = append(errs, err)
 	for _, id := range pods {
 		errs = append(errs, c.settle(ctx, id))
+	}
+	for _, id := range c.ctrs.Ended() {
+		errs = append(errs, c.follow(ctx, id))
 	}
 	return errors.Join(errs...)
 }
@@ -183,6 +206,19 @@ func (c *exits) dropOrphan(ctx context.Context, id string) error {
 		return op.End()
 	}
 	return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
+}
+
+// follow does what follows a container's end, when who was to do it died before,
+// unless somebody is at work on its sandbox.
+func (c *exits) follow(ctx context.Context, id string) error {
+	k, err := c.ctrs.Get(ctx, id)
+	if err != nil || k.Op != nil {
+		return ctr.AbsentOK(err)
+	}
+	if s, err := c.Get(ctx, k.Config.Sandbox); err == nil && s.Op != nil {
+		return nil
+	}
+	return c.afterExit(ctx, id)
 }
 
 func (c *exits) settle(ctx context.Context, id string) error {

@@ -18,9 +18,15 @@ import (
 )
 
 // Stop ends all containers of a pod, at the same time, and then gives back what
-// the pod holds. One that is stopped is no error. A nil timeout is each
-// container's own.
+// the pod holds. Those that remove themselves are removed. One that is stopped is no
+// error. A nil timeout is each container's own.
 func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration) error {
+	if s, err := c.Get(ctx, id); err == nil && s.Config.Implicit {
+		err := c.StopContainer(ctx, id, ctr.StopOptions{Timeout: timeout})
+		if !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
 	if err := c.unready(ctx, id); err != nil {
 		return err
 	}
@@ -67,7 +73,13 @@ func (c *Controller) stopContainers(ctx context.Context, id string, timeout *tim
 		if k.ID == s.Status.Infra {
 			continue
 		}
-		g.Go(func() error { return ctr.AbsentOK(c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: timeout})) })
+		g.Go(func() error {
+			err := c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: timeout})
+			if err == nil && k.Config.Remove { // its exit command may have found the stop at work
+				err = c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{})
+			}
+			return ctr.AbsentOK(err)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -75,12 +87,21 @@ func (c *Controller) stopContainers(ctx context.Context, id string, timeout *tim
 	return c.removeInfra(ctx, s)
 }
 
+// stageDown says that a sandbox is being taken down.
+const stageDown = "down"
+
 // down gives back what a sandbox holds, and ends the operation. It does not
 // touch its containers.
 func (c *settler) down(ctx context.Context, op *record.Op) error {
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {
 		return errors.Join(err, op.End())
+	}
+	if op.Stage() != stageDown {
+		if err := op.Advance(ctx, stageDown); err != nil {
+			op.Abandon()
+			return err
+		}
 	}
 	if s.Status.State == Ready {
 		// Whatever comes of the rest, it is not ready any more.
