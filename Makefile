@@ -70,10 +70,10 @@ test-root: need-root build ## tests with the real runc, conmon, CNI plugins and 
 	$(GO) test -buildvcs=false -tags $(TAGS),rootful -vet=off -count=1 -p 1 -timeout 30m $(EXEC) $(ROOTFUL)
 
 test-faults: need-root build build-faults ## the fault matrix: processes killed, disks full, programs that hang (RUN=regexp)
-	$(GO) test -buildvcs=false -tags $(TAGS),faults -vet=off -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
+	$(GO) test -buildvcs=false -tags $(TAGS),faults -vet=off -count=1 -timeout 20m $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
 
 test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
-	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') $(EXEC) ./commands/faults
+	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
 	@.ci/fetch critools $(CRITOOLS) bin/critools-$(CRITOOLS)

@@ -202,7 +202,7 @@ func arrowsOf(dir string, allowed map[string][]string) []string {
 // harness, and at the top of the tree whatever is told a story about.
 func testImports(dir string) []string {
 	if dir == "commands" || strings.HasPrefix(dir, "commands/") {
-		return []string{"commands/*", "pod", "pod/*", "ctr", "ctr/*", "img", "netw"}
+		return []string{"commands", "commands/*", "pod", "pod/*", "ctr", "ctr/*", "img", "netw"}
 	}
 	return []string{"commands/harness", "ctr/*", "img"}
 }
