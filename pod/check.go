@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -120,13 +121,11 @@ type lack struct {
 // missing is what a ready pod says it has and has not.
 func (c *checker) missing(ctx context.Context, s Sandbox) []lack {
 	var out []lack
-	for _, ns := range s.Status.Namespaces.all() {
-		if pinned, err := netns.Pin(ns.path); err == nil && !pinned {
-			out = append(out, lack{
-				"namespace", fmt.Sprintf("its %s namespace is not pinned at %s", ns.kind, ns.path),
-				"pin it from a container that runs in it, else mark the pod not ready", c.repin,
-			})
-		}
+	for _, ns := range unpinned(s) {
+		out = append(out, lack{
+			"namespace", fmt.Sprintf("its %s namespace is not pinned at %s", ns.kind, ns.path),
+			"pin it from a container that runs in it, else mark the pod not ready", c.repin,
+		})
 	}
 	if s.Config.Namespaces.IPC == spec.ModePod && !mountPoint(filepath.Join(c.runDir(s.ID), shmDir)) {
 		out = append(out, lack{"mount", "its /dev/shm is not mounted", "mount a new one", c.remount})
@@ -180,24 +179,15 @@ func (c *checker) whileReady(ctx context.Context, id string, f func(Sandbox) err
 // left of it is given back when it is stopped or started.
 func (c *checker) repin(ctx context.Context, id string) error {
 	return c.whileReady(ctx, id, func(s Sandbox) error {
-		var lost []string
-		for _, ns := range s.Status.Namespaces.all() {
-			if pinned, err := netns.Pin(ns.path); err != nil || pinned {
-				continue
-			}
-			if !c.pinFrom(ctx, s, ns) {
-				lost = append(lost, ns.kind)
-			}
+		if lost := c.pinAgain(s); lost != "" {
+			return c.unreadied(ctx, s, lost)
 		}
-		if len(lost) == 0 {
-			return nil
-		}
-		return c.unreadied(ctx, s, fmt.Sprintf("its namespaces are gone: %s", strings.Join(lost, ", ")))
+		return nil
 	})
 }
 
 // pinFrom pins a namespace of a pod from a container that has it.
-func (c *checker) pinFrom(ctx context.Context, s Sandbox, ns pinnedKind) bool {
+func pinFrom(c *records, s Sandbox, ns pinnedKind) bool {
 	for _, k := range c.ctrs.In(s.ID) {
 		n := k.Config.Namespaces
 		own := map[string]spec.Namespace{"net": n.Network, "ipc": n.IPC, "uts": n.UTS, "user": n.User, "pid": n.PID}[ns.kind]
@@ -212,6 +202,53 @@ func (c *checker) pinFrom(ctx context.Context, s Sandbox, ns pinnedKind) bool {
 		}
 	}
 	return false
+}
+
+// unpinned are the namespaces of a pod that somebody has unpinned.
+func unpinned(s Sandbox) []pinnedKind {
+	return slices.DeleteFunc(s.Status.Namespaces.all(), func(ns pinnedKind) bool {
+		pinned, err := netns.Pin(ns.path)
+		return pinned || err != nil
+	})
+}
+
+// pinAgain pins what somebody has unpinned of a pod whose operation is the caller's,
+// from containers that run: they have it still. It says what is gone; "" for nothing.
+func (c *records) pinAgain(s Sandbox) (gone string) {
+	var lost []string
+	for _, ns := range unpinned(s) {
+		if !pinFrom(c, s, ns) {
+			lost = append(lost, ns.kind)
+		}
+	}
+	if len(lost) == 0 {
+		return ""
+	}
+	return "its namespaces are gone: " + strings.Join(lost, ", ")
+}
+
+// hold is pinAgain for those who have not the operation: before containers end,
+// with which the last of a namespace would go, in which plugins find what they have
+// to take away on the host; and before one starts. Where somebody else is at work on
+// the pod, that one looks after it.
+func (c *records) hold(ctx context.Context, id string) (gone string, err error) {
+	s, err := c.Get(ctx, id)
+	if err != nil || len(unpinned(s)) == 0 {
+		return "", ctr.AbsentOK(err)
+	}
+	op, err := c.dir.TryBegin(id, record.KindCheck)
+	var busy *record.BusyError
+	if errors.As(err, &busy) {
+		return "", nil
+	}
+	if err != nil {
+		return "", ctr.AbsentOK(err)
+	}
+	if _, dead := op.Prior(); dead { // who begins next settles that
+		op.Abandon()
+		return "", nil
+	}
+	return c.pinAgain(s), op.End()
 }
 
 func (c *checker) remount(ctx context.Context, id string) error {

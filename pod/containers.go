@@ -270,6 +270,9 @@ func (r *Running) settled(ctx context.Context, e exited) (int, bool, error) {
 // StopContainer stops a container, and gives back what its sandbox holds where
 // that is its alone.
 func (c *Controller) StopContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+	if _, err := c.hold(ctx, id); err != nil { // its own pod has its ID
+		return err
+	}
 	if err := c.ctrs.Stop(ctx, id, o); err != nil {
 		return err
 	}

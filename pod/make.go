@@ -86,7 +86,12 @@ func (c *riser) takes(ctx context.Context, id string) (Sandbox, error) {
 	if s.Op != nil && (s.Op.Kind == opStop || s.Op.Kind == opRemove) {
 		return s, fmt.Errorf("pod %q is being taken down: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
 	}
-	return s, nil
+	gone, err := c.hold(ctx, id)
+	if gone != "" {
+		_, err = c.update(ctx, s, func(n *Status) { n.State, n.Message = NotReady, gone })
+		return s, errors.Join(fmt.Errorf("pod %q: %s: %w", s.Config.Name, gone, errdefs.ErrFailedPrecondition), err)
+	}
+	return s, err
 }
 
 // takenBy tells a container what its sandbox gives, if it takes it.
@@ -116,10 +121,14 @@ func (c *maker) StartMade(ctx context.Context, id string) error {
 // StopMade stops one of the kubelet's containers: see ctr's Stop. The work goes
 // on, to the kill, when ctx ends.
 func (c *maker) StopMade(ctx context.Context, id string, timeout time.Duration) error {
-	if _, err := c.Made(ctx, id); err != nil {
+	k, err := c.Made(ctx, id)
+	if err != nil {
 		return err
 	}
 	return c.detached(ctx, timeout+flightTimeout, fmt.Sprintf("stop %s %d", id, timeout), func(ctx context.Context) error {
+		if _, err := c.hold(ctx, k.Config.Sandbox); err != nil {
+			return err
+		}
 		if err := c.ctrs.Stop(ctx, id, ctr.StopOptions{Timeout: &timeout}); err != nil {
 			return err
 		}
@@ -131,10 +140,14 @@ func (c *maker) StopMade(ctx context.Context, id string, timeout time.Duration) 
 // volumes that it was given. ErrNotFound if there is none. The work goes on when
 // ctx ends.
 func (c *maker) RemoveMade(ctx context.Context, id string) error {
-	if _, err := c.Made(ctx, id); err != nil {
+	k, err := c.Made(ctx, id)
+	if err != nil {
 		return err
 	}
 	return c.detached(ctx, flightTimeout, "remove "+id, func(ctx context.Context) error {
+		if _, err := c.hold(ctx, k.Config.Sandbox); err != nil {
+			return err
+		}
 		return c.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true, Volumes: true})
 	})
 }

@@ -105,7 +105,13 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return nil, errors.Join(err, op.End())
 	}
 	if s.Status.State == Ready {
-		return &rising{give: c.give(s)}, op.End()
+		if c.pinAgain(s) == "" {
+			return &rising{give: c.give(s)}, op.End()
+		}
+		if err := c.down(ctx, op); err != nil { // nothing runs in it any more
+			return nil, err
+		}
+		return c.bringUp(ctx, id)
 	}
 	if s.Status.State == Removing {
 		return nil, errors.Join(fmt.Errorf("pod %q: %w", s.Config.Name, errGoing), op.End())

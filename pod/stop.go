@@ -60,6 +60,9 @@ func (c *settler) unready(ctx context.Context, id string) error {
 
 // stopContainers stops the containers, infra after the others.
 func (c *Controller) stopContainers(ctx context.Context, id string, timeout *time.Duration) error {
+	if _, err := c.hold(ctx, id); err != nil {
+		return err
+	}
 	s, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -258,6 +261,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 		op.Abandon()
 		return err
 	}
+	c.pinAgain(s)
 	var alive, ended errgroup.Group
 	for _, k := range ctrs {
 		g := &ended
