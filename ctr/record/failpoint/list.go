@@ -72,9 +72,11 @@ func stagePoints() []Listed {
 		{"pod.create.namespaces", []string{"run", "run --rm", "RunPodSandbox"}},
 		{"pod.create.network", []string{"run", "run --rm", "RunPodSandbox"}},
 		{"pod.start.cgroup", []string{"pod start", "start"}},
+		{"pod.start.down", []string{"pod start fails"}},
 		{"pod.start.infra", []string{"pod start", "start"}},
 		{"pod.start.namespaces", []string{"pod start", "start"}},
 		{"pod.start.network", []string{"pod start", "start"}},
+		{"pod.stop.down", []string{"pod stop", "stop", "run fails", "StopPodSandbox"}},
 	}
 }
 
