@@ -67,7 +67,7 @@ func (t transfer) error(err error) error {
 	case isOvertaken(err):
 		return line(errdefs.ErrUnavailable, "its layers are being removed at the same time")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return line(errdefs.ErrResourceExhausted, "no space left for it (%s)", lastCause(err))
+		return line(errdefs.ErrResourceExhausted, "%s", lastCause(err))
 	case isDigestMismatch(text):
 		return line(errdefs.ErrDataLoss, "what was received does not match its digest: %s", lastCause(err))
 	case errors.As(err, &creds), hasCode(err, errcode.ErrorCodeUnauthorized), strings.Contains(text, "unauthorized"), strings.Contains(text, "authentication required"):

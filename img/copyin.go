@@ -14,8 +14,11 @@ import (
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
+	"github.com/davit-containers/davit/img/reserve"
 	"github.com/davit-containers/davit/img/staging"
 )
 
@@ -27,9 +30,9 @@ const maxOvertaken = 10
 // process may have taken files from while it was extracted (see package staging) is
 // read again, and brought again if it is damaged.
 func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
+	began := time.Now()
 	for n := 0; ; n++ {
 		var id string
-		began := time.Now()
 		unguarded, err := guarded(c.storage, func() (err error) {
 			id, err = c.copyOnce(ctx, src, a, p)
 			return err
@@ -42,9 +45,32 @@ func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (s
 		}
 		again := unguarded || err != nil && isOvertaken(err)
 		if err == nil || n == maxOvertaken || ctx.Err() != nil || !again {
+			if reserve.IsFull(err) {
+				err = errors.Join(fullStore(c.storage, err), giveUp(c.storage, p, began))
+			}
 			return id, err
 		}
 	}
+}
+
+// fullStore is the error of a transfer for which a store has no room: it says which
+// file system that is, and is ErrResourceExhausted.
+func fullStore(store storage.Store, err error) error {
+	disk, known := record.DiskFaultOf(err)
+	if !known || disk.Path == "" {
+		disk = record.DiskFault{Path: store.GraphRoot(), Errno: unix.ENOSPC} // a child of the library's said so
+	}
+	return &classified{
+		msg: "no space left for it: " + disk.String(), class: []error{errdefs.ErrResourceExhausted},
+		cause: errors.Join(&fs.PathError{Op: "writing", Path: disk.Path, Err: disk.Errno}, err),
+	}
+}
+
+// giveUp removes the layers that a transfer has brought since it began, for what it
+// left no room: they would be in the way of all else until somebody prunes.
+func giveUp(store storage.Store, p *progress, began time.Time) error {
+	_, err := pruneSome(store, func(l *storage.Layer) bool { return !l.Created.Before(began) && p.brought(l.CompressedDigest) })
+	return err
 }
 
 // guarded runs f, which extracts or deletes layers, and says whether a temporary
@@ -71,14 +97,15 @@ func tempFolders(store storage.Store) []string {
 }
 
 // deleting runs f, which deletes layers, and then whatever of them it may have left
-// because its temporary folders were not guarded.
+// because its temporary folders were not guarded. On a full store it has some room.
 func deleting(store storage.Store, f func() error) error {
-	unguarded, err := guarded(store, f)
+	inRoom := func() error { return reserve.Use(store.GraphRoot(), f) }
+	unguarded, err := guarded(store, inRoom)
 	if !unguarded {
 		return err
 	}
 	if err != nil && errors.Is(err, fs.ErrNotExist) {
-		err = f()
+		err = inRoom()
 	}
 	return errors.Join(err, store.GarbageCollect())
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 
@@ -58,6 +59,24 @@ type progress struct {
 	to  func(ProgressEvent)
 	// stall is how long the source may send nothing; 0 is for ever.
 	stall time.Duration
+	// blobs are those that came, or were here already.
+	blobs map[string]bool
+}
+
+// brought says whether a blob was one of the transfer's.
+func (p *progress) brought(d digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.blobs[d.String()]
+}
+
+func (p *progress) note(blob string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.blobs == nil {
+		p.blobs = map[string]bool{}
+	}
+	p.blobs[blob] = true
 }
 
 func (p *progress) tell(e ProgressEvent) {
@@ -97,6 +116,7 @@ func (p *progress) drain(ctx context.Context, from <-chan types.ProgressProperti
 				continue
 			}
 			watch.see(out.Kind)
+			p.note(out.Digest)
 			p.tell(out)
 		}
 	}()
@@ -158,9 +178,6 @@ func (w *stallWatch) stop() {
 // watched runs a copy with opts that tell of its progress: to the caller, and to
 // a watch that ends it when it stalls.
 func (p *progress) watched(ctx context.Context, opts *copy.Options, run func(context.Context) error) error {
-	if p.to == nil && p.stall <= 0 {
-		return run(ctx)
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := newStallWatch(p.stall, func() { cancel(&stalledError{p.stall}) })

@@ -129,18 +129,24 @@ func uniqueOf(u Usage, id string) int64 {
 // pruneLayers removes the layers made before a time that neither an image nor a
 // container has, and returns their bytes.
 func (r *records) pruneLayers(before time.Time) (int64, error) {
-	layers, err := r.storage.Layers()
+	return pruneSome(r.storage, func(l *storage.Layer) bool { return l.Created.Before(before) })
+}
+
+// pruneSome removes those of the layers that neither an image nor a container has
+// for which take answers true, and nothing that others lie on.
+func pruneSome(store storage.Store, take func(*storage.Layer) bool) (int64, error) {
+	layers, err := store.Layers()
 	if err != nil {
 		return 0, fmt.Errorf("reading layers: %w", err)
 	}
-	used, err := layersInUse(r.storage, layers)
+	used, err := layersInUse(store, layers)
 	if err != nil {
 		return 0, err
 	}
 	t := newTally(layers)
 	keep := func(l *storage.Layer) { used[l.ID] = true }
 	for _, l := range t.layers {
-		if l.ReadOnly || l.MountCount > 0 || !l.Created.Before(before) {
+		if l.ReadOnly || l.MountCount > 0 || !take(l) {
 			t.below(l.ID, keep) // it, and what it lies on
 		}
 	}
@@ -149,7 +155,7 @@ func (r *records) pruneLayers(before time.Time) (int64, error) {
 		errs  []error
 	)
 	for _, l := range topDown(t, used) {
-		if err := deleting(r.storage, func() error { return r.storage.DeleteLayer(l.ID) }); err != nil {
+		if err := deleting(store, func() error { return store.DeleteLayer(l.ID) }); err != nil {
 			errs = append(errs, fmt.Errorf("removing layer %s: %w", l.ID, err))
 			continue
 		}

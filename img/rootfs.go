@@ -18,6 +18,7 @@ import (
 	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/img/layersize"
 )
@@ -295,7 +296,11 @@ func rootfsClass(err error) error {
 	case errors.Is(err, storage.ErrDuplicateID), errors.Is(err, storage.ErrDuplicateName):
 		return &classified{msg: errdefs.ErrAlreadyExists.Error(), class: []error{errdefs.ErrAlreadyExists}, cause: err}
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return &classified{msg: "no space left in the store", class: []error{errdefs.ErrResourceExhausted}, cause: err}
+		msg := "no space left in the store"
+		if disk, ok := record.DiskFaultOf(err); ok && disk.Path != "" {
+			msg = "no space left: " + disk.String()
+		}
+		return &classified{msg: msg, class: []error{errdefs.ErrResourceExhausted}, cause: err}
 	}
 	return err
 }

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/davit-containers/davit/img/layersize"
+	"github.com/davit-containers/davit/img/reserve"
 )
 
 // defaultBlobCopies is how many blobs a Store transfers at a time, all its
@@ -143,6 +144,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	st, err := openStorage(opts)
 	if err != nil {
 		return nil, openError(opts, err)
+	}
+	if !reserve.Has(opts.GraphRoot) {
+		reserve.Keep(opts.GraphRoot)
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -209,30 +208,13 @@ func diskHint(err error) string {
 	if !ok || disk.Path == "" {
 		return ""
 	}
-	at := disk.Path
-	var st syscall.Statfs_t
-	for syscall.Statfs(at, &st) != nil && at != "/" && at != "." {
-		at = filepath.Dir(at)
+	switch disk.Errno {
+	case syscall.EROFS, syscall.EIO:
+		return disk.String() + ": dmesg may say why"
+	case syscall.EDQUOT:
+		return disk.String()
 	}
-	for at != "/" && at != "." && sameFileSystem(at, filepath.Dir(at)) {
-		at = filepath.Dir(at)
-	}
-	switch {
-	case disk.Errno == syscall.EROFS:
-		return fmt.Sprintf("the file system at %s is read-only: dmesg may say why", at)
-	case disk.Errno == syscall.EIO:
-		return fmt.Sprintf("the file system at %s fails: dmesg may say why", at)
-	case disk.Errno == syscall.EDQUOT:
-		return fmt.Sprintf("the quota on the file system at %s is used up", at)
-	case st.Files > 0 && st.Ffree == 0:
-		return fmt.Sprintf("the file system at %s has no inode left: df -i %s", at, at)
-	}
-	return fmt.Sprintf("the file system at %s is full: df -h %s", at, at)
-}
-
-func sameFileSystem(a, b string) bool {
-	var x, y syscall.Stat_t
-	return syscall.Stat(a, &x) == nil && syscall.Stat(b, &y) == nil && x.Dev == y.Dev
+	return fmt.Sprintf("%s: df -h %[2]s; df -i %[2]s", disk, disk.Mount())
 }
 
 // programError tells of the program in a container: it is not there, or cannot be

@@ -52,6 +52,8 @@ func TestF26StateFolderFull(t *testing.T) {
 	n.must("run", "-d", "--name", "web", n.image, "sh", "-c", "echo up; exec sleep 1000")
 	n.must("run", "-d", "--name", "other", "--network", "none", n.image, "sleep", "1000")
 	n.try("run", "--name", "done", "--network", "none", n.image, "false")
+	n.must("run", "-d", "--name", "code", "--network", "none", n.image, "sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done")
+	n.must("run", "-d", "--name", "again", "--network", "none", "--restart", "always", n.image, "sleep", "1000")
 	n.must("create", "--name", "made", "--network", "none", n.image, "true")
 	n.must("pod", "create", "--name", "shop", "--network", "none")
 	n.must("run", "-d", "--pod", "shop", "--name", "clerk", n.image, "sleep", "1000")
@@ -68,7 +70,8 @@ func TestF26StateFolderFull(t *testing.T) {
 		t.Errorf("the log is %q", got)
 	}
 	n.must("exec", "web", "true")
-	n.must("stop", "-t", "0", "web")
+	n.must("stop", "code")
+	n.must("stop", "-t", "0", "again", "web") // nothing is removed yet: there is no room
 	if got := n.must("ps", "--all", "--filter", "name=web", "--format", "{{.State}}").Line(); got != "exited" {
 		t.Errorf("after stop it is %q", got)
 	}
@@ -76,11 +79,19 @@ func TestF26StateFolderFull(t *testing.T) {
 	n.must("kill", "other")
 	n.must("wait", "other")
 	n.must("rm", "other", "done")
+	n.must("rm", "again")
 	n.must("pod", "stop", "-t", "0", "shop")
 	n.must("pod", "rm", "shop")
 	n.must("system", "check")
 	free()
 
+	if err := n.Roots.NewBoot(); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.must("inspect", "--format", "{{.State.ExitCode}}", "code").Line(); got != "7" {
+		t.Errorf("after a boot its exit code is %q", got)
+	}
+	n.must("rm", "code")
 	if got := n.must("ps", "--all", "--format", "{{.Names}}").Line(); got != "made" {
 		t.Errorf("there are %q", got)
 	}

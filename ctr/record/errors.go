@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -104,6 +105,45 @@ func (e *VersionError) Unwrap() error { return errdefs.ErrFailedPrecondition }
 type DiskFault struct {
 	Path  string // in that file system; empty when the error does not say
 	Errno syscall.Errno
+}
+
+// String names the file system, by where it is mounted, and what is wrong with it.
+func (f DiskFault) String() string {
+	at, st := f.mount()
+	switch {
+	case f.Errno == syscall.EROFS:
+		return fmt.Sprintf("the file system at %s is read-only", at)
+	case f.Errno == syscall.EIO:
+		return fmt.Sprintf("the file system at %s fails", at)
+	case f.Errno == syscall.EDQUOT:
+		return fmt.Sprintf("the quota on the file system at %s is used up", at)
+	case st.Files > 0 && float64(st.Ffree)/float64(st.Files) < float64(st.Bavail)/float64(max(1, st.Blocks)):
+		// Who found it so may have cleared up since: the scarcer of the two it was.
+		return fmt.Sprintf("the file system at %s has no inode left", at)
+	}
+	return fmt.Sprintf("the file system at %s is full", at)
+}
+
+// Mount is where the file system is mounted.
+func (f DiskFault) Mount() string {
+	at, _ := f.mount()
+	return at
+}
+
+func (f DiskFault) mount() (at string, st syscall.Statfs_t) {
+	at = filepath.Clean(f.Path)
+	for syscall.Statfs(at, &st) != nil && at != "/" && at != "." {
+		at = filepath.Dir(at)
+	}
+	device := func(path string) uint64 {
+		var info syscall.Stat_t
+		_ = syscall.Stat(path, &info) // 0 for what is not there
+		return uint64(info.Dev)
+	}
+	for at != "/" && at != "." && device(at) == device(filepath.Dir(at)) {
+		at = filepath.Dir(at)
+	}
+	return at, st
 }
 
 // DiskFaultOf finds a DiskFault in an error.
