@@ -21,6 +21,7 @@ func TestDifferenceCountsRepeatedLines(t *testing.T) {
 
 func TestOwnerlessLayers(t *testing.T) {
 	roots := newRoots(t)
+	forgotten := strings.Repeat("f", 64)
 	files := map[string]string{
 		"root/storage/overlay-images/images.json":                     `[{"id":"i","layer":"top"}]`,
 		"root/storage/overlay-layers/layers.json":                     `[{"id":"base"},{"id":"top","parent":"base"},{"id":"rw","parent":"top"},{"id":"lost","parent":"base"}]`,
@@ -29,7 +30,8 @@ func TestOwnerlessLayers(t *testing.T) {
 		"root/storage/overlay/base/link":                              "",
 		"root/storage/overlay/top/link":                               "",
 		"root/storage/overlay/rw/link":                                "",
-		"root/storage/overlay/forgotten/link":                         "",
+		"root/storage/overlay/" + forgotten + "/link":                 "",
+		"root/storage/overlay/metacopy-check42/upper":                 "",
 		"root/storage/overlay/l/XYZ":                                  "",
 		"root/containers/c/config.json":                               "{}",
 		"run/storage/overlay-layers/mountpoints.json":                 "[]",
@@ -45,7 +47,7 @@ func TestOwnerlessLayers(t *testing.T) {
 	}
 	want := []string{
 		"container unknown of the layer store has no record",
-		"folder overlay/forgotten has no layer",
+		"folder overlay/" + forgotten + " has no layer",
 		"layer lost has neither image nor container",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
