@@ -72,6 +72,8 @@ func isNetns(path string) bool {
 // namespace, in the background, faster than the plugin would.
 func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	var errs []error
+	cutOff := in.Result == nil || in.Leaving
+	markLeaving(in)
 	if in.TablePorts {
 		settled, err := a.withdraw(in.ID)
 		defer func() { <-settled }()
@@ -86,6 +88,9 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 			u.netns = ""
 		}
 		errs = append(errs, a.leave(ctx, in, u.netns, func(j join) bool { return !early(j) }))
+	}
+	if cutOff {
+		errs = append(errs, dropMasquerade(ctx, in))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detaching %q: %w", in.ID, err)

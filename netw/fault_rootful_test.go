@@ -167,6 +167,46 @@ func TestDelAfterHalfAnAdd(t *testing.T) {
 	s.detach()
 }
 
+// What masquerades a sandbox is gone after a DEL that was killed once it had taken the
+// interface away, by which the plugin would find it.
+func TestMasqueradeAfterHalfADel(t *testing.T) {
+	conf := t.TempDir()
+	list := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "masked", "plugins": [{"type": "bridge", "bridge": "dvmasq0", "isGateway": true,
+		"ipMasq": true, "ipam": {"type": "host-local", "dataDir": %q, "subnet": "10.77.0.0/16"}}]}`, filepath.Join(conf, "leases"))
+	if err := os.WriteFile(filepath.Join(conf, "10-masked.conflist"), []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(c *Config) { c.ConfDir = conf })
+	t.Cleanup(func() {
+		run(t, "ip", "link", "del", "dvmasq0")
+		run(t, "nft", "delete", "table", "ip", "nat") // iptables leaves it, empty
+	})
+	s := w.sandbox("one")
+	r := s.request()
+	r.Networks = []Ref{{Name: "masked", Host: true}}
+	if _, err := w.Attach(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	chains := func() int {
+		return strings.Count(run(t, "iptables-save", "-t", "nat"), `id: "`+s.id) + strings.Count(run(t, "iptables-save", "-t", "nat"), ":CNI-")
+	}
+	if chains() == 0 {
+		t.Fatal("nothing masquerades the sandbox")
+	}
+	in, err := readIntent(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	markLeaving(in) // and a DEL that is killed half way
+	run(t, "nsenter", "--net="+s.pins.Net, "ip", "link", "del", "eth0")
+	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
+		t.Fatal(err)
+	}
+	if n := chains(); n != 0 {
+		t.Errorf("%d chains and rules are left:\n%s", n, run(t, "iptables-save", "-t", "nat"))
+	}
+}
+
 func TestPluginFaults(t *testing.T) {
 	tests := []struct {
 		name, script string

@@ -40,6 +40,8 @@ type intent struct {
 	TablePorts bool   `json:"tablePorts,omitempty"`
 	// Result is set once all networks are joined.
 	Result *Attachment `json:"result,omitempty"`
+	// Leaving is set once DEL has been called.
+	Leaving bool `json:"leaving,omitempty"`
 
 	dir string
 }

@@ -1,0 +1,91 @@
+package netw
+
+import (
+	"context"
+	"crypto/sha512"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/davit-containers/davit/ctr/record"
+)
+
+// markLeaving notes that DEL is about to be called. That it was called before and did
+// not come to its end is what matters, so a note that cannot be made is no error.
+func markLeaving(in *intent) {
+	in.Leaving = true
+	if b, err := json.Marshal(in); err == nil {
+		_ = record.WriteAtomic(filepath.Join(in.dir, recordName), b, record.WriteOptions{})
+	}
+}
+
+// dropMasquerade removes what masquerades a sandbox by the CNI project's own plugins,
+// of an ADD or a DEL that was cut off: they find the addresses by the interface, which
+// is the first that DEL takes away.
+func dropMasquerade(ctx context.Context, in *intent) error {
+	var errs []error
+	for _, j := range in.Joins {
+		var list struct {
+			Name    string
+			Plugins []struct{ IPMasq bool }
+		}
+		if json.Unmarshal(j.Conflist, &list) != nil {
+			continue
+		}
+		for _, p := range list.Plugins {
+			if p.IPMasq {
+				errs = append(errs, masquerade{"iptables", list.Name, in.ID}.drop(ctx), masquerade{"ip6tables", list.Name, in.ID}.drop(ctx))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// masquerade is a chain of its own in the table nat, and the rules that lead there.
+type masquerade struct{ program, network, id string }
+
+// chain is its name, as utils.FormatChainName of the plugins has it.
+func (m masquerade) chain() string {
+	return fmt.Sprintf("CNI-%x", sha512.Sum512([]byte(m.network+m.id)))[:28]
+}
+
+// drop removes the rules and the chain; there need not be any.
+func (m masquerade) drop(ctx context.Context) error {
+	if _, err := m.run(ctx, "-S", m.chain()); err != nil {
+		return nil // no such chain, or no such program
+	}
+	rules, err := m.run(ctx, "-S", "POSTROUTING")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for rule := range strings.Lines(rules) {
+		f := strings.Fields(rule)
+		if len(f) < 4 || f[2] != "-s" || f[len(f)-1] != m.chain() {
+			continue
+		}
+		// As utils.FormatComment has it.
+		comment := fmt.Sprintf("name: %q id: %q", m.network, m.id)
+		_, err := m.run(ctx, "-D", "POSTROUTING", "-s", f[3], "-m", "comment", "--comment", comment, "-j", m.chain())
+		errs = append(errs, err)
+	}
+	for _, action := range []string{"-F", "-X"} {
+		_, err := m.run(ctx, action, m.chain())
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (m masquerade) run(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, iptablesTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, m.program, append([]string{"-w", "-t", "nat"}, args...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("running %s %s: %w: %s", m.program, args[0], err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
