@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/davit-containers/davit/ctr"
 )
 
 // What the first release wrote of an object is understood, every field of it, and
@@ -14,7 +16,7 @@ import (
 func TestF34RecordsOfAnOlderRelease(t *testing.T) {
 	again := func(file, part string, v any) {
 		t.Helper()
-		data, err := os.ReadFile("testdata/v1/" + file)
+		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,6 +44,8 @@ func TestF34RecordsOfAnOlderRelease(t *testing.T) {
 			t.Errorf("%s (-then +now):\n%s", file, diff)
 		}
 	}
-	again("config.json", "config", &Config{})
-	again("status.json", "status", &Status{})
+	again("testdata/v1/config.json", "config", &Config{})
+	again("testdata/v1/status.json", "status", &Status{})
+	again("../ctr/testdata/v1/config.json", "config", &ctr.Config{})
+	again("../ctr/testdata/v1/status.json", "status", &ctr.Status{})
 }
