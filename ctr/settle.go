@@ -239,7 +239,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	if err != nil {
 		return errors.Join(AbsentOK(err), removePartial(ctx, c, op))
 	}
-	if idle(c.records, op, kind) {
+	if untouched(c.records, op, kind) {
 		if err := c.finish(ctx, ctr); err != nil {
 			op.Abandon()
 			return err
@@ -280,9 +280,9 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	return op.End()
 }
 
-// idle says that an operation's owner died before it had changed anything: it may
+// untouched says that an operation's owner died before it had changed anything: it may
 // have been about to be refused.
-func idle(c *records, op *record.Op, kind string) bool {
+func untouched(c *records, op *record.Op, kind string) bool {
 	prior, dead := op.Prior()
 	if !dead || prior.Stage != "" {
 		return false

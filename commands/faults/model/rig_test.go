@@ -313,7 +313,7 @@ func (r *rig) remove() error {
 			errs = append(errs, p.end(true))
 		}
 	}
-	errs = append(errs, r.killAll(), r.roots.RemoveNetwork(context.TODO()), r.roots.Remove())
+	errs = append(errs, r.killAll(), r.roots.RemoveNetwork(context.Background()), r.roots.Remove())
 	return errors.Join(errs...)
 }
 
