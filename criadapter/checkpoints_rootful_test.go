@@ -338,7 +338,7 @@ func TestCheckpointPod(t *testing.T) {
 	r.heal("hangs")
 	failed := make(chan error, 1)
 	go func() { failed <- r.checkpoint(within(t, time.Minute), id, crash, ids) }()
-	r.await(t, "the dump", func() bool {
+	await(t, "the dump", func() bool {
 		_, err := os.Stat(filepath.Join(r.here, "hangs"))
 		return err == nil
 	})
@@ -369,22 +369,13 @@ func TestCheckpointPod(t *testing.T) {
 // settled waits until nobody is at work on a pod and its containers.
 func (r *recorded) settled(t *testing.T, id string) {
 	t.Helper()
-	r.await(t, "the pod to be settled", func() bool {
+	await(t, "the pod to be settled", func() bool {
 		files, _ := filepath.Glob(filepath.Join(r.davit.Roots.RunRoot, "*", "*", "op"))
 		return !slices.ContainsFunc(files, func(path string) bool {
 			fi, err := os.Stat(path)
 			return err == nil && fi.Size() > 0
 		})
 	})
-}
-
-func (r *recorded) await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }
 
 func (r *recorded) restoreRequest(dir, name string) *runtimeapi.RestorePodRequest {
@@ -647,12 +638,12 @@ func TestCheckpointByCRIU(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.start(t, k.ContainerId)
-	r.await(t, "the counter", func() bool { return count(k.ContainerId) > 20 })
+	await(t, "the counter", func() bool { return count(k.ContainerId) > 20 })
 	dir := t.TempDir()
 	if err := r.checkpoint(within(t, time.Minute), id, dir, []string{k.ContainerId}); err != nil {
 		t.Fatal(err)
 	}
-	r.await(t, "the counter to go on", func() bool { return count(k.ContainerId) > 30 })
+	await(t, "the counter to go on", func() bool { return count(k.ContainerId) > 30 })
 	q := r.restoreRequest(dir, "second")
 	q.ContainerConfigs = []*runtimeapi.ContainerConfig{counter}
 	made, err := r.RestorePod(within(t, time.Minute), q)
@@ -662,9 +653,9 @@ func TestCheckpointByCRIU(t *testing.T) {
 	again := made.RestoredContainers[0].ContainerId
 	r.start(t, again)
 	first := 0
-	r.await(t, "the restored counter", func() bool { first = count(again); return first > 0 })
+	await(t, "the restored counter", func() bool { first = count(again); return first > 0 })
 	if first < 20 {
 		t.Errorf("the restored counter is at %d: it began anew", first)
 	}
-	r.await(t, "the restored counter to go on", func() bool { return count(again) > first+5 })
+	await(t, "the restored counter to go on", func() bool { return count(again) > first+5 })
 }

@@ -89,8 +89,8 @@ func (r *rig) reboot(t *testing.T) {
 }
 
 // TestReboot: what ran has ended for a reason that is told, a new attempt runs
-// beside it, and the addresses that the network kept on disk are free again once
-// the old sandboxes are stopped, removed, or made ready again.
+// beside it, and the addresses that the network kept on disk are free again, with or
+// without the old sandboxes.
 func TestReboot(t *testing.T) {
 	r := newRig(t, "")
 	r.podNetwork(t, `"ipMasq": true`, `"ipMasq": false`) // nobody takes its rules away, as a restart does
@@ -118,9 +118,7 @@ func TestReboot(t *testing.T) {
 	if s := r.status(t, made); s.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
 		t.Errorf("what was not started is %v", s)
 	}
-	if got := len(r.davit.Roots.Leases()); got != 3 {
-		t.Errorf("%d leases survive, want 3", got)
-	}
+	await(t, "all addresses to be free", func() bool { return len(r.davit.Roots.Leases()) == 0 })
 
 	next := r.sandbox(t, r.networked("stopped", 1))
 	r.run(t, next, r.containerConfig("main", "sleep 1000"))
@@ -132,15 +130,15 @@ func TestReboot(t *testing.T) {
 		{"stop", func() error {
 			_, err := r.StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: ids[0]})
 			return err
-		}, 3},
+		}, 1},
 		{"remove what was stopped", func() error {
 			_, err := r.RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: ids[0]})
 			return err
-		}, 3},
+		}, 1},
 		{"remove", func() error {
 			_, err := r.RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: ids[1]})
 			return err
-		}, 2},
+		}, 1},
 		{"run again", func() error {
 			out, err := r.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{Config: r.networked("again", 0)})
 			if err == nil && out.PodSandboxId != ids[2] {

@@ -120,17 +120,17 @@ func (n *node) clear(names ...string) {
 // called waits until the plugin was called with a command.
 func (n *node) called(command string) {
 	n.Helper()
-	n.until("the plugin is called", func() bool {
+	await(n.T, "a call of the plugin", func() bool {
 		calls, _ := os.ReadFile(filepath.Join(n.plugins, "calls"))
 		return strings.Contains(string(calls), command)
 	})
 }
 
-func (n *node) until(what string, ok func() bool) {
-	n.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			n.Fatalf("%s: not within ten seconds", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }
@@ -323,7 +323,7 @@ func TestSandboxClientGoes(t *testing.T) {
 	defer cancel()
 	_, err := n.runtime.RunPodSandbox(ctx, sandboxRequest("a"))
 	n.wantCode(err, codes.DeadlineExceeded)
-	n.until("the sandbox is listed", func() bool { return len(n.list(nil)) == 1 })
+	await(n.T, "the sandbox to be listed", func() bool { return len(n.list(nil)) == 1 })
 	id := n.list(&runtimeapi.PodSandboxFilter{State: ready(true)})
 	if len(id) != 1 || n.run("a") != id[0] {
 		t.Fatalf("ready are %v", id)

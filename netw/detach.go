@@ -89,7 +89,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 		}
 		errs = append(errs, a.leave(ctx, in, u.netns, func(j join) bool { return !early(j) }))
 	}
-	if cutOff {
+	if cutOff && errors.Join(errs...) == nil { // bridge fails without the chain
 		errs = append(errs, dropMasquerade(ctx, in))
 	}
 	if err := errors.Join(errs...); err != nil {
