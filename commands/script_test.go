@@ -87,6 +87,10 @@ func storyRegistry(t *testing.T) *harness.Registry {
 			StopSignal:   "SIGKILL",
 			Labels:       map[string]string{"maker": "harness"},
 		}},
+		"checked:latest": {Config: v1.Config{
+			Cmd:         []string{"sleep", "100"},
+			Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "test", "-e", "/etc"}, Interval: time.Minute, Retries: 7},
+		}},
 	}
 	for name, config := range images {
 		img, err := harness.Busybox(t.Context(), config)

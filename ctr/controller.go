@@ -80,6 +80,7 @@ type Controller struct {
 	*stopper
 	*sessions
 	*keeper
+	*nurse
 	*meter
 	*dumper
 	*restorer
@@ -147,8 +148,8 @@ func New(o Options) (*Controller, error) {
 		records: r, ends: &ends{r}, settler: s,
 		creator: cr, starter: st, maker: &maker{s, cr, st},
 		stopper: stop, sessions: &sessions{s},
-		keeper: &keeper{settler: s},
-		meter:  &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
+		keeper: &keeper{settler: s}, nurse: &nurse{s},
+		meter: &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
 		runtimes: rts, checker: &checker{stop},
 	}, nil
 }

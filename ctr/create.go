@@ -1,12 +1,15 @@
 package ctr
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -214,7 +217,46 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 	if cfg.Stop.Signal == "" {
 		cfg.Stop.Signal = image.Config.StopSignal
 	}
+	cfg.Health = mergeHealth(cfg, image.Config)
 	return nameVolumes(cfg, image.Config), image, nil
+}
+
+// The health check that a container has where neither user nor image say more.
+const (
+	healthInterval = 30 * time.Second
+	healthTimeout  = 30 * time.Second
+	healthRetries  = 3
+)
+
+// mergeHealth is the health check of a container of the command line: what was
+// asked for, the rest from the image. The kubelet checks its containers itself.
+func mergeHealth(cfg Config, image img.ImageConfig) *Health {
+	if cfg.Owner == record.OwnerCRI || cfg.Infra {
+		return nil
+	}
+	var h Health
+	if cfg.Health != nil {
+		h = *cfg.Health
+	}
+	from := image.Healthcheck
+	if from == nil {
+		from = &img.Healthcheck{}
+	}
+	if len(h.Test) == 0 {
+		h.Test = from.Test
+		if len(h.Test) == 2 && h.Test[0] == "CMD-SHELL" && len(image.Shell) > 0 {
+			h.Test = slices.Concat([]string{"CMD"}, image.Shell, h.Test[1:])
+		}
+	}
+	if len(h.Test) < 2 { // none, or NONE
+		return nil
+	}
+	h.Interval = cmp.Or(h.Interval, from.Interval, healthInterval)
+	h.Timeout = cmp.Or(h.Timeout, from.Timeout, healthTimeout)
+	h.StartPeriod = cmp.Or(h.StartPeriod, from.StartPeriod)
+	h.Retries = cmp.Or(h.Retries, from.Retries, healthRetries)
+	h.OnFailure = cmp.Or(h.OnFailure, HealthNone)
+	return &h
 }
 
 // digested is the first name of an image with its digest in place of a tag.

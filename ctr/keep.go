@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/davit-containers/davit/ctr/monitor"
@@ -20,6 +21,96 @@ import (
 // strayGrace is more than a runtime may take to tell of the process that it
 // leaves.
 const strayGrace = 5 * time.Second
+
+// nurse is for a process that starts containers again and checks their health.
+type nurse struct{ *settler }
+
+// careFile in a container's run folder says that it may have to be started again,
+// or its health to be checked, whoever was to do so has died.
+const careFile = "care"
+
+// careFor leaves the mark of a container that is to be started, if that is so.
+func careFor(c *records, ctr Container) error {
+	if ctr.Config.Health == nil && ctr.RestartPolicy().Policy == RestartNo {
+		return nil
+	}
+	return care(c, ctr.ID)
+}
+
+func care(c *records, id string) error {
+	f, err := os.OpenFile(filepath.Join(c.dir.RunDir(id), careFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("marking container %q: %w", id, err)
+	}
+	return f.Close()
+}
+
+// Care lists the containers that are to be started again or whose health is
+// checked, in no order. It reads little where there are none. One that cannot be
+// read is left out.
+func (c *nurse) Care(ctx context.Context) ([]Container, error) {
+	ids, err := c.dir.IDs()
+	if err != nil {
+		return nil, err
+	}
+	var out []Container
+	for _, id := range ids {
+		if _, err := os.Lstat(filepath.Join(c.dir.RunDir(id), careFile)); err != nil {
+			continue
+		}
+		if ctr, err := c.Get(ctx, id); err == nil && ctr.NeedsCare(c.o.Now()) {
+			out = append(out, ctr)
+		}
+	}
+	return out, nil
+}
+
+// NeedsCare tells whether a container is to be started again, or its health is
+// checked.
+func (c Container) NeedsCare(now time.Time) bool {
+	_, due := c.RestartDue(now)
+	return due || c.Checked()
+}
+
+// AwaitEnd returns when the process of a container is gone, as it was when ctr was
+// read; settled waits for its monitor, too, which has run the exit command then.
+func (c *nurse) AwaitEnd(ctx context.Context, ctr Container, settled bool) error {
+	s := ctr.Status
+	if err := AbsentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart)); err != nil || !settled {
+		return err
+	}
+	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+}
+
+// UpdateHealth changes what is known of a container's health, if it still runs, by
+// the same start as when ctr was read: ErrFailedPrecondition if not. f gets and
+// returns it by value, computes and does nothing else.
+func (c *nurse) UpdateHealth(ctx context.Context, ctr Container, f func(HealthState) HealthState) (HealthState, error) {
+	var out HealthState
+	_, err := c.dir.Update(ctx, ctr.ID, func(s Status) (Status, error) {
+		if s.Start != ctr.Status.Start || !s.Alive() || s.Health == nil || !record.Alive(s.Pid, s.PidStart) {
+			return s, fmt.Errorf("container %q does not run any more: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
+		}
+		out = f(*s.Health)
+		s.Health = &out
+		return s, nil
+	})
+	return out, err
+}
+
+// Fell kills a container's process; what its restart policy says follows, as if it
+// had died by itself. ErrFailedPrecondition if it does not run.
+func (c *nurse) Fell(ctx context.Context, id string) error {
+	ctr, err := c.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !ctr.Status.Alive() {
+		return fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+	}
+	stop := &stopper{c.settler}
+	return stop.signal(ctx, ctr, sigKill)
+}
 
 // keeper watches all containers, for a process that stays.
 type keeper struct {

@@ -65,22 +65,28 @@ func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 		}
 		return c.start(ctx, op, ctr, l.Again)
 	})
-	if err != nil && tried && ctx.Err() == nil {
-		return errors.Join(err, c.failedAgain(ctx, id))
+	if err != nil && (tried || !l.Again) {
+		return errors.Join(err, c.notStarted(ctx, id, l.Again, err))
 	}
 	return err
 }
 
-// failedAgain writes down that a container could not be started again.
-func (c *starter) failedAgain(ctx context.Context, id string) error {
+// notStarted writes down that a container could not be started again, or that a
+// user knows that it could not be.
+func (c *starter) notStarted(ctx context.Context, id string, again bool, cause error) error {
 	ctr, err := c.Get(ctx, id)
-	if err != nil {
+	if err != nil || ctr.Status.Alive() || (again && ctx.Err() != nil) || (!again && !ctr.Status.Again.Asked) {
 		return AbsentOK(err)
 	}
-	_, err = c.update(ctx, ctr, func(s *Status) {
+	_, err = c.update(context.WithoutCancel(ctx), ctr, func(s *Status) {
+		if !again {
+			s.Again.Asked = false
+			return
+		}
 		s.Again.Quick = s.quick() + 1
 		s.Again.Count++
 		s.Again.Tried = c.o.Now()
+		s.Message = "it could not be started again: " + cause.Error()
 	})
 	return AbsentOK(err)
 }
@@ -278,6 +284,9 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	if err := keepMark(c.records, ctr, false); err != nil {
 		return err
 	}
+	if err := careFor(c.records, ctr); err != nil {
+		return err
+	}
 	now := c.o.Now()
 	if !restores(ctr) { // those run already
 		if err := rt.Start(ctx, ctr.ID); err != nil {
@@ -289,6 +298,9 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	}
 	s, err := c.update(ctx, ctr, func(s *Status) {
 		s.started(again)
+		if ctr.Config.Health != nil {
+			s.Health = &HealthState{Status: HealthStarting}
+		}
 		s.State, s.Prepared, s.StartedAt = Running, false, now
 		s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled, s.Reason, s.Message = time.Time{}, 0, false, false, "", ""
 	})

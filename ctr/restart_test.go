@@ -43,7 +43,7 @@ func TestRestartDue(t *testing.T) {
 		{name: "it could not be started", policy: always, s: with(ran(time.Minute, 1), func(s *Status) {
 			s.Again.Quick, s.Again.Tried = 1, now.Add(time.Second)
 		}), after: time.Second, want: 200 * time.Millisecond},
-		{name: "it is being restarted", s: with(ran(time.Second, 0), func(s *Status) { s.Again = Again{Asked: true, Quick: 5} }), want: 0},
+		{name: "it is being restarted", s: with(ran(time.Second, 0), func(s *Status) { s.Again = Again{Asked: true, Quick: 5} }), want: 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := Container{Config: Config{Restart: tt.policy}, Status: tt.s}

@@ -86,9 +86,9 @@ func (c *settler) finish(ctx context.Context, ctr Container) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	_, err := c.update(ctx, ctr, func(s *Status) {
-		byUser := s.StoppedByUser // what may change without an operation
+		byUser, health := s.StoppedByUser, s.Health // what changes without an operation
 		*s = ctr.Status
-		s.StoppedByUser = s.StoppedByUser || byUser
+		s.StoppedByUser, s.Health = s.StoppedByUser || byUser, health
 	})
 	if err != nil {
 		return err

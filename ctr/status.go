@@ -87,6 +87,43 @@ type Status struct {
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
 	// Again is about its being started again without a user.
 	Again Again `json:"again,omitzero"`
+	// Health is what its checks have shown since it was started; nil if there are
+	// none.
+	Health *HealthState `json:"health,omitempty"`
+}
+
+// HealthState is what a container's checks have shown since it was started.
+type HealthState struct {
+	// Status is one of those below.
+	Status string `json:"status"`
+	// FailingStreak is how many checks in a row have failed that count.
+	FailingStreak int `json:"failingStreak"`
+	// Log has the last HealthLog checks, the oldest first.
+	Log []HealthResult `json:"log,omitempty"`
+}
+
+// What a container's health is: it starts until a check has passed or too many
+// have failed.
+const (
+	HealthStarting = "starting"
+	Healthy        = "healthy"
+	Unhealthy      = "unhealthy"
+)
+
+// HealthLog and HealthOutput are how many checks are kept, and how many bytes of
+// what each has written.
+const (
+	HealthLog    = 5
+	HealthOutput = 500
+)
+
+// HealthResult is one check.
+type HealthResult struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	// ExitCode is 0 where the check has passed, and -1 where it has no code.
+	ExitCode int    `json:"exitCode"`
+	Output   string `json:"output,omitempty"`
 }
 
 // Again is how often a container was started again since a user started it.
@@ -117,6 +154,12 @@ type Container struct {
 // time, or when whoever made it has died.
 func (c Container) Made() bool {
 	return c.Status.State != Creating && (c.Op == nil || c.Op.Kind != opCreate)
+}
+
+// Checked tells whether a container is alive and its health checked now and then.
+func (c Container) Checked() bool {
+	h := c.Config.Health
+	return c.Status.Alive() && h != nil && h.Interval > 0
 }
 
 // RestartPolicy is the policy that the container has: as it was made, or updated
@@ -152,6 +195,8 @@ const (
 	restartDelay    = 100 * time.Millisecond
 	restartDelayMax = time.Minute
 	restartReset    = 10 * time.Second
+	// askedDelay is what who restarts it has to do so.
+	askedDelay = 2 * time.Second
 )
 
 // RestartDue tells whether the container has ended and is to be started again,
@@ -163,10 +208,10 @@ func (c Container) RestartDue(now time.Time) (wait time.Duration, due bool) {
 	if s.State != Stopped || s.StoppedByUser || s.Rebooted || c.Config.Infra || !c.again() {
 		return 0, false
 	}
-	if s.Again.Asked && s.Again.Tried.IsZero() {
-		return 0, true
-	}
 	since := s.FinishedAt
+	if s.Again.Asked && s.Again.Tried.IsZero() { // by somebody who does it, or has died
+		return min(max(0, askedDelay-now.Sub(since)), askedDelay), true
+	}
 	if s.Again.Tried.After(since) {
 		since = s.Again.Tried
 	}

@@ -252,12 +252,16 @@ func mark(ctx context.Context, c *records, ctr Container, again bool) error {
 	if ctr.Config.Owner == record.OwnerCRI || ctr.Config.Infra || (again && s.Again.Asked) || (!again && s.StoppedByUser) {
 		return nil
 	}
-	if !again {
-		if err := keepMark(c, ctr, true); err != nil {
-			return err
-		}
+	err := error(nil)
+	if again {
+		err = care(c, ctr.ID)
+	} else {
+		err = keepMark(c, ctr, true)
 	}
-	_, err := c.update(ctx, ctr, func(s *Status) {
+	if err != nil {
+		return err
+	}
+	_, err = c.update(ctx, ctr, func(s *Status) {
 		s.Again.Asked = again
 		s.StoppedByUser = s.StoppedByUser || !again
 	})

@@ -23,7 +23,7 @@ type Launch struct {
 
 // CreateContainer records a container and, for an implicit one, its sandbox.
 // Nothing runs, and an implicit sandbox holds nothing yet.
-func (c *Controller) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
+func (c *runner) CreateContainer(ctx context.Context, l Launch) (ctr.Container, error) {
 	l, err := c.labelledLaunch(ctx, l.implicit())
 	if err != nil {
 		return ctr.Container{}, err
@@ -62,7 +62,7 @@ func (l Launch) implicit() Launch {
 // RunContainer creates and starts a container. The sandbox and the container
 // are made at the same time and meet before the runtime makes the process. On an
 // error the container stays, created, unless it is one that removes itself.
-func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, error) {
+func (c *runner) RunContainer(ctx context.Context, l Launch) (*Running, error) {
 	l, err := c.labelledLaunch(ctx, l.implicit())
 	if err != nil {
 		return nil, err
@@ -84,12 +84,31 @@ func (c *Controller) RunContainer(ctx context.Context, l Launch) (*Running, erro
 	if l.Pod == nil {
 		return c.StartContainer(ctx, k.ID, l.Streams)
 	}
-	return c.launch(ctx, k, up, nil, l.Streams)
+	return c.launch(ctx, k, up, opening{streams: l.Streams})
 }
 
 // StartContainer starts a container that does not run, reviving its sandbox
 // where it is down.
-func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr.Streams) (*Running, error) {
+func (c *runner) StartContainer(ctx context.Context, id string, streams *ctr.Streams) (*Running, error) {
+	return c.start(ctx, id, opening{streams: streams})
+}
+
+// StartAgain starts a container whose restart is due (ctr.Container.RestartDue),
+// whether or not its wait is over: ErrFailedPrecondition if it is not due.
+func (c *runner) StartAgain(ctx context.Context, id string) error {
+	_, err := c.start(ctx, id, opening{again: true})
+	return err
+}
+
+// opening is how a container is started: with a client attached, or again, with no
+// user who asked for it.
+type opening struct {
+	streams *ctr.Streams
+	again   bool
+	begun   func()
+}
+
+func (c *runner) start(ctx context.Context, id string, o opening) (*Running, error) {
 	k, err := c.ctrs.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -98,12 +117,13 @@ func (c *Controller) StartContainer(ctx context.Context, id string, streams *ctr
 		return nil, fmt.Errorf("container %q is %s already: %w", k.Config.Name, k.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	up := make(chan risen, 1)
-	return c.launch(ctx, k, up, func() {
+	o.begun = func() {
 		go func() {
 			r, err := c.bringUp(ctx, k.Config.Sandbox)
 			up <- risen{r, err}
 		}()
-	}, streams)
+	}
+	return c.launch(ctx, k, up, o)
 }
 
 // createReady makes the implicit sandbox of a launch and begins to make it
@@ -127,7 +147,7 @@ type risen struct {
 }
 
 // abandon takes back an implicit sandbox whose container could not be made.
-func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
+func (c *runner) abandon(ctx context.Context, r risen, id string) error {
 	ctx = context.WithoutCancel(ctx)
 	var err error
 	if r.rising != nil {
@@ -137,10 +157,10 @@ func (c *Controller) abandon(ctx context.Context, r risen, id string) error {
 }
 
 // launch starts a container in a sandbox that is being brought up: already, or
-// by begun, once the container's operation keeps others from taking it down.
-func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan risen, begun func(), streams *ctr.Streams) (*Running, error) {
+// by o.begun, once the container's operation keeps others from taking it down.
+func (c *runner) launch(ctx context.Context, k ctr.Container, up <-chan risen, o opening) (*Running, error) {
 	var r risen
-	rising := begun == nil
+	rising := o.begun == nil
 	meet := func() risen {
 		if r.rising == nil && r.err == nil {
 			r = <-up
@@ -149,9 +169,10 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 	}
 	run := &Running{ID: k.ID, pods: c}
 	err := c.ctrs.Launch(ctx, k.ID, ctr.Launch{
+		Again: o.again,
 		Begun: func() {
-			if begun != nil {
-				begun()
+			if o.begun != nil {
+				o.begun()
 				rising = true
 			}
 		},
@@ -168,7 +189,7 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 			if err := r.wait(ctx); err != nil {
 				return err
 			}
-			return run.attach(ctx, streams)
+			return run.attach(ctx, o.streams)
 		},
 	})
 	if rising && meet().rising != nil {
@@ -177,8 +198,11 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 	if err != nil {
 		return nil, errors.Join(err, run.close(), c.afterExit(context.WithoutCancel(ctx), k.ID))
 	}
-	if now, err := c.ctrs.Get(ctx, k.ID); streams == nil && err == nil && now.Status.State == ctr.Stopped {
+	if now, err := c.ctrs.Get(ctx, k.ID); o.streams == nil && err == nil && now.Status.State == ctr.Stopped {
 		return run, c.afterExit(ctx, k.ID) // it was quick: the exit command may have come and gone
+	}
+	if k.Config.Health != nil {
+		c.tend(ctx, k.Config.Sandbox)
 	}
 	return run, nil
 }
@@ -186,7 +210,7 @@ func (c *Controller) launch(ctx context.Context, k ctr.Container, up <-chan rise
 // Running is a container that was started by this process.
 type Running struct {
 	ID      string
-	pods    *Controller
+	pods    *runner
 	session *ctr.Session
 	exit    chan exited
 	cancel  context.CancelFunc
@@ -269,7 +293,7 @@ func (r *Running) settled(ctx context.Context, e exited) (int, bool, error) {
 
 // StopContainer stops a container, and gives back what its sandbox holds where
 // that is its alone.
-func (c *Controller) StopContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+func (c *runner) StopContainer(ctx context.Context, id string, o ctr.StopOptions) error {
 	if _, err := c.hold(ctx, id); err != nil { // its own pod has its ID
 		return err
 	}
@@ -279,12 +303,23 @@ func (c *Controller) StopContainer(ctx context.Context, id string, o ctr.StopOpt
 	return c.afterExit(ctx, id)
 }
 
-// RestartContainer stops a container that runs and starts it.
-func (c *Controller) RestartContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+// RestartContainer stops a container that runs and starts it. Somebody else starts
+// it if the caller dies in between.
+func (c *runner) RestartContainer(ctx context.Context, id string, o ctr.StopOptions) error {
+	before, err := c.ctrs.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	o.Again = true
 	if err := c.ctrs.Stop(ctx, id, o); err != nil {
 		return err
 	}
-	_, err := c.StartContainer(ctx, id, nil)
+	if _, err = c.StartContainer(ctx, id, nil); err == nil {
+		return nil
+	}
+	if now, _ := c.ctrs.Get(ctx, id); now.Status.Alive() && now.Status.Start > before.Status.Start {
+		return nil // somebody was faster
+	}
 	return err
 }
 
@@ -313,6 +348,12 @@ func (c *exits) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOpti
 // exit command calls it. It does nothing when somebody else is at work on the
 // container, who then settles it.
 func (c *exits) ContainerExited(ctx context.Context, id string, start int) error {
+	err := c.exited(ctx, id, start)
+	c.revive(ctx)
+	return err
+}
+
+func (c *exits) exited(ctx context.Context, id string, start int) error {
 	k, done, err := c.ctrs.Exited(ctx, id, start)
 	var busy *record.BusyError
 	if errors.As(err, &busy) || errdefs.IsNotFound(err) {
@@ -341,9 +382,10 @@ func (c *exits) infraExited(ctx context.Context, k ctr.Container) error {
 	return err
 }
 
-// afterExit does what is due when a container may have ended: it is settled,
-// and one that removes itself is removed, with its sandbox where that is its
-// alone; else that sandbox gives back what it holds.
+// afterExit does what is due when a container may have ended: it is settled. One
+// that is to be started again keeps its sandbox; else one that removes itself is
+// removed, with its sandbox where that is its alone, or that sandbox gives back
+// what it holds.
 func (c *exits) afterExit(ctx context.Context, id string) error {
 	k, err := c.ctrs.Get(ctx, id)
 	if errdefs.IsNotFound(err) {
@@ -352,7 +394,8 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 	if err != nil || k.Status.Alive() {
 		return err
 	}
-	if k.Config.Remove && !k.Config.Infra {
+	_, due := k.RestartDue(c.o.Now())
+	if k.Config.Remove && !k.Config.Infra && !due {
 		return ctr.AbsentOK(c.RemoveContainer(ctx, id, ctr.RemoveOptions{}))
 	}
 	if k.Status.Mounted != "" {
@@ -360,6 +403,12 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 		if _, _, err := c.ctrs.Exited(ctx, id, k.Status.Start); err != nil && !errors.As(err, &busy) {
 			return ctr.AbsentOK(err)
 		}
+	}
+	if due && !k.Status.Again.Asked { // who was asked does it, or is missed by a sweep
+		c.tend(ctx, k.Config.Sandbox)
+	}
+	if due { // what follows its end is due still, when it is not started again
+		return nil
 	}
 	if !k.Config.Implicit {
 		return c.ctrs.Followed(id)

@@ -40,6 +40,9 @@ type Options struct {
 	// InfraCommand runs in infra containers: an absolute path of a static binary
 	// on the host and its arguments.
 	InfraCommand []string
+	// TimerCommand runs Tend for the pod whose ID is appended, with a lock as its
+	// descriptor health.LockFD. Empty has nobody look after containers.
+	TimerCommand []string
 	// SELinux is this host's where it is zero.
 	SELinux selinux.Labeller
 	// HostDNS tells the host's resolver configuration.
@@ -53,6 +56,7 @@ type Options struct {
 // of which needs those before it.
 type Controller struct {
 	*riser
+	*runner
 	*maker
 	*meter
 	*checkpointer
@@ -82,6 +86,9 @@ type exits struct{ *settler }
 // riser makes sandboxes and makes them ready.
 type riser struct{ *exits }
 
+// runner drives the command line's containers.
+type runner struct{ *riser }
+
 // maker makes and drives the kubelet's containers.
 type maker struct{ *riser }
 
@@ -102,7 +109,7 @@ func New(o Options) (*Controller, error) {
 	r.ctrs.OnEnd(e.afterExit)
 	rise := &riser{e}
 	c := &Controller{
-		riser: rise, maker: &maker{rise}, meter: &meter{pods: r}, checkpointer: &checkpointer{rise},
+		riser: rise, runner: &runner{rise}, maker: &maker{rise}, meter: &meter{pods: r}, checkpointer: &checkpointer{rise},
 		checker: &checker{rise},
 		events:  &tracker{pods: r},
 	}

@@ -143,12 +143,14 @@ func (c *exits) markPod(ctx context.Context, id string) error {
 }
 
 // Sweep settles the operations that dead owners left, on containers and on
-// pods, and does the housekeeping that no process stays for: logs that have
-// outgrown their limit are rotated. Every changing command and the server's start
-// begin with it. What cannot be settled stays on record and is in the error.
+// pods, has timer processes begun that were killed, and does the housekeeping that
+// no process stays for: logs that have outgrown their limit are rotated. Every
+// changing command and the server's start begin with it. What cannot be settled stays on record and is in the error.
 func (c *exits) Sweep(ctx context.Context) error {
 	rebooted := c.Reboot(ctx)
-	return errors.Join(rebooted, c.sweepDead(ctx), c.dropOrphans(ctx), c.ctrs.Tidy(ctx))
+	dead := c.sweepDead(ctx)
+	c.revive(ctx)
+	return errors.Join(rebooted, dead, c.dropOrphans(ctx), c.ctrs.Tidy(ctx))
 }
 
 // sweepDead settles the operations that dead owners left.

@@ -160,7 +160,7 @@ func (e *Engine) openContainers() (err error) {
 	}
 	s := e.settled
 	e.Volumes = volume.New(volume.Options{Root: s.Config.Root})
-	exit, err := s.exitCommand()
+	exit, err := s.self("container", "exited")
 	if err != nil {
 		return err
 	}
@@ -193,10 +193,14 @@ func (e *Engine) openPods() (err error) {
 		return err
 	}
 	s := e.settled
+	timer, err := s.self("pod", "tend", "--locked")
+	if err != nil {
+		return err
+	}
 	e.Pods, err = pod.New(pod.Options{
 		Paths: s.paths(), Containers: e.Containers, Networks: e.Networks,
 		Cgroups: e.cgroups, CgroupDriver: s.cgroupDriver(),
-		InfraCommand: s.infraCommand(), Log: s.Log,
+		InfraCommand: s.infraCommand(), TimerCommand: timer, Log: s.Log,
 	})
 	return err
 }
@@ -237,9 +241,9 @@ func (s Settled) runtimeNames() []string {
 	return names
 }
 
-// exitCommand is what a monitor runs when its container has exited: this
-// program, on the same roots.
-func (s Settled) exitCommand() ([]string, error) {
+// self is a command of this program on the same roots, for monitors to run when
+// their container has exited, and for timer processes.
+func (s Settled) self(command ...string) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding davit's own binary: %w", err)
@@ -262,7 +266,7 @@ func (s Settled) exitCommand() ([]string, error) {
 			args = append(args, flag, fmt.Sprint(v))
 		}
 	}
-	return append(args, "container", "exited"), nil
+	return append(args, command...), nil
 }
 
 func (s Settled) infraCommand() []string {

@@ -14,7 +14,7 @@ func TestExitCommandFlags(t *testing.T) {
 	flags.Append("storage.options", "storage-opt", "a=b")
 	flags.Append("storage.options", "storage-opt", "c=d")
 	flags.Set("cri.listen", "listen", "unix:///s")
-	got, err := Settled{Flags: flags}.exitCommand()
+	got, err := Settled{Flags: flags}.self("container", "exited")
 	if err != nil {
 		t.Fatal(err)
 	}

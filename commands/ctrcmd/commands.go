@@ -20,7 +20,7 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newPrune(env),
 		newExited(env),
 	)...)
-	top := append(verbs(env), newList(env, "ps"), newRemove(env, "rm CONTAINER..."), container)
+	top := append(verbs(env), newList(env, "ps"), newRemove(env, "rm CONTAINER..."), container, newHealthcheck(env))
 	return cli.InGroup(cli.GroupRun, top...)
 }
 

@@ -283,6 +283,9 @@ func completeFlags(env *cli.Env, cmd *cobra.Command) {
 		"ipc":          cli.Words("private", "host", "pod"),
 		"uts":          cli.Words("private", "host", "pod"),
 		"attach":       cli.Words("stdin", "stdout", "stderr"),
+		"restart":      cli.Words(ctr.RestartNo, ctr.RestartOnFailure, ctr.RestartAlways, ctr.RestartUnlessStopped),
+
+		"health-on-failure": cli.Words(options.HealthActions()...),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(flag, complete)

@@ -28,7 +28,7 @@ func newWait(env *cli.Env) *cobra.Command {
 		Long: "Wait until containers have stopped, or are in another state, and print their exit codes, one\n" +
 			"a line; -1 where there is none.",
 		Example: "  davit wait job\n" +
-			"  davit wait --condition running web",
+			"  davit wait --condition healthy web",
 		ValidArgsFunction: names(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Refs = args
@@ -47,7 +47,7 @@ func newWait(env *cli.Env) *cobra.Command {
 }
 
 func conditions() []string {
-	return []string{"stopped", show.Exited, "created", "running", "paused", "removed"}
+	return []string{"stopped", show.Exited, "created", "running", "paused", "removed", ctr.Healthy, ctr.Unhealthy}
 }
 
 func (o *waitOptions) check() error {
@@ -120,7 +120,7 @@ func (o *waitOptions) watch(ctx context.Context, e *cli.Engine, id string) (int,
 			return last, nil
 		case err != nil:
 			return 0, err
-		case o.met(c.Status):
+		case o.met(c):
 			return code(c.Status), nil
 		}
 		last = code(c.Status)
@@ -159,10 +159,10 @@ func (o *waitOptions) exit(ctx context.Context, e *cli.Engine, c ctr.Container) 
 }
 
 // met tells whether a state is one that is waited for.
-func (o *waitOptions) met(s ctr.Status) bool {
-	state := show.State(s)
+func (o *waitOptions) met(c ctr.Container) bool {
+	state, health := show.State(c.Status), show.Health(c)
 	return slices.ContainsFunc(o.Conditions, func(want string) bool {
-		return want == state || want == "stopped" && state == show.Exited
+		return want == state || want == health || want == "stopped" && state == show.Exited
 	})
 }
 

@@ -28,6 +28,7 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newStart(env),
 		newStats(env),
 		newStop(env),
+		newTend(env),
 		newTop(env),
 		newUnpause(env),
 	)

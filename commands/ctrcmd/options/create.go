@@ -40,6 +40,7 @@ type Create struct {
 	Limits
 	Security
 	Lifecycle
+	Health
 	Session
 }
 
@@ -49,6 +50,7 @@ func (o *Create) Flags(fs *pflag.FlagSet) {
 	cli.FlagGroup(fs, "Image", o.Source.Flags)
 	cli.FlagGroup(fs, "Process", o.Process.Flags)
 	cli.FlagGroup(fs, "Life cycle", o.Lifecycle.Flags)
+	cli.FlagGroup(fs, "Health", o.Health.Flags)
 	cli.FlagGroup(fs, "Storage", o.Storage.Flags)
 	cli.FlagGroup(fs, "Network", func(fs *pflag.FlagSet) {
 		o.Network.Flags(fs)
@@ -95,6 +97,7 @@ func (o *Create) Plan(h Host, args []string) (Plan, error) {
 		func() error { return o.Limits.Fill(h, c) },
 		func() error { return o.Security.Fill(h, c) },
 		func() error { return o.Lifecycle.Fill(h, c) },
+		func() error { return o.Health.Fill(c) },
 		func() error { c.Resources, err = o.Resources.Parse(o.pids(h)); return err },
 		func() error { p.VolumesFrom, err = o.Storage.from(); return err },
 		func() error { p.Exposed, err = o.Network.Exposed(); return err },

@@ -14,7 +14,7 @@ import (
 // FilterKeys are the keys that ps filters by.
 func FilterKeys() []string {
 	return []string{
-		"ancestor", "before", "command", "exited", "id", "label", "label!", "name",
+		"ancestor", "before", "command", "exited", "health", "id", "label", "label!", "name",
 		"network", "owner", "pod", "restart-policy", "should-start-on-boot", "since", "status", "until", "volume",
 	}
 }
@@ -36,6 +36,11 @@ func NewFilter(f cli.Filters, w World) (Filter, error) {
 			f["status"][i] = Exited
 		} else if !slices.Contains(States(), s) {
 			return out, cli.Usagef("--filter status=%s: the states are %s", s, strings.Join(States(), ", "))
+		}
+	}
+	for _, s := range f["health"] {
+		if !slices.Contains(Healths(), s) {
+			return out, cli.Usagef("--filter health=%s: it is one of %s", s, strings.Join(Healths(), ", "))
 		}
 	}
 	for _, s := range f["restart-policy"] {
@@ -101,6 +106,7 @@ func (f Filter) Match(c ctr.Container) bool {
 		f.f.Any("network", func(v string) bool { return slices.Contains(Networks(f.world.Pod(c)), v) }) &&
 		f.f.Any("owner", func(v string) bool { return string(cfg.Owner) == v }) &&
 		f.f.Any("pod", func(v string) bool { return f.inPod(c, v) }) &&
+		f.f.Any("health", func(v string) bool { return Health(c) == v }) &&
 		f.f.Any("restart-policy", func(v string) bool { return hasPolicy(c, v) }) &&
 		f.f.Any("should-start-on-boot", func(v string) bool {
 			want, err := strconv.ParseBool(v)
@@ -108,6 +114,19 @@ func (f Filter) Match(c ctr.Container) bool {
 		}) &&
 		f.f.Any("volume", func(v string) bool { return mounts(cfg, v) }) &&
 		f.f.Labels(cfg.Labels) && f.inTime(c)
+}
+
+// Healths are what a container's health may be.
+func Healths() []string {
+	return []string{ctr.HealthStarting, ctr.Healthy, ctr.Unhealthy, "none"}
+}
+
+// Health is a running container's health; none without a check.
+func Health(c ctr.Container) string {
+	if !c.Status.Alive() || c.Status.Health == nil {
+		return "none"
+	}
+	return c.Status.Health.Status
 }
 
 // hasPolicy tells whether a container has a restart policy, with the number of

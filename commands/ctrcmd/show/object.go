@@ -56,6 +56,31 @@ type ObjectState struct {
 	Reason        string `json:",omitempty"`
 	StartedAt     string
 	FinishedAt    string
+	// Health is absent without a health check.
+	Health *ObjectHealth `json:",omitempty"`
+}
+
+// ObjectHealth is what the checks of a container have shown, the last ones last.
+type ObjectHealth struct {
+	Status        string
+	FailingStreak int
+	Log           []ObjectCheck
+}
+
+// ObjectCheck is one check of a container's health.
+type ObjectCheck struct {
+	Start, End string
+	ExitCode   int
+	Output     string
+}
+
+// Healthcheck is how a container is checked; times are in nanoseconds.
+type Healthcheck struct {
+	Test        Words
+	Interval    int64 // negative: by 'davit healthcheck run' alone
+	Timeout     int64
+	StartPeriod int64
+	Retries     int
 }
 
 // ObjectMount is something that a user mounted.
@@ -85,6 +110,10 @@ type ObjectConfig struct {
 	Tty         bool
 	OpenStdin   bool
 	StdinOnce   bool
+
+	// Healthcheck is absent without one.
+	Healthcheck                *Healthcheck `json:",omitempty"`
+	HealthcheckOnFailureAction string       `json:",omitempty"`
 }
 
 // Paths are where on the host things of a container are.
@@ -134,6 +163,18 @@ func objectState(c ctr.Container, now time.Time) ObjectState {
 		o.FinishedAt, o.ExitCode = "", 0
 	}
 	_, o.Restarting = c.RestartDue(now)
+	o.Health = objectHealth(s.Health)
+	return o
+}
+
+func objectHealth(h *ctr.HealthState) *ObjectHealth {
+	if h == nil {
+		return nil
+	}
+	o := &ObjectHealth{Status: h.Status, FailingStreak: h.FailingStreak, Log: []ObjectCheck{}}
+	for _, r := range h.Log {
+		o.Log = append(o.Log, ObjectCheck{Start: cli.Time(r.Start), End: cli.Time(r.End), ExitCode: r.ExitCode, Output: r.Output})
+	}
 	return o
 }
 
@@ -164,6 +205,12 @@ func objectConfig(cfg ctr.Config, s pod.Sandbox) ObjectConfig {
 	}
 	if t := cfg.Stop.Timeout; t != nil {
 		o.StopTimeout = int64(t.Seconds())
+	}
+	if h := cfg.Health; h != nil {
+		o.Healthcheck = &Healthcheck{
+			Test: h.Test, Interval: int64(h.Interval), Timeout: int64(h.Timeout), StartPeriod: int64(h.StartPeriod), Retries: h.Retries,
+		}
+		o.HealthcheckOnFailureAction = h.OnFailure
 	}
 	if len(o.Cmd) == 0 && len(o.Entrypoint) == 0 {
 		o.Cmd = p.Args

@@ -32,6 +32,9 @@ func Status(s ctr.Status, now time.Time) string {
 	switch s.State {
 	case ctr.Running:
 		text := "Up " + cli.Lasting(now.Sub(s.StartedAt))
+		if s.Health != nil {
+			text += " (" + s.Health.Status + ")"
+		}
 		if s.Reason == ctr.ReasonMonitorLost {
 			text += " (monitor lost)"
 		}
