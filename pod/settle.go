@@ -145,7 +145,8 @@ func (c *exits) markPod(ctx context.Context, id string) error {
 // Sweep settles the operations that dead owners left, on containers and on
 // pods, has timer processes begun that were killed, and does the housekeeping that
 // no process stays for: logs that have outgrown their limit are rotated. Every
-// changing command and the server's start begin with it. What cannot be settled stays on record and is in the error.
+// changing command and the server's start begin with it. What cannot be settled
+// stays on record and is in the error.
 func (c *exits) Sweep(ctx context.Context) error {
 	rebooted := c.Reboot(ctx)
 	dead := c.sweepDead(ctx)
