@@ -99,7 +99,7 @@ func (c *checker) pod(ctx context.Context, e record.Entry[Config, Status]) []rec
 	}
 	if s.Config.Implicit && !c.ctrs.Exists(s.ID) {
 		add("pod", "its container is gone", "remove it", c.dropOrphan)
-	} else if s.Config.Implicit && !c.idle(e) && c.ctrs.Owners().Use(s.ID) == record.Idle {
+	} else if s.Config.Implicit && !c.idle(e) && c.ctrs.Owners().Use(s.ID) == record.Idle && !c.waits(ctx, s.ID) {
 		add("pod", "its container has ended, and it still has what it had", "give it back", c.afterExit)
 		list[len(list)-1].Until = func(ctx context.Context) { c.ctrs.AwaitMonitors(ctx, s.ID) }
 	}
@@ -110,6 +110,14 @@ func (c *checker) pod(ctx context.Context, e record.Entry[Config, Status]) []rec
 		return nil
 	}
 	return list
+}
+
+// waits tells whether a container has ended and is to be started again: it keeps its
+// pod as long.
+func (c *checker) waits(ctx context.Context, id string) bool {
+	k, err := c.ctrs.Get(ctx, id)
+	_, due := k.RestartDue(c.o.Now())
+	return err == nil && due
 }
 
 // lack is something that a ready pod does not have.
@@ -305,7 +313,7 @@ func (c *checker) due(ctx context.Context) ([]record.Finding, error) {
 	for _, k := range ctrs {
 		f := record.Finding{Kind: "container", Object: fmt.Sprintf("container %q (%s)", k.Config.Name, k.ID)}
 		switch {
-		case k.Op != nil || c.ctrs.Owners().Use(k.ID) != record.Idle:
+		case k.Op != nil || c.ctrs.Owners().Use(k.ID) != record.Idle || c.waits(ctx, k.ID):
 			continue
 		case k.Status.State == ctr.Stopped && k.Config.Remove && !k.Config.Infra:
 			f.Problem, f.Repair = "it was to be removed when it has ended", "remove it"

@@ -26,7 +26,7 @@ type Lifecycle struct {
 // Flags adds the flags of the group.
 func (o *Lifecycle) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Remove, "rm", false, "remove the container when it has exited")
-	fs.StringVar(&o.Restart, "restart", "", "`POLICY` on starting it again, which acts when the machine has booted: no, on-failure[:N], always or unless-stopped (default: its pod's, else no)")
+	fs.StringVar(&o.Restart, "restart", "", "`POLICY` on starting it again when it has ended: no, on-failure[:N], always or unless-stopped (default: its pod's, else no)")
 	fs.StringVar(&o.StopSignal, "stop-signal", "", "`SIGNAL` that stops the container (default: the image's, else TERM)")
 	fs.StringVar(&o.StopTimeout, "stop-timeout", "", "`SECONDS` between the stop signal and KILL; -1 waits for ever (default: the configuration's, 10)")
 	fs.StringVar(&o.LogDriver, "log-driver", "k8s-file", "`DRIVER` of the log: k8s-file, or none")
