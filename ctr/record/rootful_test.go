@@ -146,11 +146,17 @@ func TestFullRoot(t *testing.T) {
 	fill(t, p.Root)
 	_, err := d.Create(t.Context(), Meta{ID: "b", Owner: OwnerCLI, Key: "db"}, conf{}, state{}, CreateOptions{})
 	wantErr(t, err, unix.ENOSPC)
-	wantErr(t, d.PutFile("a", "settings.json", 2, false), unix.ENOSPC)
-	var n int
-	if err := d.GetFile("a", "settings.json", &n); err != nil || n != 1 {
-		t.Errorf("a torn file: %d, %v", n, err)
+	wantErr(t, d.PutFile("a", "settings.json", 2, true), unix.ENOSPC)
+	holds := func(want int) {
+		t.Helper()
+		var n int
+		if err := d.GetFile("a", "settings.json", &n); err != nil || n != want {
+			t.Errorf("the file holds %d, %v; want %d", n, err, want)
+		}
 	}
+	holds(1)
+	must(t, d.PutFile("a", "settings.json", 2, false)) // written over what is there
+	holds(2)
 	op, err := d.TryBegin("a", "rm")
 	must(t, err)
 	must(t, op.Remove(t.Context()))
