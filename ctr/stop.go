@@ -179,14 +179,16 @@ func (c *stopper) awaitExit(ctx context.Context, ctr Container, deadline, since 
 // streams first.
 func (c *stopper) drained(ctx context.Context, ctr Container) error {
 	s := ctr.Status
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	_, err := monitor.Wait(ctx, monitor.WaitConfig{
+	_, err := monitor.Wait(patient, monitor.WaitConfig{
 		PersistDir: c.persist(ctr.ID, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		// A process that left the container holds a stream open, or the monitor
 		// is stopped. Without it the exit is settled as unknown.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
 		return c.killMonitor(ctx, ctr)
 	}
 	return err

@@ -59,16 +59,6 @@ func (n *node) strangerAs(pid int) {
 	n.t.Fatalf("nobody gets pid %d", pid)
 }
 
-// pids are a container's process and its monitor, as inspect says.
-func (n *node) pids(container string) (process, monitor int) {
-	n.t.Helper()
-	line := n.must("inspect", "--format", "{{.State.Pid}} {{.State.ConmonPid}}", container).Line()
-	if _, err := fmt.Sscan(line, &process, &monitor); err != nil || process < 2 || monitor < 2 {
-		n.t.Fatalf("pids %q, %v", line, err)
-	}
-	return process, monitor
-}
-
 // A pid that the runtime hands over is checked to be one of the monitor's
 // children: whatever else it is, a start fails, and nobody is killed who is none
 // of the container's.

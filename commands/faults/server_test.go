@@ -88,6 +88,16 @@ func alive(pid string) bool {
 	return f[0] != "Z" && f[0] != "X"
 }
 
+// pids are a container's process and its monitor, as inspect says.
+func (n *node) pids(container string) (process, monitor int) {
+	n.t.Helper()
+	line := n.must("inspect", "--format", "{{.State.Pid}} {{.State.ConmonPid}}", container).Line()
+	if _, err := fmt.Sscan(line, &process, &monitor); err != nil || process < 2 || monitor < 2 {
+		n.t.Fatalf("pids %q, %v", line, err)
+	}
+	return process, monitor
+}
+
 // kill kills a process by a number that davit printed.
 func (n *node) kill(pid string) {
 	n.t.Helper()
