@@ -348,8 +348,8 @@ func TestServerKilledWhileAdding(t *testing.T) {
 	}
 }
 
-// TestStopCancelsAdd: a stop does not wait for a plugin that hangs.
-func TestStopCancelsAdd(t *testing.T) {
+// TestF18StopCancelsAdd: a stop does not wait for a plugin that hangs.
+func TestF18StopCancelsAdd(t *testing.T) {
 	n := newNode(t, 105)
 	n.tell("hang-ADD")
 	ended := make(chan error, 1)
@@ -373,10 +373,10 @@ func TestStopCancelsAdd(t *testing.T) {
 	}
 }
 
-// TestTeardownFails: a sandbox whose network cannot be given back is not ready,
+// TestF20TeardownFails: a sandbox whose network cannot be given back is not ready,
 // stays, and frees its address once that works; so does one that could not be
 // made.
-func TestTeardownFails(t *testing.T) {
+func TestF20TeardownFails(t *testing.T) {
 	n := newNode(t, 106)
 	id := n.run("a")
 	n.tell("fail-DEL")

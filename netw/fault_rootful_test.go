@@ -16,7 +16,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/davit-containers/davit/netw/netns"
-	"github.com/davit-containers/davit/netw/plugin"
 )
 
 // fakes is a folder of plugins that comes before the real ones. Each script
@@ -207,40 +206,6 @@ func TestMasqueradeAfterHalfADel(t *testing.T) {
 	}
 }
 
-func TestPluginFaults(t *testing.T) {
-	tests := []struct {
-		name, script string
-		want         error
-		text         string
-	}{
-		{name: "hangs", script: "[ $CNI_COMMAND = ADD ] || real; sleep 100", want: context.DeadlineExceeded, text: "did not finish"},
-		{name: "100 MB", script: "[ $CNI_COMMAND = ADD ] || real; exec head -c 100000000 /dev/zero", want: errdefs.ErrResourceExhausted, text: "wrote more than"},
-		{name: "nothing", script: "[ $CNI_COMMAND = ADD ] || real", text: "unexpected end of JSON"},
-		{name: "garbage", script: "[ $CNI_COMMAND = ADD ] || real; echo '{{{'", text: "invalid character"},
-		{name: "works, then fails", script: "[ $CNI_COMMAND = ADD ] || real; " + pluginDir + "/bridge >/dev/null; echo no luck >&2; exit 1", text: "no luck"},
-		{name: "works, then garbage", script: "[ $CNI_COMMAND = ADD ] || real; " + pluginDir + "/bridge; echo '}'", text: "invalid character"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFakes(t, map[string]string{"bridge": tt.script})
-			w := newWorld(t, f.first, func(c *Config) { c.PluginTimeout = 2 * time.Second })
-			s := w.sandbox("one")
-			_, err := w.Attach(t.Context(), s.request("8080:80"))
-			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
-				t.Fatalf("got %v, want %q", err, tt.text)
-			}
-			if got := f.calls(); got[len(got)-1] != "bridge DEL eth0 ns" {
-				t.Errorf("calls: %q", got)
-			}
-			if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
-				t.Errorf("record left: %v", err)
-			}
-			f.set("bridge", "real")
-			s.attach(s.request("8080:80"))
-		})
-	}
-}
-
 func TestMissingPlugin(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.PluginDirs = []string{"/nonexistent"} })
 	s := w.sandbox("one")
@@ -271,102 +236,6 @@ func TestCancelled(t *testing.T) {
 	}
 	if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("record left: %v", err)
-	}
-}
-
-// A network that cannot be left stays on record until it can.
-func TestDelFails(t *testing.T) {
-	f := newFakes(t, map[string]string{"bridge": "[ $CNI_COMMAND = DEL ] || real; echo '{\"code\":7,\"msg\":\"stuck\"}'; exit 1"})
-	w := newWorld(t, f.first, func(c *Config) { c.Subnet = "10.99.1.0/30" })
-	s := w.sandbox("one")
-	if _, err := w.Attach(t.Context(), s.request("8080:80")); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir, PinDir: s.pinDir()})
-		var perr *plugin.Error
-		if !errors.As(err, &perr) || perr.Code != 7 || perr.Message != "stuck" {
-			t.Fatalf("got %v", err)
-		}
-		if pinned, err := netns.Pin(s.pins.Net); pinned || err != nil {
-			t.Errorf("still pinned: %v", err)
-		}
-		if elements, err := w.table.Elements(); err != nil || len(elements) != 0 {
-			t.Errorf("ports still published: %v, %v", elements, err)
-		}
-	}
-	two := w.sandbox("two")
-	if _, err := w.Attach(t.Context(), two.request()); !errors.Is(err, errdefs.ErrResourceExhausted) {
-		t.Errorf("the only address was given out again: %v", err)
-	}
-	var inUse *InUseError
-	if err := w.Teardown(t.Context()); !errors.As(err, &inUse) || inUse.Sandboxes[0] != "pod-one" {
-		t.Errorf("teardown: %v", err)
-	}
-	f.set("bridge", "real")
-	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
-		t.Error(err)
-	}
-	if err := w.Detach(t.Context(), Request{ID: two.id, Dir: two.dir}); err != nil {
-		t.Error(err)
-	}
-	two.attach(two.request())
-}
-
-func TestRangeFull(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Subnet = "10.99.2.0/29" })
-	for i := range 5 {
-		s := w.sandbox(fmt.Sprint("s", i))
-		s.attach(s.request())
-	}
-	last := w.sandbox("last")
-	_, err := w.Attach(t.Context(), last.request())
-	if !errors.Is(err, errdefs.ErrResourceExhausted) || !strings.Contains(err.Error(), "no free address in 10.99.2.0/29") {
-		t.Fatalf("got %v", err)
-	}
-	first := &sandbox{w: w, id: "s0", dir: filepath.Join(w.runs, "s0")}
-	first.detach()
-	last.attach(last.request())
-}
-
-// The plugins of a chain that failed half-way are all undone, with what ADD got.
-func TestChain(t *testing.T) {
-	f := newFakes(t, map[string]string{
-		"first":  `cat > "$0.$CNI_COMMAND"; echo '{"cniVersion":"1.0.0","interfaces":[],"ips":[]}'`,
-		"second": `cat > /dev/null; [ $CNI_COMMAND = ADD ] || exit 0; echo '{"code":100,"msg":"second fails"}'; exit 1`,
-	})
-	conf := filepath.Join(t.TempDir(), "net.d")
-	if err := os.Mkdir(conf, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(conf, "10-chain.conflist")
-	list := `{"cniVersion":"1.0.0","name":"chain","plugins":[{"type":"first","mark":"old"},{"type":"second"}]}`
-	if err := os.WriteFile(file, []byte(list), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, f.first, func(c *Config) { c.ConfDir = conf })
-	s := w.sandbox("one")
-	r := s.request()
-	r.Networks = []Ref{{Name: "chain", IfName: "net7"}}
-	if _, err := w.Attach(t.Context(), r); err == nil || !strings.Contains(err.Error(), "second fails") {
-		t.Errorf("got %v", err)
-	}
-	if got := strings.Join(f.calls(), ", "); got != "first ADD net7 ns, second ADD net7 ns, second DEL net7 ns, first DEL net7 ns" {
-		t.Errorf("calls: %s", got)
-	}
-	f.set("second", "cat >/dev/null; [ $CNI_COMMAND = DEL ] || echo '{\"cniVersion\":\"1.0.0\"}'")
-	if _, err := w.Attach(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	// the configuration changes between ADD and DEL
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(list, "old", "new")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err != nil {
-		t.Fatal(err)
-	}
-	if b, err := os.ReadFile(filepath.Join(f.dir, "first.DEL")); err != nil || !strings.Contains(string(b), `"mark":"old"`) {
-		t.Errorf("DEL got %s, %v", b, err)
 	}
 }
 
