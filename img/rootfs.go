@@ -126,16 +126,39 @@ func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
 
 // UnmountRootfs unmounts a root filesystem, however often it was mounted and by
 // whichever process. One that is not mounted is fine; one that does not exist
-// is ErrNotFound.
+// is ErrNotFound. What somebody has mounted over it is detached, too.
 func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	_, err := r.storage.Unmount(id, true)
+	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
+		_, err = r.storage.Unmount(id, true)
+	}
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
 		return failpoint.Reach(ctx, failpoint.RootfsUnmounted)
 	}
 	return fmt.Errorf("unmounting the rootfs of %q: %w", id, rootfsClass(err))
+}
+
+// uncover detaches all that is mounted where a root filesystem is: the store
+// detaches one mount, and fails over a second.
+func uncover(r *Roots, id string) error {
+	c, err := r.storage.Container(id)
+	if err != nil {
+		return err
+	}
+	layer, err := r.storage.Layer(c.LayerID)
+	if err != nil || layer.MountPoint == "" {
+		return err
+	}
+	for err == nil {
+		err = unix.Unmount(layer.MountPoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	}
+	if errors.Is(err, unix.EINVAL) { // nothing is mounted there any more
+		return nil
+	}
+	return err
 }
 
 // DeleteRootfs removes a root filesystem and all that was written to it. A busy
@@ -159,12 +182,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	}
 	remove := func() error { return deleting(r.storage, func() error { return r.storage.DeleteContainer(id) }) }
 	err := remove()
-	if errors.Is(err, unix.EBUSY) {
-		if path, merr := r.storage.Mount(id, ""); merr == nil {
-			// Nothing that fails here matters: the removal is what counts.
-			_ = unix.Unmount(path, unix.MNT_DETACH)
-			_, _ = r.storage.Unmount(id, true)
-		}
+	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
 		err = remove()
 	}
 	if err != nil {
