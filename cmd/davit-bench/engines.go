@@ -62,7 +62,7 @@ func (e *davitEngine) setUp(_ context.Context, dir string, l *lab) error {
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return fmt.Errorf("making davit's folder: %w", err)
 	}
-	roots, err := harness.NewRoots(dir)
+	roots, err := harness.NewRootsWithRun(dir, cri.RunFolder(dir))
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func containersConf() (string, error) {
 
 func (e *podman) cli(ctx context.Context, runtime string, args ...string) *exec.Cmd {
 	global := []string{
-		"--root", filepath.Join(e.dir, "root"), "--runroot", filepath.Join(e.dir, "run"), "--tmpdir", filepath.Join(e.dir, "tmp"),
+		"--root", filepath.Join(e.dir, "root"), "--runroot", filepath.Join(cri.RunFolder(e.dir), "run"), "--tmpdir", filepath.Join(cri.RunFolder(e.dir), "tmp"),
 		"--cgroup-manager", "cgroupfs", "--events-backend", "file",
 		"--network-config-dir", filepath.Join(e.dir, "networks"),
 	}

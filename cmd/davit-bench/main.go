@@ -81,7 +81,7 @@ func main() {
 	if harness.Inside() {
 		err = run(ctx, s)
 	} else {
-		code, err = harness.Enter(ctx)
+		code, err = harness.EnterWithRun(ctx)
 	}
 	stop()
 	if err != nil {

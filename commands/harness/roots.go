@@ -32,18 +32,21 @@ type Roots struct {
 
 // NewRoots makes the folders and files of a davit of its own below dir, which
 // must exist. Config is not read by anything until DAVIT_CONFIG names it.
-func NewRoots(dir string) (Roots, error) {
+func NewRoots(dir string) (Roots, error) { return NewRootsWithRun(dir, filepath.Join(dir, "run")) }
+
+// NewRootsWithRun is NewRoots with the run root elsewhere, made, too.
+func NewRootsWithRun(dir, run string) (Roots, error) {
 	r := Roots{
 		Dir:        dir,
 		Root:       filepath.Join(dir, "root"),
-		RunRoot:    filepath.Join(dir, "run"),
+		RunRoot:    run,
 		Config:     filepath.Join(dir, "davit.toml"),
 		Registries: filepath.Join(dir, "registries.conf"),
 		Policy:     filepath.Join(dir, "policy.json"),
 	}
 	aliases := filepath.Join(dir, "registries.conf.d") // empty: the host's would win over ours
 	for _, d := range []string{r.Root, r.RunRoot, aliases} {
-		if err := os.Mkdir(d, 0o711); err != nil {
+		if err := os.MkdirAll(d, 0o711); err != nil {
 			return Roots{}, fmt.Errorf("making davit roots: %w", err)
 		}
 	}
@@ -90,7 +93,7 @@ func (r Roots) NetworkTag() string {
 
 // Remove unmounts what is still mounted below the roots and deletes them. It
 // is what a test calls after its leak check; it ends no processes.
-func (r Roots) Remove() error { return RemoveTree(r.Dir) }
+func (r Roots) Remove() error { return errors.Join(RemoveTree(r.RunRoot), RemoveTree(r.Dir)) }
 
 // RemoveTree deletes a folder after unmounting all that is mounted in it. What
 // cannot be unmounted stays, with the folder.

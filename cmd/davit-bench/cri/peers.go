@@ -36,7 +36,7 @@ func (d *davit) start(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("making a folder: %w", err)
 	}
 	var err error
-	if d.roots, err = harness.NewRoots(dir); err != nil {
+	if d.roots, err = harness.NewRootsWithRun(dir, RunFolder(dir)); err != nil {
 		return "", err
 	}
 	err = errors.Join(d.roots.TrustRegistry(d.registry), d.roots.AddPodNetwork(d.subnet),
@@ -61,6 +61,10 @@ func (d *davit) stop(ctx context.Context) error {
 	_, _ = harness.Davit{Bin: d.bin, Roots: d.roots}.Run(ctx, "pod", "rm", "-f", "-a", "-t", "0") // of a run that failed
 	return errors.Join(err, d.roots.RemoveNetwork(ctx), d.roots.Remove())
 }
+
+// RunFolder is where an engine whose folder is dir keeps what a restart of the
+// machine may take: in memory, as on any distribution.
+func RunFolder(dir string) string { return filepath.Join("/run/davit-bench", filepath.Base(dir)) }
 
 // Containerd is the distribution's containerd, on folders of its own in Dir,
 // with networks for the CRI.
@@ -102,7 +106,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = %q
-`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), c.Socket(), c.Registry+"/"+pauseImage, networks)
+`, filepath.Join(dir, "root"), RunFolder(dir), c.Socket(), c.Registry+"/"+pauseImage, networks)
 	network := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "ctd0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.95.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
