@@ -63,7 +63,7 @@ func TestKilledRemovalCanBeRepeated(t *testing.T) {
 
 // A container that removes itself does so when nobody is there any more: the
 // foreground davit is killed, then the container ends.
-func TestRemovesItselfWithoutItsClient(t *testing.T) {
+func TestF8RemovesItselfWithoutItsClient(t *testing.T) {
 	d, image := busyboxDavit(t)
 	kill(t, d, 700*time.Millisecond, []string{"run", "--rm", "--name", "alone", image, "sleep", "2"})
 	if got := must(t, d, "ps", "-q").Line(); got == "" {

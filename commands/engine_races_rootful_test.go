@@ -11,7 +11,7 @@ import (
 // Several processes at work on one container get defined answers, in time, and
 // nobody waits for somebody who waits for them: a start holds the container and
 // needs its pod, a removal holds the pod and needs the container.
-func TestManyAtWorkOnOneContainer(t *testing.T) {
+func TestF7ManyAtWorkOnOneContainer(t *testing.T) {
 	d, image := busyboxDavit(t)
 	for range 8 {
 		id := must(t, d, "create", "--network", "none", image, "sleep", "100").Line()

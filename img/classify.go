@@ -20,6 +20,8 @@ import (
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // transfer is what was done, for the words of an error.
@@ -52,8 +54,11 @@ func (t transfer) error(err error) error {
 		policy  signature.PolicyRequirementError
 		creds   docker.ErrUnauthorizedForCredentials
 		stalled *stalledError
+		busy    *record.BusyError
 	)
 	switch {
+	case errors.As(err, &busy):
+		return line(errdefs.ErrUnavailable, "%s", busy.Error())
 	case errors.As(err, &stalled):
 		return line(errdefs.ErrUnavailable, "registry %s %s", host, stalled.Error())
 	case errors.Is(err, context.Canceled):

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // pulls are the pulls from registries that are under way in this process.
@@ -209,6 +211,7 @@ func (c *core) lockPull(ctx context.Context, key string, waiting func()) (*pullL
 func flockWait(ctx context.Context, f *os.File, waiting func()) (waited bool, err error) {
 	tick := time.NewTicker(lockWait)
 	defer tick.Stop()
+	var patience record.Patience
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -222,6 +225,9 @@ func flockWait(ctx context.Context, f *os.File, waiting func()) (waited bool, er
 		if !waited {
 			waiting()
 			waited = true
+		}
+		if pid := record.LockHolder(int(f.Fd())); patience.Over(pid) {
+			return waited, &record.BusyError{ID: "the pull's lock", Stopped: pid}
 		}
 		select {
 		case <-ctx.Done():

@@ -13,9 +13,9 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/netw/nft"
 	"github.com/davit-containers/davit/netw/plugin"
-	"golang.org/x/sys/unix"
 )
 
 // DefaultTimeout is the deadline of one plugin run.
@@ -185,13 +185,8 @@ func (p place) locked(f func() error) error {
 		return fmt.Errorf("opening network lock: %w", err)
 	}
 	defer file.Close()
-	for {
-		err := unix.Flock(int(file.Fd()), unix.LOCK_EX)
-		if err == nil {
-			return f()
-		}
-		if err != unix.EINTR {
-			return fmt.Errorf("taking network lock: %w", err)
-		}
+	if err := record.Lock(file, "the networks' lock"); err != nil {
+		return fmt.Errorf("changing networks: %w", err)
 	}
+	return f()
 }

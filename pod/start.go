@@ -130,6 +130,7 @@ const removalCheck = 200 * time.Millisecond
 // beginStart takes a pod's operation lock for a start, whose caller may hold its
 // container's. It does not wait for a removal, which waits for that container.
 func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
+	var patience record.Patience
 	for {
 		turn, cancel := context.WithTimeout(ctx, removalCheck)
 		op, err := c.dir.Begin(turn, id, opStart)
@@ -145,6 +146,9 @@ func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
 				return nil, fmt.Errorf("settling %s of pod %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
 			}
 		case !errors.As(err, &busy) || ctx.Err() != nil:
+			return nil, fmt.Errorf("pod %q: %w", id, err)
+		case patience.Over(busy.Holder.Pid):
+			busy.Stopped = busy.Holder.Pid
 			return nil, fmt.Errorf("pod %q: %w", id, err)
 		default:
 			s, err := c.Get(ctx, id)

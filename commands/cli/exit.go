@@ -191,6 +191,10 @@ func Message(err error) (text, hint string) {
 	if hint == "" && errors.As(err, &cgroups) {
 		hint = "--runtime crun --cgroups disabled runs without them"
 	}
+	var busy *record.BusyError
+	if hint == "" && errors.As(err, &busy) && busy.Stopped != 0 {
+		hint = fmt.Sprintf("kill -CONT %d lets that process go on, kill -KILL %[1]d frees what it holds", busy.Stopped)
+	}
 	if hint == "" {
 		hint = diskHint(err)
 	}

@@ -11,6 +11,8 @@ func TestF5KilledServers110Pods(t *testing.T) { serverStorm(t, 110, 20, 4) }
 func TestF37EveryNumberOfFiles(t *testing.T)     { filesOut(t, downFrom(70, 4, 1)) }
 func TestF38EveryNumberOfProcesses(t *testing.T) { processesOut(t, downFrom(60, 4, 1)) }
 
+func TestF7ThousandRounds(t *testing.T) { racers(t, 1000) }
+
 func TestF42Line200MB(t *testing.T)     { hardLines(t, 200<<20) }
 func TestF42ManyRotations(t *testing.T) { rotations(t, 300) }
 

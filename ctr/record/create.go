@@ -92,7 +92,7 @@ func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	defer unlock(window)
 	err = waitLock(ctx, window, unix.LOCK_SH, "")
 	if errors.Is(err, errLocked) {
-		return nil, &BusyError{ID: id, Holder: Holder{Kind: "sweep"}, cause: context.Cause(ctx)}
+		return nil, (&BusyError{ID: id, Holder: Holder{Kind: "sweep"}}).because(ctx, err)
 	}
 	if err != nil {
 		return nil, l.wrap(id, "locking the folder", err)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,17 +53,31 @@ func (e *AmbiguousError) Unwrap() error { return errdefs.ErrInvalidArgument }
 type BusyError struct {
 	ID     string
 	Holder Holder // zero when it has not been written yet
-	cause  error
+	// Stopped is the process that has the lock where it is stopped, or frozen, and
+	// was waited for long enough; else 0.
+	Stopped int
+	cause   error
+}
+
+// because adds why the waiting has ended: ctx, or err.
+func (e *BusyError) because(ctx context.Context, err error) *BusyError {
+	var stopped *stoppedError
+	if errors.As(err, &stopped) {
+		e.Stopped = stopped.pid
+	} else {
+		e.cause = context.Cause(ctx)
+	}
+	return e
 }
 
 // Error implements error.
 func (e *BusyError) Error() string {
 	h := e.Holder
-	if h.Kind == "" {
-		return fmt.Sprintf("%q is busy", e.ID)
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q is busy: %s", e.ID, h.Kind)
+	fmt.Fprintf(&b, "%q is busy", e.ID)
+	if h.Kind != "" {
+		fmt.Fprintf(&b, ": %s", h.Kind)
+	}
 	if h.Stage != "" {
 		fmt.Fprintf(&b, " (%s)", h.Stage)
 	}
@@ -71,6 +86,12 @@ func (e *BusyError) Error() string {
 	}
 	if !h.Since.IsZero() {
 		fmt.Fprintf(&b, " since %s", h.Since.Format(time.RFC3339))
+	}
+	switch {
+	case e.Stopped != 0 && e.Stopped == h.Pid:
+		b.WriteString(", which is stopped")
+	case e.Stopped != 0:
+		fmt.Fprintf(&b, ": process %d has its lock and is stopped", e.Stopped)
 	}
 	return b.String()
 }

@@ -47,7 +47,8 @@ func unlock(fd int) {
 }
 
 // waitLock takes a lock. It waits while it is contended, in growing pauses: a
-// blocking flock cannot be given up when ctx ends, then it returns errLocked.
+// blocking flock cannot be given up when ctx ends, then it returns errLocked, or
+// when the process that has the lock is stopped, then it is a stoppedError.
 // With notify it is woken when somebody closes the file of that path, and
 // pauses longer in between.
 func waitLock(ctx context.Context, fd, how int, notify string) error {
@@ -68,10 +69,16 @@ func waitLock(ctx context.Context, fd, how int, notify string) error {
 		}
 	}
 	pause := pauseMin
+	var patience Patience
 	for {
 		err := tryLock(fd, how)
 		if !errors.Is(err, errLocked) || ctx.Err() != nil {
 			return err
+		}
+		if pause > pauseMax/2 {
+			if err := patience.look(fd); err != nil {
+				return err
+			}
 		}
 		if wait.sleep(ctx, pause) {
 			pause = pauseMin
@@ -90,6 +97,11 @@ func (ended) Deadline() (time.Time, bool) { return time.Time{}, false }
 func (ended) Done() <-chan struct{}       { return nil }
 func (ended) Err() error                  { return context.Canceled }
 func (ended) Value(any) any               { return nil }
+
+// never is a context that does not end.
+type never struct{ ended }
+
+func (never) Err() error { return nil }
 
 // pauser sleeps until a time is over, ctx ends or its file has events.
 type pauser struct {

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		"step":   stepRole,
 		"worker": workerRole,
 		"hold":   holdRole,
+		"lock":   lockRole,
 		"ns":     nsRole,
 	}
 	if role == "" {

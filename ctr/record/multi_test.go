@@ -179,7 +179,7 @@ func (a *acks) spawn(t *testing.T, p Paths, name string, stop <-chan struct{}) {
 	}
 }
 
-func TestManyProcessesKilled(t *testing.T) {
+func TestF7ManyProcessesKilled(t *testing.T) {
 	p := memoryPaths(t)
 	d := testDir(t, p)
 	create(t, d, counterID, counterID)

@@ -134,7 +134,7 @@ func (l claims) readKey(id, first string) (keyFile, error) {
 func (l claims) lockNames(ctx context.Context, id string) (dirLock, error) {
 	lock, err := lockDir(ctx, l.names)
 	if errors.Is(err, errLocked) {
-		return lock, &BusyError{ID: id, cause: context.Cause(ctx), Holder: Holder{Kind: "name change"}}
+		return lock, (&BusyError{ID: id, Holder: Holder{Kind: "name change"}}).because(ctx, err)
 	}
 	return lock, err
 }

@@ -191,14 +191,17 @@ func (l objects) half(id string, fresh bool) bool {
 }
 
 // Begin starts an operation on the object. While another one is under way it
-// waits, until ctx ends: then it returns a [*BusyError] that says who it is.
+// waits, until ctx ends or its owner has been stopped for a while (see [Patience]):
+// then it returns a [*BusyError] that says who it is.
 // An object that is not there is ErrNotFound. See [Op.Prior] for what a dead
 // owner has left.
 func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
 	trace := traceOf(ctx)
 	trace(Step{Noun: d.l.noun(), ID: id, Kind: kind, Stage: StageLock})
+	var waited error
 	op, err := d.l.begin(id, kind, func(fd int) error {
-		return waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
+		waited = waitLock(ctx, fd, unix.LOCK_EX, d.l.opPath(id))
+		return waited
 	})
 	if err == nil {
 		op.follow(trace)
@@ -207,7 +210,7 @@ func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
 	trace(Step{Noun: d.l.noun(), ID: id, Kind: kind, Stage: StageLock, Over: true})
 	var busy *BusyError
 	if errors.As(err, &busy) {
-		busy.cause = context.Cause(ctx)
+		busy = busy.because(ctx, waited)
 	}
 	return nil, err
 }

@@ -38,8 +38,14 @@ func holdRole(args []string) error {
 // holder is another process that holds an operation.
 func holder(t *testing.T, p Paths, id, kind, stage string) *os.Process {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", p.Root, p.RunRoot, id, kind, stage)
-	cmd.Env = append(os.Environ(), roleEnv+"=hold")
+	return started(t, "hold", p.Root, p.RunRoot, id, kind, stage)
+}
+
+// started is another process, which has said that it holds what its role is about.
+func started(t *testing.T, role string, args ...string) *os.Process {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), roleEnv+"="+role)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -53,7 +59,7 @@ func holder(t *testing.T, p Paths, id, kind, stage string) *os.Process {
 	return cmd.Process
 }
 
-func TestHolderKilled(t *testing.T) {
+func TestF48HolderKilled(t *testing.T) {
 	p := testPaths(t)
 	d := testDir(t, p)
 	create(t, d, "a", "")

@@ -28,7 +28,7 @@ func (o *Op) Remove(ctx context.Context) error {
 	}
 	lock, err := lockDir(ctx, o.l.runDir(o.id))
 	if errors.Is(err, errLocked) {
-		return o.l.statusBusy(ctx, o.id)
+		return o.l.statusBusy(ctx, o.id, err)
 	}
 	if err != nil {
 		return o.l.wrap(o.id, "locking status", err)

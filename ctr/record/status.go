@@ -26,7 +26,7 @@ func (l objects) lockStatus(ctx context.Context, id string) (dirLock, error) {
 		lock, err := lockDir(ctx, l.runDir(id))
 		switch {
 		case errors.Is(err, errLocked):
-			return dirLock{}, l.statusBusy(ctx, id)
+			return dirLock{}, l.statusBusy(ctx, id, err)
 		case errors.Is(err, fs.ErrNotExist):
 			if !exists(l.configPath(id)) {
 				return dirLock{}, l.notFound(id)
@@ -95,8 +95,8 @@ func (l *layout) makeFolders() error {
 	return nil
 }
 
-func (l objects) statusBusy(ctx context.Context, id string) error {
-	busy := &BusyError{ID: id, cause: context.Cause(ctx), Holder: Holder{Kind: "status update"}}
+func (l objects) statusBusy(ctx context.Context, id string, locked error) error {
+	busy := (&BusyError{ID: id, Holder: Holder{Kind: "status update"}}).because(ctx, locked)
 	if op, err := l.readOp(id); err == nil && op != nil {
 		busy.Holder = op.Holder
 	}

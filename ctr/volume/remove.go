@@ -174,9 +174,9 @@ func lockDir(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
+	if err := record.Lock(f, path); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("locking %q: %w", path, err)
+		return nil, err
 	}
 	return f, nil
 }
