@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/davit-containers/davit/criadapter/telemetry"
@@ -39,12 +40,55 @@ type calls struct {
 func (c *calls) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(wire.NewCodec()), grpc.UnaryInterceptor(c.unary), grpc.StreamInterceptor(c.stream),
+		grpc.StatsHandler(answers{}),
 		grpc.MaxRecvMsgSize(cmp.Or(c.limits.Message, math.MaxInt32)), grpc.MaxSendMsgSize(math.MaxInt32),
 		// A client that has gone without a word holds no stream for ever.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 }
+
+// answers is told by gRPC when calls have been answered, to the last byte.
+type answers struct{}
+
+// answered is the key of what is due then, in a call's context.
+type answered struct{}
+
+// afterAnswer has f called when the answer to the call under way has been sent, or
+// could not be; at once, where nobody tells.
+func afterAnswer(ctx context.Context, f func()) {
+	due, ok := ctx.Value(answered{}).(*[]func())
+	if f == nil {
+		return
+	}
+	if !ok {
+		f()
+		return
+	}
+	*due = append(*due, f)
+}
+
+// TagRPC implements stats.Handler.
+func (answers) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
+	return context.WithValue(ctx, answered{}, new([]func()))
+}
+
+// HandleRPC implements stats.Handler.
+func (answers) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	due, ok := ctx.Value(answered{}).(*[]func())
+	if _, end := s.(*stats.End); !end || !ok {
+		return
+	}
+	for _, f := range *due {
+		f()
+	}
+}
+
+// TagConn implements stats.Handler.
+func (answers) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn implements stats.Handler.
+func (answers) HandleConn(context.Context, stats.ConnStats) {}
 
 // unary is the interceptor of calls with one answer.
 func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {

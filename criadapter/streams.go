@@ -60,6 +60,7 @@ func (s *streamServer) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReque
 	out, err := s.containers.ExecSync(ctx, k.ID, ctr.Exec{
 		Args: r.GetCmd(), Timeout: time.Duration(r.GetTimeout()) * time.Second,
 	})
+	afterAnswer(ctx, out.Release)
 	if err != nil {
 		return nil, err
 	}

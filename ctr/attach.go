@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,10 @@ type Streams struct {
 	// container up: output that it does not take in time is thrown away, and
 	// Dropped is told how many bytes were, between what came before and after.
 	Dropped func(bytes int64)
+	// Patience, where Dropped is not set, is how long an attached client may hold
+	// the container up: one that takes nothing for so long is given up, which is
+	// context.DeadlineExceeded. 0 is for ever.
+	Patience time.Duration
 }
 
 // Session is a client that is attached to a container.
@@ -79,7 +84,7 @@ func (s *Session) Wait(ctx context.Context) (detached bool, err error) {
 			_ = s.conn.CloseStdin() // the container may be gone
 		}()
 	}
-	out := monitor.Output{Stdout: s.streams.Stdout, Stderr: s.streams.Stderr, Policy: monitor.Block, Ended: s.ended}
+	out := monitor.Output{Stdout: s.streams.Stdout, Stderr: s.streams.Stderr, Policy: monitor.Block, Patience: s.streams.Patience, Ended: s.ended}
 	if s.streams.Dropped != nil {
 		out.Policy, out.Dropped = monitor.Drop, s.streams.Dropped
 	}

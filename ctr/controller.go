@@ -124,7 +124,10 @@ type (
 	creator  struct{ *bundler }
 	starter  struct{ *bundler }
 	stopper  struct{ *settler }
-	sessions struct{ *settler }
+	sessions struct {
+		*settler
+		large chan struct{} // one for each large answer, see OutputLimit
+	}
 )
 
 // New returns a Controller on the records below o.Paths.
@@ -147,7 +150,7 @@ func New(o Options) (*Controller, error) {
 	return &Controller{
 		records: r, ends: &ends{r}, settler: s,
 		creator: cr, starter: st, maker: &maker{s, cr, st},
-		stopper: stop, sessions: &sessions{s},
+		stopper: stop, sessions: &sessions{settler: s, large: make(chan struct{}, largeAnswers)},
 		keeper: &keeper{settler: s}, nurse: &nurse{s},
 		meter: &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
 		runtimes: rts, checker: &checker{stop},

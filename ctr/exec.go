@@ -210,8 +210,16 @@ func setEnv(env []string, kv string) []string {
 // what is between leaves room for the other stream and the message around them.
 const OutputLimit = 16_000_000
 
-// answerLimit bounds both streams together.
-const answerLimit = 16<<20 - 64<<10
+const (
+	// answerLimit bounds both streams together.
+	answerLimit = 16<<20 - 64<<10
+	// smallAnswer is what each answer may keep, however many there are at a time,
+	// and largeAnswers is how many may keep more.
+	smallAnswer  = 256 << 10
+	largeAnswers = 4
+	// largePatience is how long a process may be held up for want of room.
+	largePatience = 10 * time.Second
+)
 
 // Output is what a process that ran to its end has written, the beginning of
 // each stream.
@@ -221,6 +229,9 @@ type Output struct {
 	Code int
 	// Dropped counts the bytes that were thrown away.
 	Dropped int64
+	// Release gives back the room that the answer takes. It must be called once,
+	// when Stdout and Stderr are not needed any more.
+	Release func()
 }
 
 // ExecSync runs a process in a running container to its end, as Exec does, and
@@ -228,16 +239,20 @@ type Output struct {
 // away and the process goes on. e's streams but Stdin are not used. A process
 // that outlives e.Timeout is killed with its children, and the error wraps
 // context.DeadlineExceeded.
+//
+// There is room for a few large answers at a time: a process that writes more than
+// 256 KiB waits for it, and where there is none in ten seconds what it writes
+// beyond is thrown away, too. The output is to be released, after an error, too.
 func (c *sessions) ExecSync(ctx context.Context, id string, e Exec) (Output, error) {
-	whole := &budget{left: answerLimit}
-	stdout, stderr := &capped{limit: OutputLimit, whole: whole}, &capped{limit: OutputLimit, whole: whole}
-	e.Streams.Stdout, e.Streams.Stderr = stdout, stderr
 	timeout, late := e.Timeout, errors.New("its time is up")
 	if e.Timeout = 0; timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
 		defer cancel()
 	}
+	whole := &budget{left: smallAnswer, more: answerLimit - smallAnswer, room: c.large, done: ctx.Done()}
+	stdout, stderr := &capped{limit: OutputLimit, whole: whole}, &capped{limit: OutputLimit, whole: whole}
+	e.Streams.Stdout, e.Streams.Stderr = stdout, stderr
 	code, err := c.Exec(ctx, id, e)
 	// A runtime that is too slow, too, is a deadline that has passed, but not this.
 	if err != nil && errors.Is(context.Cause(ctx), late) {
@@ -245,22 +260,53 @@ func (c *sessions) ExecSync(ctx context.Context, id string, e Exec) (Output, err
 	}
 	return Output{
 		Stdout: stdout.kept, Stderr: stderr.kept, Code: code, Dropped: stdout.dropped + stderr.dropped,
+		Release: whole.release,
 	}, err
 }
 
 // budget is what the streams of one answer share.
 type budget struct {
 	mu   sync.Mutex
-	left int
+	left int // bytes, without more room
+	more int // bytes that there are with it
+	room chan struct{}
+	held bool
+	done <-chan struct{} // closes when the answer is not wanted any more
 }
 
-// take gives up to n bytes.
+// take gives up to n bytes. It may wait for room.
 func (b *budget) take(n int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if n > b.left && b.more > 0 {
+		b.enter()
+	}
 	n = min(n, b.left)
 	b.left -= n
 	return n
+}
+
+// enter takes room for a large answer, if there is any in time. b.mu is held.
+func (b *budget) enter() {
+	timer := time.NewTimer(largePatience)
+	defer timer.Stop()
+	select {
+	case b.room <- struct{}{}:
+		b.held = true
+		b.left += b.more
+	case <-timer.C:
+	case <-b.done:
+	}
+	b.more = 0
+}
+
+func (b *budget) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held {
+		<-b.room
+	}
+	b.held, b.more, b.left = false, 0, 0
 }
 
 // capped is a writer that keeps the beginning of what is written.
@@ -271,7 +317,7 @@ type capped struct {
 	dropped int64
 }
 
-// Write never fails and never waits.
+// Write never fails.
 func (w *capped) Write(p []byte) (int, error) {
 	n := w.whole.take(min(len(p), w.limit-len(w.kept)))
 	w.kept = append(w.kept, p[:n]...)

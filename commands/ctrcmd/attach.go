@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
@@ -28,7 +29,8 @@ func newAttach(env *cli.Env) *cobra.Command {
 		Use:   "attach [flags] CONTAINER",
 		Short: "Attach to a running container",
 		Long: "Join the streams of a running container until it ends, whose exit code is then davit's,\n" +
-			"or until the detach keys are typed.",
+			"or until the detach keys are typed. The container waits for who reads its output, but not for\n" +
+			"ever: a client that takes nothing for ten seconds is let go.",
 		Example: "  davit attach shell\n" +
 			"  davit attach --no-stdin --sig-proxy=false web",
 		Args:              cli.Args(0, 1),
@@ -51,6 +53,10 @@ func newAttach(env *cli.Env) *cobra.Command {
 	latest(&o.which, cmd)
 	return cmd
 }
+
+// patience is how long the container waits for somebody who attaches to it and does
+// not take its output.
+const patience = 10 * time.Second
 
 // attachTarget is what to attach to.
 type attachTarget struct {
@@ -87,6 +93,7 @@ func (o *attachOptions) run(ctx context.Context, env *cli.Env, e *cli.Engine, t 
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	s.streams.Patience = patience
 	wait := ctx
 	if o.SigProxy {
 		wait = context.WithoutCancel(ctx)

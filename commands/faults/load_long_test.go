@@ -17,3 +17,6 @@ func TestF42Line200MB(t *testing.T)     { hardLines(t, 200<<20) }
 func TestF42ManyRotations(t *testing.T) { rotations(t, 300) }
 
 func TestS18ThousandStreamsDropped(t *testing.T) { streamsDropped(t, 1000) }
+
+func TestF43TwoHundredExecs(t *testing.T) { manyExecs(t, 200, 40, 400<<20) }
+func TestF43ExecsAtDeaths(t *testing.T)   { execsAtDeath(t, 20) }

@@ -18,3 +18,7 @@ func TestF42HardLines(t *testing.T) { hardLines(t, 20<<20) }
 func TestF42Rotations(t *testing.T) { rotations(t, 30) }
 
 func TestS18StreamsDropped(t *testing.T) { streamsDropped(t, 60) }
+
+func TestF43ExecTimeouts(t *testing.T) { execTimeouts(t) }
+func TestF43ManyExecs(t *testing.T)    { manyExecs(t, 40, 6, 400<<20) }
+func TestF43ExecsAtDeath(t *testing.T) { execsAtDeath(t, 2) }

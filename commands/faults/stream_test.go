@@ -23,8 +23,9 @@ const (
 
 // streams is a client that is attached to a container through the server.
 type streams struct {
-	s  *server
-	ws *websocket.Conn
+	s    *server
+	ws   *websocket.Conn
+	conn *net.TCPConn
 }
 
 // attach attaches a client to a container's output, and to its stdin where it is
@@ -43,16 +44,12 @@ func (s *server) attach(id string, stdin bool) *streams {
 	if err != nil {
 		s.n.t.Fatal(err)
 	}
-	// One that does not read is not to have much in its kernel either.
-	if err := conn.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
-		s.n.t.Fatal(err)
-	}
 	at.Scheme = "ws"
 	config := &websocket.Config{
 		Location: at, Origin: &url.URL{Scheme: "http", Host: at.Host}, Version: websocket.ProtocolVersionHybi13,
 		Protocol: []string{"v5.channel.k8s.io"}, Header: http.Header{},
 	}
-	c := &streams{s: s}
+	c := &streams{s: s, conn: conn.(*net.TCPConn)}
 	if c.ws, err = websocket.NewClient(config, conn); err != nil {
 		s.n.t.Fatal(err)
 	}
@@ -73,14 +70,6 @@ func (c *streams) next() (channel int, data string) {
 		return -1, ""
 	}
 	return int(got[0]), string(got[1:])
-}
-
-// send sends a message.
-func (c *streams) send(channel byte, data string) {
-	c.s.n.t.Helper()
-	if err := websocket.Message.Send(c.ws, append([]byte{channel}, data...)); err != nil {
-		c.s.n.t.Fatal(err)
-	}
 }
 
 // rest reads to the end: the output, and the status that came last.

@@ -24,6 +24,8 @@ const (
 	defaultAddress = "127.0.0.1:0"
 	// defaultIdle is how long a connection may carry nothing.
 	defaultIdle = 4 * time.Hour
+	// defaultStall is how long output may wait for somebody who is attached.
+	defaultStall = time.Minute
 	// defaultCreation is how long a client may take to create its streams.
 	defaultCreation = 30 * time.Second
 	// headerTimeout bounds how long a request may take to come.
@@ -58,8 +60,11 @@ type Options struct {
 	// Idle ends connections that carry nothing for so long, 0 is four hours;
 	// Creation those whose client has not created its streams, 0 is 30 seconds.
 	Idle, Creation time.Duration
-	Log            *slog.Logger
-	Now            func() time.Time
+	// Stall ends an attachment whose client takes none of the output that waits for
+	// it for so long; 0 is a minute.
+	Stall time.Duration
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // logged is done once klog, whose logger is the process's, has the first Server's.
@@ -89,6 +94,9 @@ func Listen(o Options, ctrs Containers, pods Pods) (*Server, error) {
 	}
 	if o.Idle == 0 {
 		o.Idle = defaultIdle
+	}
+	if o.Stall == 0 {
+		o.Stall = defaultStall
 	}
 	if o.Creation == 0 {
 		o.Creation = defaultCreation
@@ -194,7 +202,7 @@ func (s *Server) redeem(w http.ResponseWriter, r *http.Request) {
 	defer s.sessions.Done()
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	session := &session{ResponseWriter: w, cancel: cancel, idle: s.o.Idle}
+	session := &session{ResponseWriter: w, cancel: cancel, stall: s.o.Idle}
 	defer session.finish()
 	stop := context.AfterFunc(ctx, session.drop)
 	defer stop()
@@ -234,6 +242,9 @@ func (s *Server) Attach(r *runtimeapi.AttachRequest) (string, error) {
 		return "", err
 	}
 	return s.url("attach", func(w http.ResponseWriter, req *http.Request) {
+		if session, ok := w.(*session); ok {
+			session.stall = min(session.stall, s.o.Stall)
+		}
 		s.serveRemote(w, req, want, func(ctx context.Context, streams ctr.Streams) (int, error) {
 			return 0, s.ctrs.AttachLossy(ctx, r.ContainerId, streams)
 		})

@@ -368,6 +368,57 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestF44ClientThatDoesNotRead: an attached client that takes nothing of what waits
+// for it is dropped; one that is slow is not, nor one that nothing waits for.
+func TestF44ClientThatDoesNotRead(t *testing.T) {
+	ended := make(chan error, 1)
+	output := make([]byte, 16<<20)
+	attach := func(ctx context.Context, s ctr.Streams) error {
+		for rest := output; len(rest) > 0 && ctx.Err() == nil; rest = rest[64<<10:] {
+			_, _ = s.Stdout.Write(rest[:64<<10])
+		}
+		ended <- context.Cause(ctx)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	t.Run("stuck", func(t *testing.T) {
+		s, _ := serve(t, &engine{attach: attach}, Options{Stall: 500 * time.Millisecond})
+		url, err := s.Attach(&runtimeapi.AttachRequest{Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		connectWebSocket(t, url, v5)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errStuck) {
+				t.Errorf("ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("it is not dropped")
+		}
+	})
+	t.Run("slow", func(t *testing.T) {
+		s, _ := serve(t, &engine{attach: attach}, Options{Stall: 500 * time.Millisecond})
+		url, err := s.Attach(&runtimeapi.AttachRequest{Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := connectWebSocket(t, url, v5)
+		go func() {
+			buf := make([]byte, 1<<20)
+			for {
+				if _, err := c.raw.Read(buf); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
 // TestStop: sessions end with the server.
 func TestStop(t *testing.T) {
 	ended := make(chan struct{}, 2)

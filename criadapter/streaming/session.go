@@ -26,6 +26,7 @@ const (
 
 var (
 	errHungUp = errors.New("the client has gone")
+	errStuck  = errors.New("the client does not read")
 	errClosed = errors.New("the connection was closed")
 )
 
@@ -34,7 +35,7 @@ var (
 type session struct {
 	http.ResponseWriter
 	cancel context.CancelCauseFunc
-	idle   time.Duration
+	stall  time.Duration // how long a write may get nowhere
 
 	mu      sync.Mutex
 	conn    net.Conn
@@ -181,15 +182,27 @@ func (w *wire) Read(p []byte) (int, error) {
 	return w.Conn.Read(p)
 }
 
-// Write implements net.Conn. A client that takes nothing for the idle time has
-// gone.
+// Write implements net.Conn. The session of a client that takes nothing for a time
+// is ended.
 func (w *wire) Write(p []byte) (int, error) {
-	w.s.mu.Lock()
-	if !w.s.last {
-		_ = w.Conn.SetWriteDeadline(time.Now().Add(w.s.idle))
+	done := 0
+	for {
+		w.s.mu.Lock()
+		last := w.s.last
+		if !last {
+			_ = w.Conn.SetWriteDeadline(time.Now().Add(w.s.stall))
+		}
+		w.s.mu.Unlock()
+		n, err := w.Conn.Write(p[done:])
+		done += n
+		if last || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return done, err
+		}
+		if n == 0 {
+			w.s.cancel(errStuck)
+			return done, err
+		}
 	}
-	w.s.mu.Unlock()
-	return w.Conn.Write(p)
 }
 
 // Close implements net.Conn. Before what the session runs has ended it ends that;

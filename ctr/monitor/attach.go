@@ -49,6 +49,9 @@ type Output struct {
 	// terminal everything comes on Stdout.
 	Stdout, Stderr io.Writer
 	Policy         Policy
+	// Patience is how long, under Block, a sink may take for one packet: then the
+	// client is given up, with ErrClientStuck. 0 is for ever.
+	Patience time.Duration
 	// Buffer bounds what waits under Drop, in bytes; 0 is DefaultBuffer.
 	Buffer int
 	// Dropped is told, under Drop, how many bytes were thrown away, between
@@ -129,8 +132,8 @@ func (a *Attachment) Resize(width, height uint16) error { return Resize(a.bundle
 func (a *Attachment) Close() error { return a.conn.Close() }
 
 // Copy copies the output until its end, and returns nil then; or until ctx
-// ends, or a sink fails under Block. A sink that fails under Drop is given up
-// alone. A monitor that does not take the client in ten seconds is
+// ends, or a sink fails under Block, or is out of its time there: that Write is
+// left alone. A sink that fails under Drop is given up alone. A monitor that does not take the client in ten seconds is
 // ErrMonitorSilent.
 func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -148,8 +151,11 @@ func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 		defer stopEnded()
 	}
 	deliver, finish := direct(out)
-	if out.Policy == Drop {
+	switch {
+	case out.Policy == Drop:
 		deliver, finish = buffered(ctx, out)
+	case out.Patience > 0:
+		deliver, finish = patient(ctx, out)
 	}
 	err = a.read(ctx, out.Ended, deliver)
 	return errors.Join(err, finish())
@@ -224,6 +230,29 @@ func (o Output) sink(stream byte) io.Writer {
 	default:
 		return nil
 	}
+}
+
+// ErrClientStuck says that a client did not take the output in time and was given
+// up, so that the container goes on.
+var ErrClientStuck = fmt.Errorf("the output was not taken in time, and the container goes on without this client: %w", context.DeadlineExceeded)
+
+// patient writes each packet as it comes, and waits for a while only.
+func patient(ctx context.Context, out Output) (deliver func(byte, []byte) error, finish func() error) {
+	write, end := direct(out)
+	written := make(chan error, 1) // a Write that is left alone ends into it
+	timer := time.NewTimer(out.Patience)
+	return func(stream byte, p []byte) error {
+		go func() { written <- write(stream, p) }()
+		timer.Reset(out.Patience)
+		select {
+		case err := <-written:
+			return err
+		case <-timer.C:
+			return ErrClientStuck
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}, func() error { timer.Stop(); return end() }
 }
 
 // direct writes each packet as it comes.

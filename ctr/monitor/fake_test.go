@@ -474,6 +474,41 @@ func TestCopyEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A client that takes nothing is given up in time, and one that is slow is not.
+func TestF44ClientIsGivenUp(t *testing.T) {
+	five := func(c *net.UnixConn) {
+		for range 5 {
+			_, _ = c.Write([]byte("\x02out"))
+		}
+	}
+	leave := make(chan struct{})
+	defer close(leave)
+	a, err := Connect(t.Context(), monitorSocket(t, five))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Copy(t.Context(), Output{Stdout: stuck{leave}, Patience: 50 * time.Millisecond}); !errors.Is(err, ErrClientStuck) {
+		t.Errorf("a client that takes nothing: %v", err)
+	}
+	_ = a.Close()
+	if a, err = Connect(t.Context(), monitorSocket(t, five)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Close() }()
+	var got slow
+	if err := a.Copy(t.Context(), Output{Stdout: &got, Patience: 5 * time.Second}); err != nil || got.String() != strings.Repeat("out", 5) {
+		t.Errorf("a slow one: %v, %q", err, got.String())
+	}
+}
+
+// slow is a sink that takes its time.
+type slow struct{ strings.Builder }
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(10 * time.Millisecond)
+	return s.Builder.Write(p)
+}
+
 func TestDropCountsWhatItDrops(t *testing.T) {
 	release := make(chan struct{})
 	var got, dropped int64

@@ -1,0 +1,169 @@
+//go:build faults
+
+package faults
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/websocket"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// writes is a script that writes 20 MB when it is told to go on, and then ends.
+const writes = "while [ ! -e /go/go ]; do echo ready; sleep 0.05; done; yes 0123456789abcdef0123456789abcdef0123456789abcdef | head -c 20000000; exit 5"
+
+// A client that is attached and never reads does not keep the container from going
+// on: not at all through the server, and not for long on the command line, where it
+// is let go. Another client gets its output all the same.
+func TestF44ClientNeverReads(t *testing.T) {
+	n := newNode(t, "")
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	dir, begin := n.gate()
+	c := s.containerConfig("c", writes)
+	c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/go", HostPath: dir}}
+	id := s.container(pod, c)
+	never := s.attach(id, false)
+	reads := s.attach(id, false)
+	got := make(chan int, 1)
+	go func() {
+		output, _ := reads.rest()
+		got <- len(output)
+	}()
+	n.within(15*time.Second, func() {
+		begin()
+		n.eventually("the container has ended", func() bool {
+			return s.status(id).State == runtimeapi.ContainerState_CONTAINER_EXITED
+		})
+	})
+	if code := s.status(id).ExitCode; code != 5 {
+		t.Errorf("exit code %d", code)
+	}
+	if size := <-got; size < 1_000_000 {
+		t.Errorf("another client got %d bytes", size)
+	}
+	never.close()
+
+	dir, begin = n.gate()
+	n.must("run", "-d", "--name", "cli", "-v", dir+":/go", n.image, "sh", "-c", writes)
+	unread, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unread.Close() }()
+	cmd := n.Command(t.Context(), "attach", "cli")
+	var says strings.Builder
+	cmd.Stdout, cmd.Stderr = out, &says
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = out.Close()
+	if _, err := unread.Read(make([]byte, 6)); err != nil { // it is attached
+		t.Fatal(err)
+	}
+	n.within(25*time.Second, func() {
+		begin()
+		if code := n.must("wait", "cli").Line(); code != "5" {
+			t.Errorf("exit code %s", code)
+		}
+	})
+	if err := cmd.Wait(); err == nil || !strings.Contains(says.String(), "not taken in time") {
+		t.Errorf("attach: %v\n%s", err, says.String())
+	}
+	s.remove(pod)
+	n.empty()
+}
+
+// gate makes a folder; a container in which it is mounted waits there to begin.
+func (n *node) gate() (dir string, begin func()) {
+	n.t.Helper()
+	dir = n.t.TempDir()
+	return dir, func() {
+		n.t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// A client that closes its stdin, or its half of the connection, ends what it has to
+// say and not the container; and what comes after is there for others.
+func TestF44ClientHalfCloses(t *testing.T) {
+	n := newNode(t, "")
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	c := s.containerConfig("c", `while :; do while read x; do echo "got $x"; done; sleep 0.05; done`)
+	c.Stdin = true
+	id := s.container(pod, c)
+	for i := range 3 {
+		first := s.attach(id, true)
+		first.send(channelStdin, fmt.Sprintf("one%d\n", i))
+		if got := first.until("\n"); got != fmt.Sprintf("got one%d\n", i) {
+			t.Fatalf("the container says %q", got)
+		}
+		switch i {
+		case 0: // its stdin
+			first.send(channelClose, "\x00")
+			second := s.attach(id, true)
+			second.send(channelStdin, "two\n")
+			if got := second.until("\n"); got != "got two\n" {
+				t.Errorf("the container says %q", got)
+			}
+			if got := first.until("\n"); got != "got two\n" {
+				t.Errorf("to who has closed its stdin the container says %q", got)
+			}
+			second.close()
+		case 1: // its half of the connection: it is gone for the server
+			if err := first.conn.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			n.within(10*time.Second, func() { _, _ = io.Copy(io.Discard, first.conn) })
+		}
+		first.close()
+	}
+	if st := s.status(id).State; st != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("the container is %s", st)
+	}
+
+	n.must("run", "-d", "-i", "--name", "cli", n.image, "sh", "-c", `while read x; do echo "got $x"; done; exec sleep 4741`)
+	cmd := n.Command(t.Context(), "attach", "cli")
+	cmd.Stdin = strings.NewReader("three\n")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("the container has read it", func() bool { return n.must("logs", "cli").Line() == "got three" })
+	if st := n.must("ps", "--format", "{{.State}}", "--filter", "name=cli").Line(); st != "running" {
+		t.Errorf("the container is %q", st)
+	}
+	n.must("stop", "-t", "0", "cli")
+	_ = cmd.Wait()
+	s.remove(pod)
+	n.empty()
+}
+
+// until is what comes up to the first message that ends so.
+func (c *streams) until(end string) string {
+	var got strings.Builder
+	for !strings.HasSuffix(got.String(), end) {
+		channel, data := c.next()
+		if channel < 0 {
+			break
+		}
+		got.WriteString(data)
+	}
+	return got.String()
+}
+
+// send sends a message.
+func (c *streams) send(channel byte, data string) {
+	c.s.n.t.Helper()
+	if err := websocket.Message.Send(c.ws, append([]byte{channel}, data...)); err != nil {
+		c.s.n.t.Fatal(err)
+	}
+}
