@@ -82,7 +82,8 @@ func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 		}
 	}
 	for _, path := range exits {
-		left("exit file", filepath.Base(path), path, "remove it", func(context.Context) error { return absentOS(os.Remove(path)) })
+		id, _, _ := strings.Cut(filepath.Base(path), ".") // half written, with a suffix
+		left("exit file", id, path, "remove it", func(context.Context) error { return absentOS(os.Remove(path)) })
 	}
 	volumes, verr := c.o.Volumes.Check()
 	return append(list, volumes...), errors.Join(perr, merr, serr, berr, eerr, rerr, err, lerr, verr)

@@ -39,10 +39,11 @@ func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root
 	if err != nil {
 		return err
 	}
-	if ctr.Status.Alive() || ctr.Status.Mounted != "" {
+	if ctr.Status.Alive() {
 		return c.inRoot(ctr, f)
 	}
-	// Mount it for the while; the operation keeps others from starting it.
+	// Mount it for the while; the operation keeps others from starting it, and
+	// what its status says of a mount is true once dead owners are settled.
 	return c.change(ctx, id, opMount, func(op *record.Op, ctr Container) (err error) {
 		if ctr.Status.Alive() || ctr.Status.Mounted != "" {
 			return c.inRoot(ctr, f)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -177,6 +178,11 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	}
 	if err := AbsentOK(err); err != nil {
 		return err
+	}
+	if rt.Root != "" { // one that was killed early leaves what it does not know itself
+		if err := os.RemoveAll(filepath.Join(rt.Root, ctr.ID)); err != nil {
+			return fmt.Errorf("removing what the runtime left of container %q: %w", ctr.Config.Name, err)
+		}
 	}
 	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
 }
@@ -392,12 +398,16 @@ func (c *ends) Ended() []string {
 	}
 	var out []string
 	for _, f := range entries {
-		e, err := c.dir.Get(f.Name())
+		id, _, half := strings.Cut(f.Name(), ".")
+		e, err := c.dir.Get(id)
+		over := err == nil && e.Op == nil && !record.Alive(e.Status.MonitorPid, e.Status.MonitorStart)
 		switch {
-		case errdefs.IsNotFound(err):
-			_ = c.Followed(f.Name()) // removed behind its back
-		case err == nil && e.Op == nil && !record.Alive(e.Status.MonitorPid, e.Status.MonitorStart):
-			out = append(out, f.Name())
+		case errdefs.IsNotFound(err): // removed behind its back
+			_ = c.Followed(f.Name())
+		case over && half: // a monitor was killed before it was whole
+			_ = c.Followed(f.Name())
+		case over:
+			out = append(out, id)
 		}
 	}
 	return out

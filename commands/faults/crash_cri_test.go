@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -203,6 +202,17 @@ func kubelets() []operation {
 	}
 }
 
+// failingKubelets are those of a kubelet that fail late, see failing.
+func failingKubelets() []operation {
+	return []operation{
+		{name: "RunPodSandbox fails", with: "pod.ready=error", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clearAll},
+		{name: "CreateContainer fails", with: "runtime.created=error", ready: rpcs(runPodSandbox), do: rpc(createContainer),
+			again: rpcs(createContainer, runs), clear: clearAll},
+		{name: "StartContainer fails", with: "runtime.started=error", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer),
+			again: none, clear: clearAll},
+	}
+}
+
 // clearAll is clearKube, and makes sure that all is swept.
 func clearAll(r *rig) {
 	rpcs(clearKube)(r)
@@ -213,5 +223,7 @@ func clearAll(r *rig) {
 // sweep is a command that changes nothing but what the dead have left.
 const sweep = "rm --ignore nosuch"
 
-// kubeletPatience is how long a call may take.
-const kubeletPatience = time.Minute
+// everyOperation is all of the command line's and of a kubelet's.
+func everyOperation() []operation {
+	return slices.Concat(operations(), failing(), kubelets(), failingKubelets())
+}

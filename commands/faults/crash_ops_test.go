@@ -53,6 +53,22 @@ const (
 	clearOwn  = "rm --force --time 0 --volumes --ignore c"
 )
 
+// failing are operations that fail late, and are undone by the davit that began
+// them: it is cut short on the way back.
+func failing() []operation {
+	words := strings.Fields
+	return []operation{
+		{name: "pod start fails", with: "pod.ready=error", ready: sound(makePod), do: cli("pod", "start", "p"), clear: sound(clearPod)},
+		{name: "create fails", with: "container.record.update=error", ready: sound(makePod), do: cli(words(makeInPod)...),
+			clear: sound(clearOwn, clearPod), again: orThere(words(makeInPod)...)},
+		{name: "start fails", with: "runtime.started#2=error", ready: sound(makePod, makeInPod), do: cli("start", "c"),
+			clear: sound(clearOwn, clearPod), again: unless("running already", cli("start", "c"))},
+		{name: "run fails", with: "runtime.started=error", ready: none, do: cli(words(runOwn)...), clear: sound(clearOwn), again: orThere(words(runOwn)...)},
+		{name: "run --rm fails", with: "runtime.started=error", ready: none, do: cli("run", "--rm", "--name", "c", "-v", "/data", "IMAGE", "true"),
+			clear: sound(clearOwn), again: orThere("run", "--rm", "--name", "c", "IMAGE", "true")},
+	}
+}
+
 // operations are all of the command line's.
 func operations() []operation {
 	words := strings.Fields
@@ -74,7 +90,8 @@ func operations() []operation {
 		{name: "pause", ready: sound(runOwn), do: cli("pause", "c"), clear: sound(clearOwn), again: unless("not running", cli("pause", "c"))},
 		{name: "unpause", ready: sound(runOwn, "pause c"), do: cli("unpause", "c"), clear: sound(clearOwn), again: unless("not paused", cli("unpause", "c"))},
 		{name: "cp", ready: sound(makePod, makeInPod), do: cli("cp", "/etc/hostname", "c:/copied"), clear: sound(clearOwn, clearPod)},
-		{name: "rename", ready: sound(runOwn), do: cli("rename", "c", "d"), clear: sound(clearOwn, "rm --force --time 0 --volumes --ignore d")},
+		{name: "rename", ready: sound(runOwn), do: cli("rename", "c", "d"), clear: sound(clearOwn, "rm --force --time 0 --volumes --ignore d"),
+			again: unless("no container", cli("rename", "c", "d"))},
 		{name: "pull", ready: sound("rmi --ignore IMAGE"), do: cli("pull", "-q", "IMAGE"), clear: none},
 		{name: "rmi", ready: none, do: cli("rmi", "--ignore", "IMAGE"), clear: sound("pull -q IMAGE")},
 	}

@@ -107,6 +107,9 @@ func (s *CRIServer) Kill() error {
 	s.process = nil
 	err := p.Kill()
 	<-s.ended
+	if errors.Is(err, os.ErrProcessDone) { // it was killed by somebody else
+		return nil
+	}
 	return err
 }
 

@@ -245,8 +245,9 @@ func (c *checker) claimed() error {
 	return err
 }
 
-// has tells whether an object has a key whose claim is at path. One that cannot
-// be read may have any.
+// has tells whether an object has a key whose claim is at path, or has given it up
+// and says so: such a claim goes when somebody takes the key, and with the object.
+// One that cannot be read may have any.
 func (l claims) has(id, path string) bool {
 	if !validID(id) {
 		return false
@@ -255,7 +256,7 @@ func (l claims) has(id, path string) bool {
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	return slices.ContainsFunc(keys.live(), func(k string) bool { return l.claimPath(m.Owner, k) == path })
+	return slices.ContainsFunc(keys.all(), func(k string) bool { return l.claimPath(m.Owner, k) == path })
 }
 
 // giveUp removes a dead claim.

@@ -179,8 +179,8 @@ func (d *Dir[C, S]) Rename(ctx context.Context, id, newKey string) error {
 	if err != nil {
 		return err
 	}
-	if m.Key == newKey {
-		return nil
+	if m.Key == newKey { // a rename that was cut short may not have released
+		return d.l.release(ctx, m, keys.Gone)
 	}
 	// Before key.json there is to be a status that says to read it, and
 	// after it a newer one, that tells watchers.

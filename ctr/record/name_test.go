@@ -136,6 +136,24 @@ func TestRename(t *testing.T) {
 	checkClean(t, p)
 }
 
+// A rename that was cut short before it gave the old key up leaves nothing that
+// does not agree, and is finished by the next one.
+func TestRenameCutShort(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "a", "web")
+	must(t, d.Rename(t.Context(), "a", "db"))
+	old := d.l.claimPath(OwnerCLI, "web")
+	must(t, os.Symlink("a", old))
+	if found, err := d.Check(Settlers{}); err != nil || len(found) > 0 {
+		t.Errorf("found %v, %v", found, err)
+	}
+	must(t, d.Rename(t.Context(), "a", "db"))
+	if exists(old) {
+		t.Error("the old key is still claimed")
+	}
+}
+
 func TestRenamesCompete(t *testing.T) {
 	p := memoryPaths(t)
 	d := testDir(t, p)

@@ -1,0 +1,236 @@
+//go:build (faults || faultslong) && amd64
+
+package faults
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/commands/harness"
+)
+
+// The environment of a test binary that is a tracer: the program that it runs, the
+// number of the call at which it kills, and the file that it writes calls to.
+const (
+	traceProgram = "FAULTS_TRACE_PROGRAM"
+	traceKill    = "FAULTS_TRACE_KILL"
+	traceLog     = "FAULTS_TRACE_LOG"
+)
+
+// TestMain is also a tracer, which runs a program and kills whichever process of
+// its tree makes the nth of the calls that are side effects. It counts over all
+// threads and processes, which strace's injection does not: that counts each
+// thread's for itself, and threads of Go take each other's place.
+func TestMain(m *testing.M) {
+	if os.Getenv(traceProgram) == "" {
+		os.Exit(m.Run())
+	}
+	t, err := newTracer()
+	code := 125
+	if err == nil {
+		code, err = t.run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tracer:", err)
+	}
+	os.Exit(code)
+}
+
+// effects are the calls that are side effects.
+func effects() map[uint64]string {
+	return map[uint64]string{
+		unix.SYS_MOUNT: "mount", unix.SYS_UMOUNT2: "umount2", unix.SYS_MOVE_MOUNT: "move_mount",
+		unix.SYS_RENAME: "rename", unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2",
+		unix.SYS_LINK: "link", unix.SYS_LINKAT: "linkat", unix.SYS_SYMLINK: "symlink", unix.SYS_SYMLINKAT: "symlinkat",
+		unix.SYS_MKDIR: "mkdir", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_EXECVE: "execve", unix.SYS_EXECVEAT: "execveat",
+		unix.SYS_CLONE: "clone", unix.SYS_CLONE3: "clone3", unix.SYS_FORK: "fork", unix.SYS_VFORK: "vfork",
+	}
+}
+
+// tracer runs a program.
+type tracer struct {
+	log     *os.File
+	kill    int
+	calls   int
+	known   map[int]bool // threads that have been seen
+	effects map[uint64]string
+}
+
+func newTracer() (*tracer, error) {
+	n, err := strconv.Atoi(os.Getenv(traceKill))
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(os.Getenv(traceLog))
+	return &tracer{log: log, kill: n, known: map[int]bool{}, effects: effects()}, err
+}
+
+// run runs the program to its end. What it leaves running is traced no more.
+func (t *tracer) run() (code int, err error) {
+	runtime.LockOSThread() // a tracer is a thread
+	cmd := exec.Command(os.Getenv(traceProgram), os.Args[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "FAULTS_TRACE_") })
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		return 125, err
+	}
+	main := cmd.Process.Pid
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(main, &ws, unix.WALL, nil); err != nil {
+		return 125, err
+	}
+	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC
+	if err := unix.PtraceSetOptions(main, options); err != nil {
+		return 125, err
+	}
+	t.known[main] = true
+	_ = unix.PtraceSyscall(main, 0)
+	for {
+		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 125, err
+		case ws.Stopped():
+			_ = unix.PtraceSyscall(tid, t.stopped(tid, ws)) // it may have been killed
+		case tid == main && ws.Exited():
+			return ws.ExitStatus(), nil
+		case tid == main:
+			return 128 + int(ws.Signal()), nil
+		default:
+			delete(t.known, tid)
+		}
+	}
+}
+
+// stopped looks at why a thread has stopped, and returns the signal that it goes
+// on with.
+func (t *tracer) stopped(tid int, ws unix.WaitStatus) int {
+	sig := ws.StopSignal()
+	switch {
+	case sig == unix.SIGTRAP|0x80:
+		t.call(tid)
+		return 0
+	case sig == unix.SIGTRAP && ws.TrapCause() > 0: // it has cloned, or executed
+		return 0
+	case sig == unix.SIGSTOP && !t.known[tid]: // it is new
+		t.known[tid] = true
+		return 0
+	}
+	return int(sig)
+}
+
+// callInfo is what PTRACE_GET_SYSCALL_INFO says.
+type callInfo struct {
+	op     uint8
+	_      [3]byte
+	_      uint32
+	_, _   uint64
+	number uint64
+	args   [6]uint64
+	_      [32]byte
+}
+
+// call counts a call that a thread is about to make.
+func (t *tracer) call(tid int) {
+	const getSyscallInfo, entry = 0x420e, 1
+	var info callInfo
+	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, getSyscallInfo, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0); errno != 0 || info.op != entry {
+		return
+	}
+	name, ok := t.effects[info.number]
+	if !ok || name == "clone" && info.args[0]&unix.CLONE_THREAD != 0 {
+		return
+	}
+	t.calls++
+	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", tid))
+	fmt.Fprintf(t.log, "%d %s %s\n", t.calls, name, filepath.Base(program))
+	if t.calls == t.kill {
+		_ = unix.Kill(group(tid), unix.SIGKILL)
+	}
+}
+
+// group is the process that a thread is of.
+func group(tid int) int {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	_, rest, _ := strings.Cut(string(status), "\nTgid:\t")
+	pid, err := strconv.Atoi(strings.SplitN(rest, "\n", 2)[0])
+	if err != nil {
+		return tid
+	}
+	return pid
+}
+
+// traced is the davit that runs under a tracer, which kills at the nth call, 0 for
+// never; and the file with its calls.
+func (r *rig) traced(n int) (d harness.Davit, log string) {
+	r.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.logs++
+	log = filepath.Join(r.Roots.Dir, fmt.Sprintf("calls-%d", r.logs))
+	d = r.Davit
+	d.Env = append(slices.Clone(d.Env), traceProgram+"="+d.Bin, traceKill+"="+strconv.Itoa(n), traceLog+"="+log)
+	d.Bin = self
+	return d, log
+}
+
+// calls reads a tracer's file: a line each.
+func (r *rig) calls(log string) []string {
+	r.t.Helper()
+	data, err := os.ReadFile(log)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// killedAtCalls is the test of one operation: every nth of its calls is not made,
+// and whoever was to make it is killed.
+func (r *rig) killedAtCalls(o operation, nth, from int) {
+	r.t.Helper()
+	o.ready(r)
+	d, log := r.traced(0)
+	if err := o.do(r, d); err != nil {
+		r.t.Fatalf("undisturbed: %v", err)
+	}
+	r.quiet(o)
+	r.blame("undisturbed")
+	all, kills := len(r.calls(log)), 0
+	// There may be some more the next time.
+	for n := from; n <= all+nth; n += nth {
+		o.ready(r)
+		d, log := r.traced(n)
+		err := o.do(r, d)
+		calls := r.calls(log)
+		if o.again != nil {
+			o.again(r)
+		} else if err := o.do(r, r.Davit); err != nil {
+			r.wrong("repeated: %v", err)
+		}
+		r.agrees()
+		r.quiet(o)
+		if len(calls) < n {
+			continue
+		}
+		kills++
+		if r.blame("killed at call " + calls[n-1]) {
+			r.t.Logf("it said: %v", err)
+		}
+	}
+	r.t.Logf("%d calls, %d kills", all, kills)
+}
