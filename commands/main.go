@@ -41,6 +41,7 @@ func Run(ctx context.Context, env *cli.Env, args []string) int {
 		env.Args = args
 	}
 	root := NewRoot(env)
+	ctx = cli.WithTrace(ctx, env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	err = errors.Join(err, env.Close())

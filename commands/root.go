@@ -30,6 +30,7 @@ func NewRoot(env *cli.Env) *cobra.Command {
 		root.AddGroup(&g)
 	}
 	globalFlags(root.PersistentFlags(), env)
+	profileFlags(root.PersistentFlags(), env)
 	root.Flags().BoolP("version", "v", false, "print davit's version")
 	for _, cmd := range verbs(env) {
 		root.AddCommand(cmd)

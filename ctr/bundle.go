@@ -31,6 +31,7 @@ func cgroupOf(d cgroup.Driver, ctr Container, sb Sandbox) (cgroupsPath, path str
 // writeBundle writes the runtime spec of a container into its bundle, and returns
 // who the process runs as.
 func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.User, error) {
+	defer record.Span(ctx, "spec write", ctr.ID)()
 	built, err := c.specConfig(ctx, ctr, sb, root)
 	if err != nil {
 		return spec.User{}, err

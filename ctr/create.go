@@ -185,7 +185,10 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 		if err != nil {
 			return cfg, image, err
 		}
-		if image, err = images.ResolveAs(ctx, cfg.Image.Ref, cfg.match()); err != nil {
+		resolved := record.Span(ctx, "image resolve", id)
+		image, err = images.ResolveAs(ctx, cfg.Image.Ref, cfg.match())
+		resolved()
+		if err != nil {
 			if errdefs.IsNotFound(err) && cfg.Owner == record.OwnerCRI {
 				err = fmt.Errorf("it is to be pulled first: %w", err)
 			}

@@ -184,7 +184,9 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if err := op.Advance(ctx, stageMonitor); err != nil {
 		return err
 	}
+	forked := record.Span(ctx, "monitor start", id)
 	starting, err := monitor.Fork(ctx, mcfg)
+	forked()
 	if err != nil {
 		return err
 	}
@@ -254,7 +256,9 @@ func (c *settler) mount(ctx context.Context, ctr Container) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	mounted := record.Span(ctx, "rootfs mount", ctr.ID)
 	path, err := images.MountRootfs(ctx, ctr.ID)
+	mounted()
 	if err != nil {
 		return "", fmt.Errorf("mounting root filesystem of container %q: %w", ctr.Config.Name, err)
 	}

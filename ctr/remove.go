@@ -151,6 +151,7 @@ func (c *settler) deleteRootfs(ctx context.Context, ctr Container) error {
 	if ctr.Config.Rootfs != "" {
 		return nil
 	}
+	defer record.Span(ctx, "rootfs delete", ctr.ID)()
 	images, err := c.o.Images(ctx)
 	if err != nil {
 		return err

@@ -170,7 +170,9 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 		if err := failpoint.Reach(ctx, failpoint.RuntimeDelete); err != nil {
 			return err
 		}
+		deleted := record.Span(ctx, "runtime delete", ctr.ID)
 		err = rt.Delete(ctx, ctr.ID, true)
+		deleted()
 	}
 	if oci.CannotRun(err) {
 		c.o.Log.Info("a container is deleted without its runtime", "container", ctr.Config.Name, "error", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/netw/bridge"
 	"github.com/davit-containers/davit/netw/nft"
@@ -187,7 +188,9 @@ func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 		if err != nil {
 			return result, fmt.Errorf("network %q: %w", j.Network, err)
 		}
+		added := record.Span(ctx, "network add "+j.Network, p.intent.ID)
 		got, err := x.cni.AddNetworkList(ctx, list, p.intent.runtimeConf(j, p.intent.Netns))
+		added()
 		if err != nil {
 			return result, fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/netw/netns"
 	"github.com/davit-containers/davit/netw/nft"
@@ -127,6 +128,7 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 // end: a plugin that trips over what is only half there (bridge over a masquerading
 // chain that was not made yet, where iptables is nft's) has taken it away by then.
 func (x *plugins) del(ctx context.Context, list *libcni.NetworkConfigList, in *intent, rc *libcni.RuntimeConf) error {
+	defer record.Span(ctx, "network del "+list.Name, in.ID)()
 	err := x.cni.DelNetworkList(ctx, list, rc)
 	if err == nil || in.Result != nil || ctx.Err() != nil {
 		return err

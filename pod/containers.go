@@ -253,6 +253,7 @@ func (r *Running) close() error {
 // detached, removes a container that is to remove itself, and returns the exit
 // code. Without streams it only waits for the exit.
 func (r *Running) Wait(ctx context.Context) (code int, detached bool, err error) {
+	defer record.Span(ctx, "container wait", r.ID)()
 	if r.session == nil {
 		e, err := r.pods.ctrs.Wait(ctx, r.ID)
 		return r.settled(ctx, exited{e, err})

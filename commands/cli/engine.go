@@ -79,6 +79,7 @@ func Reexec() bool { return img.Reexec() }
 
 // Open opens parts that are not open yet.
 func (e *Engine) Open(ctx context.Context, s Settled, parts ...Part) error {
+	defer record.Span(ctx, "engine open", "")()
 	e.settled = s
 	e.live.Store(s.Config)
 	if e.cgroups == nil {
@@ -131,7 +132,9 @@ func (e *Engine) openImages(ctx context.Context) (*img.Store, error) {
 	if e.Images != nil {
 		return e.Images, nil
 	}
+	opened := record.Span(ctx, "image store open", "")
 	store, err := img.Open(ctx, e.settled.images())
+	opened()
 	if err != nil {
 		return nil, err
 	}

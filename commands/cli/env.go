@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // Env is one invocation of davit: what every command is given. Its methods may
@@ -36,6 +39,7 @@ type Env struct {
 	level   slog.LevelVar
 	engine  Engine
 	once    sync.Once
+	closers []func() error
 }
 
 // NewEnv returns the Env of an invocation with these streams and environment.
@@ -139,6 +143,7 @@ func (e *Env) Change(ctx context.Context, parts ...Part) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer record.Span(ctx, "engine sweep", "")()
 	if err := engine.Pods.Sweep(ctx); err != nil {
 		e.Log().Warn("what an interrupted command left cannot be cleared yet", "error", err)
 	}
@@ -157,10 +162,15 @@ func (e *Env) TakeSignals() {
 // OnTakeSignals sets what TakeSignals calls, once. Main does.
 func (e *Env) OnTakeSignals(f func()) { e.signals = f }
 
-// Close closes what the invocation opened.
-func (e *Env) Close() error { return e.engine.Close() }
+// OnClose adds what Close calls, after what was opened before is closed.
+func (e *Env) OnClose(f func() error) { e.closers = append(e.closers, f) }
 
-// ConfigFiles are the files that the configuration was read from.
-func (e *Env) ConfigFiles() []string {
-	return Files(Sources{File: DefaultConfigFile, Environ: e.Environ, Flags: e.Flags})
+// Close closes what the invocation opened.
+func (e *Env) Close() error {
+	err := e.engine.Close()
+	for _, f := range e.closers {
+		err = errors.Join(err, f())
+	}
+	e.closers = nil
+	return err
 }

@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // Options say what is told, and to whom.
@@ -88,7 +90,7 @@ type Call struct {
 	name   string
 	stream bool
 	start  time.Time
-	stages stages
+	stages *record.Timeline
 	span   trace.Span // nil: not traced
 }
 
@@ -97,17 +99,16 @@ type Call struct {
 // "/runtime.v1.RuntimeService/StopContainer". The trace that the call is part of
 // is taken from the metadata of ctx.
 func (t *Telemetry) Begin(ctx context.Context, method string, stream bool) (context.Context, *Call) {
-	c := &Call{t: t, name: path.Base(method), stream: stream}
-	c.stages.now = time.Now
+	now := time.Now
 	if t != nil {
-		c.stages.now = t.o.Now
+		now = t.o.Now
 	}
-	c.start = c.stages.now()
+	c := &Call{t: t, name: path.Base(method), stream: stream, start: now(), stages: record.NewTimeline(now)}
 	if t != nil {
 		t.figures.begin(c.name)
 		ctx, c.span = t.traces.begin(ctx, method, c.start)
 	}
-	return c.stages.follow(ctx), c
+	return c.stages.Follow(ctx), c
 }
 
 // Outcome is how a call has ended.
@@ -119,7 +120,7 @@ type Outcome struct {
 
 // End takes the call down, once. ctx is what Begin returned.
 func (c *Call) End(ctx context.Context, o Outcome) {
-	end := c.stages.close()
+	end := c.stages.Close()
 	if c.t == nil {
 		return
 	}
@@ -136,6 +137,6 @@ func (c *Call) End(ctx context.Context, o Outcome) {
 // Stages are the call's stages and how long each took, for the log: "pod create
 // network 90ms, container start runtime 40ms". Those under a millisecond are left out; one
 // that has not ended is marked. Empty when there are none.
-func (c *Call) Stages() string { return c.stages.text() }
+func (c *Call) Stages() string { return c.stages.String() }
 
 func (o Options) version() string { return cmp.Or(o.Version, "unknown") }

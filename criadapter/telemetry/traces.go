@@ -133,9 +133,9 @@ func (t *tracer) end(ctx context.Context, c *Call, o Outcome, now time.Time) {
 			c.span.SetStatus(otelcodes.Error, o.Error)
 		}
 		ctx = trace.ContextWithSpan(ctx, c.span)
-		for _, s := range c.stages.list() {
-			_, below := t.tracer.Start(ctx, s.name, trace.WithTimestamp(s.begin), trace.WithAttributes(attribute.String("davit.id", s.id)))
-			below.End(trace.WithTimestamp(s.end))
+		for _, s := range c.stages.Stages() {
+			_, below := t.tracer.Start(ctx, s.Name, trace.WithTimestamp(s.Begin), trace.WithAttributes(attribute.String("davit.id", s.ID)))
+			below.End(trace.WithTimestamp(s.End))
 		}
 	}
 	c.span.End(trace.WithTimestamp(now))

@@ -140,7 +140,7 @@ func TestTrace(t *testing.T) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	in := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", parent))
 	ctx, call := tell.Begin(in, "/runtime.v1.RuntimeService/StopContainer", false)
-	call.stages.step(record.Step{ID: "abc", Kind: "stop", Stage: "kill"})
+	record.Span(ctx, "stop kill", "abc")
 	call.End(ctx, Outcome{Code: codes.DeadlineExceeded, Error: "too late", Object: "abc"})
 	ctx, call = tell.Begin(t.Context(), "/runtime.v1.ImageService/ImageStatus", false)
 	call.End(ctx, Outcome{Code: codes.NotFound, Error: "no such image"})
@@ -205,7 +205,7 @@ func TestSampling(t *testing.T) {
 			})
 			for method, ctx := range map[string]context.Context{"/s/Root": t.Context(), "/s/Yes": parent("01"), "/s/No": parent("00")} {
 				ctx, call := tell.Begin(ctx, method, false)
-				call.stages.step(record.Step{ID: "abc", Kind: "stop"})
+				record.Span(ctx, "stop", "abc")
 				call.End(ctx, Outcome{})
 			}
 			end()

@@ -20,12 +20,30 @@ type Step struct {
 type traceKey struct{}
 
 // WithTrace returns a context whose operations, those that Create and Begin
-// start with it, tell trace of every step: each is called as the step begins,
+// start with it, and spans tell trace of every step: each is called as the step begins,
 // and once when the operation is over. Calls for one operation come one after
 // the other; trace is to be quick, and must not touch the operation.
 func WithTrace(ctx context.Context, trace func(Step)) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace)
 }
+
+// Span tells of a stretch of work that is no step of an operation, on the object
+// with an ID, which may be empty: that it begins, and, when done is called, that it
+// is over. Those of one name and ID come one after the other.
+func Span(ctx context.Context, name, id string) (done func()) {
+	trace, ok := ctx.Value(traceKey{}).(func(Step))
+	if !ok {
+		return unfollowed
+	}
+	s := Step{ID: id, Kind: name}
+	trace(s)
+	return func() {
+		s.Over = true
+		trace(s)
+	}
+}
+
+func unfollowed() {}
 
 // traceOf is what WithTrace has set, or nothing at all.
 func traceOf(ctx context.Context) func(Step) {
