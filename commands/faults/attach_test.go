@@ -67,11 +67,9 @@ func TestF44ClientNeverReads(t *testing.T) {
 	if _, err := unread.Read(make([]byte, 6)); err != nil { // it is attached
 		t.Fatal(err)
 	}
-	n.within(25*time.Second, func() {
-		begin()
-		if code := n.must("wait", "cli").Line(); code != "5" {
-			t.Errorf("exit code %s", code)
-		}
+	begin()
+	n.eventually("the container has ended", func() bool {
+		return n.must("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cli").Line() == "exited 5"
 	})
 	if err := cmd.Wait(); err == nil || !strings.Contains(says.String(), "not taken in time") {
 		t.Errorf("attach: %v\n%s", err, says.String())
