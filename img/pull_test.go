@@ -69,7 +69,7 @@ func TestPullAndResolve(t *testing.T) {
 	}
 }
 
-func TestPullErrors(t *testing.T) {
+func TestF46PullErrors(t *testing.T) {
 	reg := faultyRegistry(t)
 	blob := strings.Repeat("content ", 5000)
 	im := testImage(t, "amd64", testLayer(t, map[string]string{"f": blob}))
@@ -225,7 +225,7 @@ func deadAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestRetries(t *testing.T) {
+func TestF46Retries(t *testing.T) {
 	unpacks(t)
 	reg := faultyRegistry(t)
 	push(t, reg.host+"/ok:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))

@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-func TestCancelAndPullAgain(t *testing.T) {
+func TestF45CancelAndPullAgain(t *testing.T) {
 	unpacks(t)
 	reg := faultyRegistry(t)
 	big := strings.Repeat("0123456789abcdef", 1<<16)
@@ -117,7 +117,7 @@ func TestConcurrentPullsTransferOnce(t *testing.T) {
 	noTemp(t, s)
 }
 
-func TestWaitingPullGoesOnAfterAFailure(t *testing.T) {
+func TestF45WaitingPullGoesOnAfterAFailure(t *testing.T) {
 	unpacks(t)
 	reg := faultyRegistry(t)
 	push(t, reg.host+"/w:1", testImage(t, "amd64", testLayer(t, map[string]string{"f": "x"})))
@@ -244,7 +244,7 @@ func joinThree(t *testing.T, s *Store) *joined {
 	return j
 }
 
-func TestJoinedPullSurvivesItsFirstCaller(t *testing.T) {
+func TestF45JoinedPullSurvivesItsFirstCaller(t *testing.T) {
 	unpacks(t)
 	j := joinThree(t, openTest(t))
 	j.cancel[0]()
@@ -262,7 +262,7 @@ func TestJoinedPullSurvivesItsFirstCaller(t *testing.T) {
 	}
 }
 
-func TestJoinedPullEndsWithItsLastCaller(t *testing.T) {
+func TestF45JoinedPullEndsWithItsLastCaller(t *testing.T) {
 	unpacks(t)
 	s := openTest(t)
 	j := joinThree(t, s)
@@ -316,7 +316,7 @@ func TestUnequalPullsDoNotJoin(t *testing.T) {
 	}
 }
 
-func TestStalledPull(t *testing.T) {
+func TestF45StalledPull(t *testing.T) {
 	unpacks(t)
 	reg := faultyRegistry(t)
 	im := testImage(t, "amd64", testLayer(t, map[string]string{"f": strings.Repeat("0123456789abcdef", 1<<12)}))
@@ -363,7 +363,7 @@ func TestStalledPull(t *testing.T) {
 	})
 }
 
-func TestStallWatchStandsStillWhileUnpacking(t *testing.T) {
+func TestF45StallWatchStandsStillWhileUnpacking(t *testing.T) {
 	fired := make(chan struct{}, 1)
 	w := newStallWatch(50*time.Millisecond, func() { fired <- struct{}{} })
 	defer w.stop()

@@ -12,6 +12,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/davit-containers/davit/ctr/record/failpoint"
+	"github.com/davit-containers/davit/img/frozen"
 )
 
 // RemoveOptions say how far a removal goes.
@@ -38,6 +39,9 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	im, name, err := s.find(ctx, ref)
 	if err != nil {
 		return Removed{}, err
+	}
+	if f, ok := s.storage.(frozen.Store); ok {
+		return Removed{}, fmt.Errorf("removing image %q: %w", ref, f.Refuse())
 	}
 	if im.ReadOnly {
 		return Removed{}, fmt.Errorf("image %q: it is in a read-only store: %w", ref, errdefs.ErrFailedPrecondition)

@@ -298,7 +298,7 @@ func TestDeleteBusyRootfs(t *testing.T) {
 	}
 }
 
-func TestRemoveImageInUse(t *testing.T) {
+func TestF47RemoveImageInUse(t *testing.T) {
 	s, im := withImage(t)
 	ctx := t.Context()
 	if _, err := s.CreateRootfs(ctx, RootfsConfig{ID: "user", Image: im.ID}); err != nil {

@@ -23,6 +23,7 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/types"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/img/layersize"
 	"github.com/davit-containers/davit/img/reserve"
@@ -121,8 +122,10 @@ type records struct {
 // this process is one. The caller then exits with 0.
 func Reexec() bool { return reexec.Init() }
 
-// Open opens the store. It returns ErrFailedPrecondition, with what would do
-// instead, when the storage driver does not work on the store's file system.
+// Open opens the store. One on a read-only file system can be read; until it is
+// opened anew, what would change it is EROFS. Open returns ErrFailedPrecondition, with
+// what would do instead, when the storage driver does not work on the store's file
+// system.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -142,6 +145,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, openError(opts, err)
 	}
 	st, err := openStorage(opts)
+	if errors.Is(err, unix.EROFS) {
+		st, err = openFrozen(opts, err)
+	}
 	if err != nil {
 		return nil, openError(opts, err)
 	}

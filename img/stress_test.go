@@ -15,7 +15,7 @@ import (
 // Images that share layers are pulled, used and removed at the same time. A
 // pull may lose its image to a removal before it has returned; nothing else may
 // go wrong, and nothing may be left.
-func TestPullAndRemoveAtOnce(t *testing.T) {
+func TestF47PullAndRemoveAtOnce(t *testing.T) {
 	s, reg, ctx := overlayTest(t), faultyRegistry(t), t.Context()
 	base, second := testLayer(t, map[string]string{"base": strings.Repeat("b", 1<<16)}), testLayer(t, map[string]string{"second": "s"})
 	for i := range 3 {

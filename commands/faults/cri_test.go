@@ -52,11 +52,11 @@ func (n *node) serve() *server {
 // start starts the server's process; the one before has been stopped or killed.
 func (s *server) start() {
 	s.n.t.Helper()
-	var err error
-	s.CRIServer, err = harness.StartCRI(context.WithoutCancel(s.n.t.Context()), s.n.Davit, filepath.Join(s.n.Roots.Dir, "server.log"))
+	started, err := harness.StartCRI(context.WithoutCancel(s.n.t.Context()), s.n.Davit, filepath.Join(s.n.Roots.Dir, "server.log"))
 	if err != nil {
 		s.n.t.Fatal(err)
 	}
+	s.CRIServer = started
 	if s.conn != nil {
 		s.conn.ResetConnectBackoff()
 		s.version()

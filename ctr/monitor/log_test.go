@@ -96,7 +96,7 @@ func TestFollowThroughRotation(t *testing.T) {
 }
 
 // A full disk holds nobody up: the log has a gap, and goes on later.
-func TestLogOnAFullDisk(t *testing.T) {
+func TestF27LogOnAFullDisk(t *testing.T) {
 	r := newNamed(t, "runc")
 	dir := filepath.Join(r.dir, "full")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -148,7 +148,7 @@ func (f writeFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
 // A disk that has no inode left is davit's error at a reopening, and not the
 // monitor's death.
-func TestReopenLogOnAFullDisk(t *testing.T) {
+func TestF27ReopenLogOnAFullDisk(t *testing.T) {
 	r := newNamed(t, "runc")
 	dir := filepath.Join(r.dir, "full")
 	if err := os.Mkdir(dir, 0o700); err != nil {

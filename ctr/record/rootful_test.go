@@ -164,8 +164,8 @@ func TestFullRoot(t *testing.T) {
 	checkClean(t, p)
 }
 
-// TestReadOnlyRoot: reading works, changing says why it does not.
-func TestReadOnlyRoot(t *testing.T) {
+// TestF28ReadOnlyRoot: reading works, changing says why it does not.
+func TestF28ReadOnlyRoot(t *testing.T) {
 	p := testPaths(t)
 	must(t, unix.Mount(p.Root, p.Root, "", unix.MS_BIND, ""))
 	t.Cleanup(func() { _ = unix.Unmount(p.Root, unix.MNT_DETACH) })

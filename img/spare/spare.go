@@ -3,6 +3,7 @@ package spare
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
@@ -37,9 +38,18 @@ func Check() (err error) {
 // containers call for.
 type Store struct{ storage.Store }
 
+// check is Check, and an error when the store's file system has become read-only:
+// that, too, makes the library panic.
+func (s Store) check() error {
+	if err := unix.Access(s.GraphRoot(), unix.W_OK); errors.Is(err, unix.EROFS) {
+		return &os.PathError{Op: "using the layer store", Path: s.GraphRoot(), Err: err}
+	}
+	return Check()
+}
+
 // CreateContainer implements storage.Store.
 func (s Store) CreateContainer(id string, names []string, image, layer, metadata string, o *storage.ContainerOptions) (*storage.Container, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.CreateContainer(id, names, image, layer, metadata, o)
@@ -47,7 +57,7 @@ func (s Store) CreateContainer(id string, names []string, image, layer, metadata
 
 // DeleteContainer implements storage.Store.
 func (s Store) DeleteContainer(id string) error {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return err
 	}
 	return s.Store.DeleteContainer(id)
@@ -55,7 +65,7 @@ func (s Store) DeleteContainer(id string) error {
 
 // Mount implements storage.Store.
 func (s Store) Mount(id, label string) (string, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return "", err
 	}
 	return s.Store.Mount(id, label)
@@ -63,7 +73,7 @@ func (s Store) Mount(id, label string) (string, error) {
 
 // Unmount implements storage.Store.
 func (s Store) Unmount(id string, force bool) (bool, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return false, err
 	}
 	return s.Store.Unmount(id, force)
@@ -71,7 +81,7 @@ func (s Store) Unmount(id string, force bool) (bool, error) {
 
 // Container implements storage.Store.
 func (s Store) Container(id string) (*storage.Container, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.Container(id)
@@ -79,7 +89,7 @@ func (s Store) Container(id string) (*storage.Container, error) {
 
 // Containers implements storage.Store.
 func (s Store) Containers() ([]storage.Container, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.Containers()
@@ -87,7 +97,7 @@ func (s Store) Containers() ([]storage.Container, error) {
 
 // Image implements storage.Store.
 func (s Store) Image(id string) (*storage.Image, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.Image(id)
@@ -95,7 +105,7 @@ func (s Store) Image(id string) (*storage.Image, error) {
 
 // Images implements storage.Store.
 func (s Store) Images() ([]storage.Image, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.Images()
@@ -103,7 +113,7 @@ func (s Store) Images() ([]storage.Image, error) {
 
 // Layer implements storage.Store.
 func (s Store) Layer(id string) (*storage.Layer, error) {
-	if err := Check(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	return s.Store.Layer(id)
