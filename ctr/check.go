@@ -83,7 +83,14 @@ func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 	}
 	for _, path := range exits {
 		id, _, _ := strings.Cut(filepath.Base(path), ".") // half written, with a suffix
+		n := len(list)
+		if k, err := c.Get(ctx, id); err == nil && k.NeedsCare(c.o.Now()) {
+			continue // what follows its end is due when it is not started again
+		}
 		left("exit file", id, path, "remove it", func(context.Context) error { return absentOS(os.Remove(path)) })
+		for i := range list[n:] {
+			list[n+i].Until = func(ctx context.Context) { c.AwaitMonitors(ctx, id) }
+		}
 	}
 	volumes, verr := c.o.Volumes.Check()
 	return append(list, volumes...), errors.Join(perr, merr, serr, berr, eerr, rerr, err, lerr, verr)

@@ -411,6 +411,9 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 	if due { // what follows its end is due still, when it is not started again
 		return nil
 	}
+	if k.Status.StoppedByUser {
+		c.untend(k.Config.Sandbox)
+	}
 	if !k.Config.Implicit {
 		return c.ctrs.Followed(id)
 	}

@@ -58,6 +58,13 @@ func (p tended) Stop(ctx context.Context, id string, o ctr.StopOptions) error {
 // error of what was done before: it is tried again whenever davit is called.
 func (c *exits) tend(ctx context.Context, id string) { c.ensure(ctx, id, false) }
 
+// untend lets a timer process know that it may have to wait no more.
+func (c *exits) untend(id string) {
+	if err := health.Poke(c.runDir(id)); err != nil {
+		c.o.Log.Debug("a timer process waits on, and will find nothing to do", "pod", id, "error", err)
+	}
+}
+
 // revive has timer processes begun for pods that need one and have none: it was
 // killed, or who was to begin it.
 func (c *exits) revive(ctx context.Context) {

@@ -18,11 +18,11 @@ func newTend(env *cli.Env) *cobra.Command {
 		Args:    cli.Args(1, 1),
 		Hidden:  true,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			env.Stay() // nothing runs before the lock is kept from children
 			e, err := env.Engine(cmd.Context(), cli.Containers, cli.Pods)
 			if err != nil {
 				return err
 			}
-			env.Stay()
 			id, err := e.Pods.Resolve(args[0])
 			if err != nil {
 				return err

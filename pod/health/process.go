@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -44,12 +46,7 @@ func Ensure(p Process) error {
 	case errors.Is(err, errLocked) && p.Known:
 		return nil
 	case errors.Is(err, errLocked):
-		now := time.Now()
-		err := os.Chtimes(filepath.Join(p.Dir, lockFile), now, now)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
+		return Poke(p.Dir)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
@@ -62,8 +59,20 @@ func Ensure(p Process) error {
 	return f.Close() // the lock is the new process's
 }
 
+// Poke has the timer process of a pod look at its containers anew, if there is one.
+func Poke(dir string) error {
+	now := time.Now()
+	err := os.Chtimes(filepath.Join(dir, lockFile), now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // spawn starts a timer process that has the lock.
 func spawn(p Process, f *os.File) error {
+	// It outlives its caller, and none of the files that the caller was left.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.Command(p.Command[0], p.Command[1:]...)
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{f}
@@ -71,7 +80,7 @@ func spawn(p Process, f *os.File) error {
 	if p.Cgroup != nil {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(p.Cgroup.Fd())
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startUnblocked(cmd); err != nil {
 		return err
 	}
 	if p.Place != nil {
@@ -80,6 +89,19 @@ func spawn(p Process, f *os.File) error {
 		_ = p.Place(cmd.Process.Pid)
 	}
 	return cmd.Process.Release()
+}
+
+// startUnblocked starts a program with no signal blocked. A monitor blocks some for
+// its exit command, and they would be blocked in containers that are started again.
+func startUnblocked(cmd *exec.Cmd) error {
+	runtime.LockOSThread() // the child's mask is its thread's
+	defer runtime.UnlockOSThread()
+	var none, before unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, &before); err != nil {
+		return fmt.Errorf("unblocking signals: %w", err)
+	}
+	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }()
+	return cmd.Start()
 }
 
 // errLocked says that a pod has a timer process.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -133,6 +134,7 @@ func (t *timer) run(ctx context.Context) error {
 // first look at the containers.
 func (t *timer) watch() (pokes <-chan bool, done func()) {
 	out, stop := make(chan bool), make(chan struct{})
+	file := filepath.Join(t.o.Dir, lockFile)
 	var events <-chan fsnotify.Event
 	var lost <-chan error
 	var poll <-chan time.Time
@@ -158,8 +160,9 @@ func (t *timer) watch() (pokes <-chan bool, done func()) {
 			case <-stop:
 				return
 			case e := <-events:
-				gone = e.Name == t.o.Dir && e.Has(fsnotify.Remove)
-				if !gone && (!e.Has(fsnotify.Chmod) || e.Name == t.o.Dir) {
+				// The folder itself is not seen to go as long as its file is open.
+				gone = e.Name == file && e.Has(fsnotify.Remove)
+				if !gone && (e.Name != file || !e.Has(fsnotify.Chmod)) {
 					continue
 				}
 			case <-lost:
