@@ -240,7 +240,7 @@ func (c *checker) forget(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(path)
+	return leftover.RemoveAll(filepath.Dir(path), filepath.Base(path))
 }
 
 // discard removes a container whose configuration cannot be read: what runs, what

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/davit-containers/davit/ctr/leftover"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
@@ -182,7 +183,7 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 		return err
 	}
 	if rt.Root != "" { // one that was killed early leaves what it does not know itself
-		if err := os.RemoveAll(filepath.Join(rt.Root, ctr.ID)); err != nil {
+		if err := leftover.RemoveAll(rt.Root, ctr.ID); err != nil {
 			return fmt.Errorf("removing what the runtime left of container %q: %w", ctr.Config.Name, err)
 		}
 	}
@@ -199,7 +200,7 @@ func forgetBy(ctx context.Context, c *settler, rt oci.Runtime, ctr Container) er
 			if rt.Root == "" {
 				return nil
 			}
-			return os.RemoveAll(filepath.Join(rt.Root, ctr.ID))
+			return leftover.RemoveAll(rt.Root, ctr.ID)
 		},
 	)
 }

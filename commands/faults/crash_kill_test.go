@@ -47,12 +47,3 @@ func TestCrashHangs(t *testing.T) {
 		r.on(o, func(t *testing.T) { r.cutAt(t, o, hang, once(r.undisturbed(o))) })
 	}
 }
-
-// The same with kills of whichever process makes a system call that is a side
-// effect: a runtime, a monitor and a plugin are killed as well.
-func TestCrashCalls(t *testing.T) {
-	r := newRig(t)
-	for _, o := range operations() {
-		r.on(o, func(*testing.T) { r.killedAtCalls(o, 1, 1) })
-	}
-}

@@ -210,7 +210,11 @@ func (r *rig) cut(o operation, point, act string) bool {
 		d.Env = append(d.Env, "DAVIT_FAILPOINT_DEADLINE=1s")
 		r.patience = hangPatience
 	}
+	began := time.Now()
 	err := o.do(r, d)
+	if took := time.Since(began); took > r.patience && act != hang {
+		r.wrong("it waits for itself: given up after %s", took)
+	}
 	r.patience = patience
 	r.unserve()
 	if o.again != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,26 @@ func Unmount(path string) error {
 		return nil
 	}
 	return &os.PathError{Op: "unmounting", Path: path, Err: err}
+}
+
+// RemoveAll removes the folder of an object below dir, dir/ID, with what is mounted
+// in it: a runtime that is killed early leaves a mount of itself in its folder. One
+// that is not there is no error.
+func RemoveAll(dir, id string) error {
+	path := filepath.Join(dir, id)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	mounts, err := Mounts(dir)
+	for _, m := range mounts {
+		if m.ID == id {
+			err = errors.Join(err, Unmount(m.Path))
+		}
+	}
+	if err != nil { // what is mounted still is somebody else's
+		return err
+	}
+	return os.RemoveAll(path)
 }
 
 // Process is one that serves an object.

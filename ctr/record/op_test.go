@@ -333,6 +333,7 @@ func TestDeadDoesNotDisturb(t *testing.T) {
 	wg.Wait()
 }
 
+// A removal that fails is given up, so that the same process can take it up again.
 func TestRemoveIsRepeated(t *testing.T) {
 	p := testPaths(t)
 	d := testDir(t, p)
@@ -343,10 +344,17 @@ func TestRemoveIsRepeated(t *testing.T) {
 	must(t, err)
 	wantErr(t, op.Remove(soon(t, 10*time.Millisecond)), errdefs.ErrUnavailable)
 	lock.release()
+	op, err = d.TryBegin("a", "rm")
+	must(t, err)
 	lock, err = lockDir(t.Context(), d.l.names)
 	must(t, err)
 	wantErr(t, op.Remove(soon(t, 10*time.Millisecond)), errdefs.ErrUnavailable)
 	lock.release()
+	if dead, err := d.Dead(); err != nil || len(dead) != 1 {
+		t.Errorf("dead: %v, %v", dead, err)
+	}
+	op, err = d.TryBegin("a", "rm")
+	must(t, err)
 	must(t, op.Remove(t.Context()))
 	must(t, op.Remove(t.Context()))
 	must(t, op.End())

@@ -13,8 +13,8 @@ import (
 // Remove deletes the object's record and everything in its two folders, frees
 // its key and ends the operation. Nothing mounted is entered: a mount below
 // the run folder is ErrFailedPrecondition, and the record is then still
-// whole. After any error the operation is still held and written; Remove may
-// be repeated, by this owner or, after Abandon or its death, by the next.
+// whole. After any error the operation is abandoned, see Abandon: it is still
+// written, and whoever takes it up may repeat Remove.
 //
 // The order is: what the run folder holds, the claims, config.json (from here
 // on the object is ErrNotFound), the durable folder, the status, the op file,
@@ -26,6 +26,11 @@ func (o *Op) Remove(ctx context.Context) error {
 	if o.fd < 0 {
 		return nil
 	}
+	defer func() {
+		if o.fd >= 0 {
+			o.close()
+		}
+	}()
 	lock, err := lockDir(ctx, o.l.runDir(o.id))
 	if errors.Is(err, errLocked) {
 		return o.l.statusBusy(ctx, o.id, err)
@@ -100,7 +105,5 @@ func removeTree(dir string) error {
 
 // drop takes back what Create made, when it fails.
 func (o *Op) drop(ctx context.Context) error {
-	err := o.Remove(ctx)
-	o.Abandon()
-	return err
+	return o.Remove(ctx)
 }

@@ -1,0 +1,14 @@
+//go:build faultslong && amd64
+
+package faults
+
+import "testing"
+
+// A davit, or a runtime, a monitor, a plugin that works for it, may be killed at any
+// system call that is a side effect.
+func TestCrashCalls(t *testing.T) {
+	r := newRig(t)
+	for _, o := range operations() {
+		r.on(o, func(*testing.T) { r.killedAtCalls(o, 1, 1) })
+	}
+}
