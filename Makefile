@@ -20,6 +20,7 @@ RUNC_NEXT  := 1.4.0
 RUNTIME    ?= runc
 FOCUS      ?=
 RUN        ?=
+MODELTIME  ?= 1h
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
@@ -40,7 +41,7 @@ ROOTFUL     = $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build.*
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build build-faults install uninstall deps demo test test-unit test-root test-faults test-faults-long test-cri lint generate bench bench-cri bench-deps need-root clean help
+.PHONY: build build-faults install uninstall deps demo test test-unit test-root test-faults test-faults-long test-model test-cri lint generate bench bench-cri bench-deps need-root clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -74,6 +75,9 @@ test-faults: need-root build build-faults ## the fault matrix: processes killed,
 
 test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
 	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
+
+test-model: need-root ## the nightly model test: random operations of pods, containers and images, processes killed at any step (MODELTIME=1h)
+	DAVIT_MODEL_TIME=$(MODELTIME) $(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 24h -v -run 'TestModel' $(if $(EXEC),-exec '$(ASROOT) "DAVIT_MODEL_TIME=$(MODELTIME)"') ./commands/faults/model
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
 	@.ci/fetch critools $(CRITOOLS) bin/critools-$(CRITOOLS)

@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,8 @@ import (
 type proxy struct {
 	t    *testing.T
 	addr string
+	// inner answers as the registry does.
+	inner http.Handler
 
 	mu     sync.Mutex
 	meddle func(http.ResponseWriter, *http.Request) bool // nil, or not done: the registry answers
@@ -28,7 +31,7 @@ type proxy struct {
 func (n *node) newProxy() *proxy {
 	n.t.Helper()
 	inner := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: n.registry.Addr})
-	p := &proxy{t: n.t}
+	p := &proxy{t: n.t, inner: inner}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		meddle := p.meddle
@@ -97,4 +100,43 @@ func (p *proxy) stall(text string) (open func()) {
 		return true
 	})
 	return sync.OnceFunc(func() { close(opened) })
+}
+
+// spoil changes the blobs that are asked for, and says their true length
+// or that of what it sends.
+func (p *proxy) spoil(how func([]byte) []byte, trueLength bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		rec := httptest.NewRecorder()
+		p.inner.ServeHTTP(rec, r)
+		data := rec.Body.Bytes()
+		length := len(data)
+		data = how(data)
+		if !trueLength {
+			length = len(data)
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(length))
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(data)
+		return true
+	}
+}
+
+// digest is that of a tag's manifest in the node's registry.
+func (n *node) digest(repository string) string {
+	n.t.Helper()
+	name, tag, _ := strings.Cut(repository, ":")
+	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodHead, "http://"+n.registry.Addr+"/v2/"+name+"/manifests/"+tag, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.Header.Get("Docker-Content-Digest")
 }
