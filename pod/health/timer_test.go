@@ -438,8 +438,13 @@ func TestRunOnceAndPoked(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	select { // long before its wait is over
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the pod is gone, and it is looked after")
 	}
 	if err := Ensure(p); err != nil { // no pod, nothing to do
 		t.Error(err)
