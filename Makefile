@@ -61,7 +61,7 @@ demo: need-root deps build ## run the main job: pull, pod, run, logs, exec, atta
 	@$(BUILD) -o bin/davit-demo ./cmd/davit-demo
 	@$(ASROOT) bin/davit-demo --davit bin/davit
 
-test: deps lint test-unit test-root test-cri ## lint, unit tests, tests with real containers (as root), the CRI suite
+test: deps lint test-unit test-root test-faults test-cri ## lint, unit tests, tests with real containers (as root), the fault matrix, the CRI suite
 
 test-unit: ## tests that need neither root nor network
 	$(GO) test -buildvcs=false -tags $(TAGS) -p 2 -timeout 10m ./...
