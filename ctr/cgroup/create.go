@@ -32,7 +32,7 @@ func (h *Host) Create(ctx context.Context, path string, res *specs.LinuxResource
 			return err
 		}
 		dir := filepath.Join(t.mount, path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := makeAll(dir); err != nil {
 			return fmt.Errorf("making cgroup %q: %w", path, access(t.controller, dir, err))
 		}
 	}
@@ -223,4 +223,15 @@ func writeFile(path, value string) error {
 	}
 	_, err = f.WriteString(value)
 	return errors.Join(err, f.Close())
+}
+
+// makeAll makes a cgroup with those above it. Prune may remove one of these in
+// between.
+func makeAll(dir string) (err error) {
+	for range 10 {
+		if err = os.MkdirAll(dir, 0o755); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	return err
 }
