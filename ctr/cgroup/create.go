@@ -228,7 +228,7 @@ func writeFile(path, value string) error {
 // makeAll makes a cgroup with those above it. Prune may remove one of these in
 // between.
 func makeAll(dir string) (err error) {
-	for range 10 {
+	for range 1000 {
 		if err = os.MkdirAll(dir, 0o755); !errors.Is(err, os.ErrNotExist) {
 			break
 		}
