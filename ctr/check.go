@@ -44,9 +44,9 @@ func (c *checker) Owners() record.Owners { return c.dir.Owners(c.idle) }
 // are their pods' to look for, root filesystems the image store's.
 func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 	// First what there is, then whose it is.
-	processes, perr := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	processes, perr := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
 	mounts, merr := c.mounts()
-	states, serr := filepath.Glob(filepath.Join(c.runtimesDir(), "*", "*"))
+	states, serr := filepath.Glob(filepath.Join(runtimesDir(c.o.Paths), "*", "*"))
 	bundles, berr := filepath.Glob(c.bundle("*"))
 	exits, eerr := filepath.Glob(filepath.Join(c.exitDir(), "*"))
 	roots, rerr := filepath.Glob(exposed(c.o.Paths, "*"))
@@ -102,7 +102,7 @@ func exists(path string) bool {
 }
 
 // runtimesDir is where the runtimes' folders of state are that davit chose.
-func (c *checker) runtimesDir() string { return filepath.Join(c.o.Paths.RunRoot, "runtimes") }
+func runtimesDir(p record.Paths) string { return filepath.Join(p.RunRoot, "runtimes") }
 
 // mounts are those in containers' run folders and of exposed root filesystems.
 func (c *checker) mounts() ([]leftover.Mount, error) {
@@ -210,7 +210,7 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 // AwaitMonitors waits until no monitor of a container lives, nor therefore the
 // exit command that it runs, or ctx ends.
 func (c *checker) AwaitMonitors(ctx context.Context, id string) {
-	all, _ := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	all, _ := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
 	for _, p := range all {
 		if p.ID == id && p.Verb == "" {
 			c.awaitEnding(ctx, p)
@@ -254,9 +254,9 @@ func (c *checker) discard(ctx context.Context, id string) error {
 		return op.End()
 	}
 	err = Undo(
-		func() error { return c.killStrays(ctx, id) },
+		func() error { return killStrays(ctx, c.records, id) },
 		func() error {
-			states, err := filepath.Glob(filepath.Join(c.runtimesDir(), "*", id))
+			states, err := filepath.Glob(filepath.Join(runtimesDir(c.o.Paths), "*", id))
 			for _, path := range states {
 				err = errors.Join(err, c.forget(ctx, path))
 			}
@@ -286,19 +286,6 @@ func (c *checker) discard(ctx context.Context, id string) error {
 	return op.Remove(ctx)
 }
 
-// killStrays kills the monitors of a container, and what it had in its cgroups is
-// then for the pod's check.
-func (c *checker) killStrays(ctx context.Context, id string) error {
-	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
-	errs := []error{err}
-	for _, p := range all {
-		if p.ID == id {
-			errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // revive writes a status for a container whose own cannot be read: as the runtime
 // says where it has a process, else that it has ended with a code that nobody knows.
 func (c *checker) revive(ctx context.Context, id string) error {
@@ -312,7 +299,7 @@ func (c *checker) revive(ctx context.Context, id string) error {
 	}
 	k := c.derive(e)
 	if k.Status, err = c.lives(ctx, k); err == nil && k.Status.Pid == 0 {
-		if err = c.killStrays(ctx, id); err == nil {
+		if err = killStrays(ctx, c.records, id); err == nil {
 			k.Status = k.Status.stopped(monitor.Exit{Lost: true, Finished: c.o.Now()})
 			k.Status.Mounted = unrecorded
 		}
@@ -372,7 +359,7 @@ func (c *checker) lives(ctx context.Context, k Container) (Status, error) {
 		return s, err
 	}
 	s.Pid, s.PidStart, s.StartedAt = state.Pid, start, c.o.Now()
-	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), c.runtimesDir())
+	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
 	for _, p := range all {
 		if p.ID == k.ID && p.Verb == "" {
 			s.MonitorPid, s.MonitorStart = p.Pid, p.Start

@@ -141,7 +141,7 @@ func (c *settler) killUnsettled(ctx context.Context, ctr Container) error {
 		return nil
 	}
 	return Undo(
-		func() error { return c.killMonitor(ctx, ctr) },
+		func() error { return killMakers(ctx, c, ctr) },
 		func() error { return c.killAll(ctx, ctr) },
 	)
 }

@@ -307,7 +307,7 @@ func untouched(c *records, op *record.Op, kind string) bool {
 // whose start pipe has lost its other end goes on and runs the runtime.
 func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 	err := Undo(
-		failpoint.After(ctx, failpoint.UndoMonitor, func() error { return c.killMonitor(ctx, ctr) }),
+		failpoint.After(ctx, failpoint.UndoMonitor, func() error { return killMakers(ctx, c, ctr) }),
 		failpoint.After(ctx, failpoint.UndoProcesses, func() error { return c.killAll(ctx, ctr) }),
 		func() error { return c.release(ctx, ctr, c.unmount) },
 	)
@@ -359,6 +359,25 @@ func (c *settler) killMonitor(ctx context.Context, ctr Container) error {
 		return fmt.Errorf("killing monitor of container %q: %w", ctr.Config.Name, err)
 	}
 	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+}
+
+// killMakers kills a monitor as killMonitor does, and the runtime that it runs, which
+// would go on making the container.
+func killMakers(ctx context.Context, c *settler, ctr Container) error {
+	return errors.Join(c.killMonitor(ctx, ctr), killStrays(ctx, c.records, ctr.ID))
+}
+
+// killStrays kills the monitors of a container, whether or not they are on record,
+// and the runtimes that make, start or delete it, and waits for them to be gone.
+func killStrays(ctx context.Context, c *records, id string) error {
+	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
+	errs := []error{err}
+	for _, p := range all {
+		if p.ID == id {
+			errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // noteEnd leaves a note, while a container's operation is under way, that what
