@@ -232,6 +232,7 @@ func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 		case s.Alive(), s.Prepared:
 			e, err := monitor.Wait(ctx, monitor.WaitConfig{
 				PersistDir: c.persist(id, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
+				Pid: s.Pid, PidStart: s.PidStart,
 			})
 			if err != nil {
 				return Exit{}, fmt.Errorf("waiting for container %q: %w", id, err)

@@ -4,7 +4,9 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +38,10 @@ func (n *node) stranger() *exec.Cmd {
 // strangerAs is a stranger with a pid that somebody else had.
 func (n *node) strangerAs(pid int) {
 	n.t.Helper()
+	n.eventually(fmt.Sprintf("pid %d is free", pid), func() bool { // its parent may take its time
+		_, err := os.Lstat(fmt.Sprintf("/proc/%d", pid))
+		return errors.Is(err, fs.ErrNotExist)
+	})
 	for range 200 {
 		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			n.t.Fatal(err)

@@ -89,7 +89,7 @@ func ReopenLog(ctx context.Context, bundle, logPath string) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("reopening log: %w", err), os.Remove(tmp))
 	}
-	changed, stop := watchDir(ctx, filepath.Dir(logPath))
+	changed, stop := watchDir(ctx, filepath.Dir(logPath), nil)
 	defer stop()
 	if err := control(bundle, "2 0 0\n"); err != nil {
 		return errors.Join(fmt.Errorf("reopening log: %w", err), os.Remove(tmp))

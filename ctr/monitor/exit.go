@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -69,6 +70,10 @@ type WaitConfig struct {
 	// MonitorPid and MonitorStart name the monitor.
 	MonitorPid   int
 	MonitorStart uint64
+	// Pid and PidStart name the container's process, if they are known: where the
+	// host has no inotify instance left, its end says when to look.
+	Pid      int
+	PidStart uint64
 }
 
 // Wait returns the exit of a container as soon as the monitor has written it
@@ -93,7 +98,9 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changed, stop := watchDir(ctx, cfg.PersistDir)
+	changed, stop := watchDir(ctx, cfg.PersistDir, func(ctx context.Context) bool {
+		return cfg.Pid > 0 && WaitPid(ctx, cfg.Pid, cfg.PidStart) == nil
+	})
 	defer stop()
 	gone := make(chan error, 1)
 	go func() { gone <- waitReadable(ctx, mon) }()
@@ -133,12 +140,20 @@ func lastLook(persistDir string) (Exit, error) {
 	return Exit{Code: -1, Lost: true, Finished: time.Now()}, nil
 }
 
-// slowPoll is how often a folder is looked at that cannot be watched.
-const slowPoll = time.Second
+// slowPoll is how often a folder is looked at that cannot be watched, and quickPoll
+// how often for a while when something is to happen there: what a monitor writes down
+// may be removed by its exit command a moment later.
+const (
+	slowPoll   = time.Second
+	quickPoll  = 2 * time.Millisecond
+	quickPolls = 500
+)
 
 // watchDir signals each change of a folder. stop ends it and waits for it.
-// Without inotify (none left) it signals by the clock.
-func watchDir(ctx context.Context, dir string) (changed <-chan struct{}, stop func()) {
+// Without inotify (none left) it signals by the clock; due, which may be nil,
+// returns true when something is to happen in the folder, and false if that is not
+// known or ctx ends.
+func watchDir(ctx context.Context, dir string, due func(context.Context) bool) (changed <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ch, done := make(chan struct{}, 1), make(chan struct{})
 	notify := func() {
@@ -151,16 +166,8 @@ func watchDir(ctx context.Context, dir string) (changed <-chan struct{}, stop fu
 	go func() {
 		defer close(done)
 		if f == nil {
-			tick := time.NewTicker(slowPoll)
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-					notify()
-				case <-ctx.Done():
-					return
-				}
-			}
+			poll(ctx, notify, due)
+			return
 		}
 		buf := make([]byte, 4096)
 		for waitReadable(ctx, f) == nil {
@@ -177,6 +184,34 @@ func watchDir(ctx context.Context, dir string) (changed <-chan struct{}, stop fu
 		<-done
 		if f != nil {
 			_ = f.Close()
+		}
+	}
+}
+
+// poll calls notify by the clock until ctx ends.
+func poll(ctx context.Context, notify func(), due func(context.Context) bool) {
+	soon := make(chan bool, 1)
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	if due != nil {
+		waiting.Go(func() { soon <- due(ctx) })
+	}
+	tick := time.NewTicker(slowPoll)
+	defer tick.Stop()
+	for quick := 0; ; {
+		select {
+		case <-tick.C:
+			notify()
+			if quick--; quick == 0 {
+				tick.Reset(slowPoll)
+			}
+		case now := <-soon:
+			if now {
+				quick = quickPolls
+				tick.Reset(quickPoll)
+			}
+		case <-ctx.Done():
+			return
 		}
 	}
 }

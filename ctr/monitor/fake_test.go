@@ -255,7 +255,7 @@ func TestWait(t *testing.T) {
 
 // The clock serves where the kernel has no inotify instance left.
 func TestWatchDirWithoutInotify(t *testing.T) {
-	changed, stop := watchDir(t.Context(), "/none/such/folder")
+	changed, stop := watchDir(t.Context(), "/none/such/folder", nil)
 	defer stop()
 	<-changed
 	select {

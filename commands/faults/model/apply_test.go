@@ -249,7 +249,12 @@ func (w *world) between(o op) []*world {
 		if o := (op{Do: "create", Name: o.Name, Pod: o.Pod, Image: o.Image, What: o.What, Remove: o.Remove, Net: o.Net}); k == nil {
 			with(func(w *world) { w.apply(o) })
 			if o.Pod != "" {
-				with(func(w *world) { w.apply(o); w.bringUp(w.pods[o.Pod]) })
+				with(func(w *world) {
+					w.apply(o)
+					if p := w.pods[o.Pod]; p != nil {
+						w.bringUp(p)
+					}
+				})
 			}
 			with(func(w *world) { w.apply(o); w.failStart(o.Name) })
 		}
