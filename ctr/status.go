@@ -150,6 +150,9 @@ type Container struct {
 	Op *record.Holder
 }
 
+// Starting tells whether somebody is about to start the container.
+func (c Container) Starting() bool { return c.Op != nil && c.Op.Kind == opStart }
+
 // Made tells whether the container is whole: not while it is made for the first
 // time, or when whoever made it has died.
 func (c Container) Made() bool {

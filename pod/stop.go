@@ -265,7 +265,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 	var alive, ended errgroup.Group
 	for _, k := range ctrs {
 		g := &ended
-		if k.Status.Alive() {
+		if k.Status.Alive() || k.Starting() {
 			g = &alive
 		}
 		g.Go(func() error {
