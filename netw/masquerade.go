@@ -13,9 +13,13 @@ import (
 	"github.com/davit-containers/davit/ctr/record"
 )
 
-// markLeaving notes that DEL is about to be called. That it was called before and did
-// not come to its end is what matters, so a note that cannot be made is no error.
+// markLeaving notes that DEL is about to be called, where something masquerades the
+// sandbox. That it was called before and did not come to its end is what matters, so a
+// note that cannot be made is no error.
 func markLeaving(in *intent) {
+	if in.Leaving || len(masquerades(in)) == 0 {
+		return
+	}
 	in.Leaving = true
 	if b, err := json.Marshal(in); err == nil {
 		_ = record.WriteAtomic(filepath.Join(in.dir, recordName), b, record.WriteOptions{})
@@ -27,6 +31,15 @@ func markLeaving(in *intent) {
 // is the first that DEL takes away.
 func dropMasquerade(ctx context.Context, in *intent) error {
 	var errs []error
+	for _, m := range masquerades(in) {
+		errs = append(errs, m.drop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// masquerades are those that the plugins of a sandbox's networks make.
+func masquerades(in *intent) []masquerade {
+	var out []masquerade
 	for _, j := range in.Joins {
 		var list struct {
 			Name    string
@@ -37,12 +50,12 @@ func dropMasquerade(ctx context.Context, in *intent) error {
 		}
 		for _, p := range list.Plugins {
 			if p.IPMasq {
-				errs = append(errs, masquerade{"iptables", list.Name, in.ID}.drop(ctx), masquerade{"ip6tables", list.Name, in.ID}.drop(ctx))
+				out = append(out, masquerade{"iptables", list.Name, in.ID}, masquerade{"ip6tables", list.Name, in.ID})
 				break
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return out
 }
 
 // masquerade is a chain of its own in the table nat, and the rules that lead there.
