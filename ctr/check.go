@@ -44,7 +44,7 @@ func (c *checker) Owners() record.Owners { return c.dir.Owners(c.idle) }
 // are their pods' to look for, root filesystems the image store's.
 func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 	// First what there is, then whose it is.
-	processes, perr := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
+	running, perr := processes(c.records)
 	mounts, merr := c.mounts()
 	states, serr := filepath.Glob(filepath.Join(runtimesDir(c.o.Paths), "*", "*"))
 	bundles, berr := filepath.Glob(c.bundle("*"))
@@ -54,7 +54,7 @@ func (c *checker) Check(ctx context.Context) ([]record.Finding, error) {
 	list, err := c.dir.Check(record.Settlers{Settle: c.settleAll, Discard: c.discard, Revive: c.revive})
 	belied, lerr := c.belied()
 	list = append(list, belied...)
-	for _, p := range processes {
+	for _, p := range running {
 		list = append(list, c.process(p)...)
 	}
 	owners := c.Owners()
@@ -210,9 +210,9 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 // AwaitMonitors waits until no monitor of a container lives, nor therefore the
 // exit command that it runs, or ctx ends.
 func (c *checker) AwaitMonitors(ctx context.Context, id string) {
-	all, _ := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
+	all, _ := processesOf(c.records, id)
 	for _, p := range all {
-		if p.ID == id && p.Verb == "" {
+		if p.Verb == "" {
 			c.awaitEnding(ctx, p)
 		}
 	}
@@ -359,9 +359,9 @@ func (c *checker) lives(ctx context.Context, k Container) (Status, error) {
 		return s, err
 	}
 	s.Pid, s.PidStart, s.StartedAt = state.Pid, start, c.o.Now()
-	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
+	all, err := processesOf(c.records, k.ID)
 	for _, p := range all {
-		if p.ID == k.ID && p.Verb == "" {
+		if p.Verb == "" {
 			s.MonitorPid, s.MonitorStart = p.Pid, p.Start
 		}
 	}

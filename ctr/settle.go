@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -370,14 +371,24 @@ func killMakers(ctx context.Context, c *settler, ctr Container) error {
 // killStrays kills the monitors of a container, whether or not they are on record,
 // and the runtimes that make, start or delete it, and waits for them to be gone.
 func killStrays(ctx context.Context, c *records, id string) error {
-	all, err := leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
+	all, err := processesOf(c, id)
 	errs := []error{err}
 	for _, p := range all {
-		if p.ID == id {
-			errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
-		}
+		errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
 	}
 	return errors.Join(errs...)
+}
+
+// processesOf are the monitors of a container and the runtimes that make, start or
+// delete it.
+func processesOf(c *records, id string) ([]leftover.Process, error) {
+	all, err := processes(c)
+	return slices.DeleteFunc(all, func(p leftover.Process) bool { return p.ID != id }), err
+}
+
+// processes are those of all containers.
+func processes(c *records) ([]leftover.Process, error) {
+	return leftover.Processes(filepath.Dir(c.dir.RunDir("x")), runtimesDir(c.o.Paths))
 }
 
 // noteEnd leaves a note, while a container's operation is under way, that what
