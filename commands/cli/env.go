@@ -174,3 +174,8 @@ func (e *Env) Close() error {
 	e.closers = nil
 	return err
 }
+
+// ConfigFiles are the files that the configuration was read from.
+func (e *Env) ConfigFiles() []string {
+	return Files(Sources{File: DefaultConfigFile, Environ: e.Environ, Flags: e.Flags})
+}

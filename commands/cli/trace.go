@@ -32,8 +32,3 @@ func WithTrace(ctx context.Context, e *Env) context.Context {
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
-
-// ConfigFiles are the files that the configuration was read from.
-func (e *Env) ConfigFiles() []string {
-	return Files(Sources{File: DefaultConfigFile, Environ: e.Environ, Flags: e.Flags})
-}

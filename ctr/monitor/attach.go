@@ -133,8 +133,8 @@ func (a *Attachment) Close() error { return a.conn.Close() }
 
 // Copy copies the output until its end, and returns nil then; or until ctx
 // ends, or a sink fails under Block, or is out of its time there: that Write is
-// left alone. A sink that fails under Drop is given up alone. A monitor that does not take the client in ten seconds is
-// ErrMonitorSilent.
+// left alone. A sink that fails under Drop is given up alone. A monitor that does not
+// take the client in ten seconds is ErrMonitorSilent.
 func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

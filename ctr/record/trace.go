@@ -20,9 +20,9 @@ type Step struct {
 type traceKey struct{}
 
 // WithTrace returns a context whose operations, those that Create and Begin
-// start with it, and spans tell trace of every step: each is called as the step begins,
-// and once when the operation is over. Calls for one operation come one after
-// the other; trace is to be quick, and must not touch the operation.
+// start with it, and spans tell trace of every step: it is called as each step
+// begins, and once when the operation is over. Calls for one operation come one
+// after the other; trace is to be quick, and must not touch the operation.
 func WithTrace(ctx context.Context, trace func(Step)) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace)
 }
