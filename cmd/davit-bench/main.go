@@ -31,6 +31,8 @@ type settings struct {
 	runtimes []string
 	networks []string
 	json     string
+	show     string
+	markdown bool
 	logMB    int
 	pods     int
 }
@@ -67,6 +69,8 @@ func main() {
 	flag.StringVar(&runtimes, "runtimes", "runc,crun", "OCI runtimes")
 	flag.StringVar(&networks, "networks", "none,host,bridge,bridge+port", "networks")
 	flag.StringVar(&s.json, "json", "bin/bench.json", "where to write all samples")
+	flag.StringVar(&s.show, "show", "", "print what an earlier run wrote to this file, and measure nothing")
+	flag.BoolVar(&s.markdown, "markdown", false, "print the medians as tables in Markdown")
 	flag.IntVar(&s.logMB, "log-mb", 1024, "size in MB of the log of the group logs")
 	flag.IntVar(&s.pods, "pods", 100, "most pods that the group cri has at a time")
 	flag.Parse()
@@ -75,6 +79,13 @@ func main() {
 		if _, err := exec.LookPath(r); err == nil {
 			s.runtimes = append(s.runtimes, r)
 		}
+	}
+	if s.show != "" {
+		if err := show(s); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code, err := 0, error(nil)
@@ -111,7 +122,7 @@ func run(ctx context.Context, s settings) error {
 		}
 	}
 	r.LoadAfter = load()
-	r.print(os.Stdout)
+	r.print(os.Stdout, s.markdown)
 	if err := r.write(s.json); err != nil {
 		return err
 	}
@@ -120,6 +131,16 @@ func run(ctx context.Context, s settings) error {
 			return errors.New("davit failed at a case")
 		}
 	}
+	return nil
+}
+
+// show prints what was measured before.
+func show(s settings) error {
+	r, err := readReport(s.show)
+	if err != nil {
+		return err
+	}
+	r.print(os.Stdout, s.markdown)
 	return nil
 }
 

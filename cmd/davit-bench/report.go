@@ -88,9 +88,26 @@ func (r *report) write(path string) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
+// readReport reads what write wrote.
+func readReport(path string) (*report, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a report: %w", err)
+	}
+	r := new(report)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("reading report %q: %w", path, err)
+	}
+	return r, nil
+}
+
 // print shows medians and 99th percentiles, davit's as a multiple of the
-// others', and the counts.
-func (r *report) print(out io.Writer) {
+// others', and the counts; or, as Markdown, the medians alone.
+func (r *report) print(out io.Writer, markdown bool) {
+	if markdown {
+		r.tables(out)
+		return
+	}
 	fmt.Fprintf(out, "load %s before, %s after\n%s\n%s\n", r.LoadBefore, r.LoadAfter, r.Machine, strings.Join(r.Versions, "; "))
 	for _, a := range r.Absent {
 		fmt.Fprintf(out, "left out: %s\n", a)
