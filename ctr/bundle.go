@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/cgroup"
+	"github.com/davit-containers/davit/ctr/confine"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
@@ -231,7 +232,7 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 // specHost is what the spec takes from this host and from the sandbox, whose files
 // are read-only where the root filesystem is.
 func (c *bundler) specHost(cfg Config, sb Sandbox) (spec.Host, error) {
-	host := spec.Host{Init: c.o.Host.InitPath, Capabilities: boundingSet()}
+	host := spec.Host{Init: c.o.Host.InitPath, Capabilities: boundingSet(), NoX32: confine.NoX32()}
 	if cg, err := c.o.Cgroups(); err == nil {
 		host.CgroupVersion = cg.Version
 	}

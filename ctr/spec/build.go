@@ -254,6 +254,9 @@ func (c Config) buildConfinement(g *generate.Generator) error {
 	if err != nil {
 		return err
 	}
+	if filter != nil && c.Host.NoX32 && (profile == "" || profile == SeccompDefault) {
+		filter.Architectures = slices.DeleteFunc(filter.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
+	}
 	g.Config.Linux.Seccomp = filter
 	if s.AppArmor != "" {
 		g.SetProcessApparmorProfile(s.AppArmor)

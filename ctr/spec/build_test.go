@@ -2,6 +2,7 @@ package spec
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -317,6 +318,43 @@ func TestPrivilegedSeccomp(t *testing.T) {
 		}
 		if got := s.Linux.Seccomp != nil; got != want {
 			t.Errorf("profile %q: filtered is %v, want %v", profile, got, want)
+		}
+	}
+}
+
+// TestX32: rules for calls that the kernel does not have are left out of the
+// default filter, and of no other.
+func TestX32(t *testing.T) {
+	own := `{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X32"],"syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}`
+	whole, err := Filter("", CLICapabilities())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		profile string
+		none    bool
+		want    bool
+	}{
+		{"", false, slices.Contains(whole.Architectures, specs.ArchX32)},
+		{"", true, false},
+		{SeccompDefault, true, false},
+		{own, true, true},
+	} {
+		c := base()
+		c.Host.NoX32, c.Security.Seccomp = tt.none, tt.profile
+		s, err := Build(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filter := s.Linux.Seccomp
+		if got := slices.Contains(filter.Architectures, specs.ArchX32); got != tt.want {
+			t.Errorf("profile %q on a kernel without x32 (%v): filters x32 is %v, want %v", tt.profile, tt.none, got, tt.want)
+		}
+		if runtime.GOARCH == "amd64" && !slices.Contains(filter.Architectures, specs.ArchX86_64) {
+			t.Errorf("profile %q filters %v", tt.profile, filter.Architectures)
+		}
+		if tt.profile == "" && len(filter.Syscalls) != len(whole.Syscalls) {
+			t.Errorf("%d rules, want %d", len(filter.Syscalls), len(whole.Syscalls))
 		}
 	}
 }

@@ -33,6 +33,10 @@ type Host struct {
 	// MaskedPaths are masked beside the default ones: what only the host's
 	// own /sys shows, as thermal_throttle of each cpu.
 	MaskedPaths []string `json:"maskedPaths,omitempty"`
+	// NoX32 says that the kernel has no x32 calls. The default seccomp filter
+	// then has no rules for them, which make a runtime spend half as long again
+	// on its compilation; who tries one is killed instead of answered ENOSYS.
+	NoX32 bool `json:"noX32,omitempty"`
 	// Init is the host's path of the init binary (catatonit) for a container
 	// with Process.Init.
 	Init string `json:"init,omitempty"`
