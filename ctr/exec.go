@@ -74,12 +74,30 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 		ctx, cancel = context.WithTimeout(ctx, e.Timeout)
 	}
 	defer cancel()
-	return rt.Exec(ctx, oci.ExecConfig{
+	code, err = rt.Exec(ctx, oci.ExecConfig{
 		ID: id, Process: process, Dir: dir, Detach: e.Detach, Signals: e.Signals,
 		Streams: oci.ExecStreams{
 			Stdin: e.Streams.Stdin, Stdout: e.Streams.Stdout, Stderr: e.Streams.Stderr, Resize: sizes(ctx, e.Streams.Resize),
 		},
 	})
+	return code, c.overtaken(context.WithoutCancel(ctx), ctr, err)
+}
+
+// overtaken is the error of an exec: where its container has ended meanwhile, that
+// and not what the runtime stumbled over then.
+func (c *sessions) overtaken(ctx context.Context, ctr Container, err error) error {
+	var of *oci.Error
+	if !errors.As(err, &of) || errors.As(err, new(*oci.ExecutableError)) {
+		return err
+	}
+	now, gone := c.Runs(ctx, ctr.ID)
+	switch {
+	case errdefs.IsFailedPrecondition(gone) || errdefs.IsNotFound(gone):
+		return gone
+	case gone == nil && now.Status.Pid != ctr.Status.Pid:
+		return fmt.Errorf("container %q was restarted meanwhile: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
+	}
+	return err
 }
 
 // Runs returns the container if a process can be run in it now, and

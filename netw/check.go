@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/davit-containers/davit/netw/bridge"
 	"github.com/davit-containers/davit/netw/nft"
 )
+
+// goingTime is how long the interface of a namespace may take to go that has gone.
+const goingTime = 3 * time.Second
 
 // Check finds what does not agree with the attachments on record: attachments,
 // addresses, published ports and interfaces of sandboxes that hold none, and what
@@ -29,7 +33,7 @@ func Check(ctx context.Context, a *Attacher, o record.Owners) ([]record.Finding,
 		return nil, ctx.Err()
 	}
 	c := &audit{Attacher: a, owners: o}
-	err := errors.Join(c.attachments(), c.cached(), c.addresses(), c.ports(), c.bridges(), c.retired())
+	err := errors.Join(c.attachments(), c.cached(), c.addresses(), c.ports(), c.bridges(ctx), c.retired())
 	if err != nil {
 		err = fmt.Errorf("checking networks: %w", err)
 	}
@@ -181,7 +185,7 @@ func (c *audit) ports() error {
 
 // bridges looks at davit's own networks: interfaces that no attachment has, and
 // what attachments lack.
-func (c *audit) bridges() error {
+func (c *audit) bridges(ctx context.Context) error {
 	nets, err := c.ownNetworks()
 	if err != nil {
 		return err
@@ -213,10 +217,14 @@ func (c *audit) bridges() error {
 		if !n.managed() {
 			continue
 		}
-		for _, p := range plugged[n.Name] {
-			if p.Veth && !known[p.Name] && !joining { // whose it is that is being joined is not known yet
-				c.stray(n, p)
-			}
+		strays := slices.DeleteFunc(slices.Clone(plugged[n.Name]), func(p bridge.Port) bool {
+			return !p.Veth || known[p.Name] || joining // whose it is that is being joined is not known yet
+		})
+		if strays, err = bridge.Staying(ctx, strays, goingTime); err != nil {
+			return err
+		}
+		for _, p := range strays {
+			c.stray(n, p)
 		}
 		if slices.ContainsFunc(all, func(in *intent) bool { return in.Result != nil && in.joins(n.Name) >= 0 }) {
 			used = append(used, n)

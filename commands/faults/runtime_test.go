@@ -257,3 +257,23 @@ func TestF14RuntimeFailsAfterItsWork(t *testing.T) {
 	s.remove(pod)
 	n.empty()
 }
+
+// An exec whose container ends, or is started anew, before the runtime has looked at
+// it says that, and not what the runtime then missed.
+func TestF43ExecOvertaken(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, w.config())
+	n.must("run", "-d", "--name", "c", n.image, "sleep", "4710")
+	process, _ := n.pids("c")
+	ends := fmt.Sprintf("kill -9 %d; while [ -d /proc/%[1]d ]; do sleep 0.01; done\n", process)
+	w.tell("exec", ends)
+	n.fails(125, `container "c" is \w+, not running`, "exec", "c", "true")
+	n.must("start", "c")
+	process, _ = n.pids("c")
+	again := n.Command(t.Context(), "restart", "-t", "0", "c")
+	w.tell("exec", fmt.Sprintf("%s >/dev/null || exit 3\necho 'lstat /proc/%d/ns/ipc: no such file or directory' >&2; exit 1\n", strings.Join(again.Args, " "), process))
+	n.fails(125, `container "c" was restarted meanwhile`, "exec", "c", "true")
+	w.heal()
+	n.must("exec", "c", "true")
+	n.empty()
+}

@@ -1,7 +1,10 @@
 package bridge
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -34,6 +37,31 @@ func Ports(name string) ([]Port, error) {
 		}
 	}
 	return out, nil
+}
+
+// Staying are those of some ports that are still there after a while. It returns
+// as soon as none is, or ctx ends: the kernel takes away the interfaces of a
+// namespace that has gone in the background.
+func Staying(ctx context.Context, ports []Port, while time.Duration) ([]Port, error) {
+	ctx, cancel := context.WithTimeout(ctx, while)
+	defer cancel()
+	for {
+		links, err := netlink.LinkList()
+		if err != nil {
+			return nil, fmt.Errorf("listing interfaces: %w", err)
+		}
+		ports = slices.DeleteFunc(ports, func(p Port) bool {
+			return !slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == p.Index && l.Attrs().Name == p.Name })
+		})
+		if len(ports) == 0 {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return ports, nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Unplug deletes a port, with the other end of the pair that it is of. One that is
