@@ -80,12 +80,12 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 			Stdin: e.Streams.Stdin, Stdout: e.Streams.Stdout, Stderr: e.Streams.Stderr, Resize: sizes(ctx, e.Streams.Resize),
 		},
 	})
-	return code, c.overtaken(context.WithoutCancel(ctx), ctr, err)
+	return code, overtaken(context.WithoutCancel(ctx), c, ctr, err)
 }
 
 // overtaken is the error of an exec: where its container has ended meanwhile, that
 // and not what the runtime stumbled over then.
-func (c *sessions) overtaken(ctx context.Context, ctr Container, err error) error {
+func overtaken(ctx context.Context, c *sessions, ctr Container, err error) error {
 	var of *oci.Error
 	if !errors.As(err, &of) || errors.As(err, new(*oci.ExecutableError)) {
 		return err
