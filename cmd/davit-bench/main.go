@@ -15,7 +15,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -34,7 +36,8 @@ type settings struct {
 	show     string
 	markdown bool
 	logMB    int
-	pods     int
+	pods     []int
+	only     *regexp.Regexp // of the groups, the cases to measure; nil is all
 }
 
 // group is a part of the benchmark: it sets up what its cases need, and runs
@@ -62,7 +65,7 @@ func main() {
 		names = append(names, g.name)
 	}
 	var s settings
-	var chosen, runtimes, networks string
+	var chosen, runtimes, networks, only, pods string
 	flag.StringVar(&s.davit, "davit", "bin/davit", "the davit binary to measure")
 	flag.IntVar(&s.rounds, "rounds", 20, "measured rounds of a case; what takes long has fewer")
 	flag.StringVar(&chosen, "groups", strings.Join(names, ","), "what to measure")
@@ -72,9 +75,14 @@ func main() {
 	flag.StringVar(&s.show, "show", "", "print what an earlier run wrote to this file, and measure nothing")
 	flag.BoolVar(&s.markdown, "markdown", false, "print the medians as tables in Markdown")
 	flag.IntVar(&s.logMB, "log-mb", 1024, "size in MB of the log of the group logs")
-	flag.IntVar(&s.pods, "pods", 100, "most pods that the group cri has at a time")
+	flag.StringVar(&pods, "pods", "10,100", "with how many pods the group cri lists them and measures memory; 10,100,500 takes long")
+	flag.StringVar(&only, "cases", "", "measure only the cases whose name this regular expression matches")
 	flag.Parse()
 	s.groups, s.networks = strings.Split(chosen, ","), strings.Split(networks, ",")
+	if err := s.parse(only, pods); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(2)
+	}
 	for _, r := range strings.Split(runtimes, ",") {
 		if _, err := exec.LookPath(r); err == nil {
 			s.runtimes = append(s.runtimes, r)
@@ -102,6 +110,21 @@ func main() {
 	os.Exit(code)
 }
 
+// parse reads the flags that are more than a word or a number.
+func (s *settings) parse(only, pods string) (err error) {
+	if s.only, err = regexp.Compile(only); err != nil {
+		return fmt.Errorf("--cases: %w", err)
+	}
+	for _, n := range strings.Split(pods, ",") {
+		number, err := strconv.Atoi(n)
+		if err != nil || number < 1 {
+			return fmt.Errorf("--pods %q: not numbers with commas between them", pods)
+		}
+		s.pods = append(s.pods, number)
+	}
+	return nil
+}
+
 func run(ctx context.Context, s settings) error {
 	for _, name := range s.groups {
 		if !slices.ContainsFunc(groups(), func(g group) bool { return g.name == name }) {
@@ -118,6 +141,7 @@ func run(ctx context.Context, s settings) error {
 			continue
 		}
 		if err := inLab(ctx, s, r, g); err != nil {
+			r.print(os.Stdout)
 			return fmt.Errorf("measuring %s: %w", g.name, errors.Join(err, r.write(s.json)))
 		}
 	}
@@ -156,6 +180,9 @@ func inLab(ctx context.Context, s settings, r *report, g group) (err error) {
 
 // measure runs a case and adds it to the report.
 func (l *lab) measure(ctx context.Context, c rounds.Case) error {
+	if !l.only.MatchString(c.Name) {
+		return nil
+	}
 	c.Group = l.group
 	if c.Unit == "" {
 		c.Unit = rounds.Milliseconds

@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/davit-containers/davit/cmd/davit-bench/cri"
 )
+
+// idle is the name of the case of servers that nothing is asked of.
+const idle = "idle"
 
 // servers measures CRI servers.
 func servers(ctx context.Context, l *lab) (err error) {
@@ -18,17 +22,22 @@ func servers(ctx context.Context, l *lab) (err error) {
 	if err != nil {
 		return err
 	}
-	idle, err := servers.Idle(ctx, 30*time.Second)
-	if err != nil {
-		return err
+	if l.only.MatchString(idle) {
+		results, err := servers.Idle(ctx, 30*time.Second)
+		if err != nil {
+			return err
+		}
+		l.report.Results = append(l.report.Results, results...)
 	}
-	l.report.Results = append(l.report.Results, idle...)
 	for _, c := range servers.Cases(l.rounds) {
 		if err := l.measure(ctx, c); err != nil {
 			return err
 		}
 	}
-	for _, n := range []int{10, l.pods} {
+	for _, n := range l.pods {
+		if !l.only.MatchString(fmt.Sprintf("with %d pods", n)) {
+			continue
+		}
 		results, dropped, err := servers.WithPods(ctx, n)
 		if err != nil {
 			return err

@@ -33,7 +33,7 @@ const (
 // about says who a peer is.
 type about struct {
 	name, runtime string
-	folder        string // named in the command lines of its monitors
+	folder        string
 }
 
 // peer is a CRI server that runs.
@@ -136,7 +136,7 @@ func (s Servers) subjects(sample func(*running) func(context.Context) ([]float64
 // Cases are a pod's life one at a time, 10 and 50 at once, and ExecSync.
 func (s Servers) Cases(n int) []rounds.Case {
 	out := []rounds.Case{{
-		Stages: []string{"RunPodSandbox", "CreateContainer", "StartContainer", "the three", "StopPodSandbox", "RemovePodSandbox", "whole cycle"},
+		Name: "one pod", Stages: []string{"RunPodSandbox", "CreateContainer", "StartContainer", "the three", "StopPodSandbox", "RemovePodSandbox", "whole cycle"},
 		Rounds: n, Warm: 2,
 		Subjects: s.subjects(func(one *running) func(context.Context) ([]float64, error) { return one.cycle }),
 	}}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -18,6 +20,9 @@ func (s *running) cycle(ctx context.Context) ([]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	config := s.podConfig()
+	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil { // as a kubelet does
+		return nil, fmt.Errorf("making the folder of a pod's logs: %w", err)
+	}
 	began := time.Now()
 	last := began
 	lap := func() float64 {
@@ -50,28 +55,38 @@ func (s *running) cycle(ctx context.Context) ([]float64, error) {
 	return append(took, lap(), rounds.MS(time.Since(began))), nil
 }
 
-// podConfig is a new pod's; it is for one goroutine at a time.
+// podConfig is a new pod's, with what a kubelet asks for by default; it is for one
+// goroutine at a time.
 func (s *running) podConfig() *runtimeapi.PodSandboxConfig {
 	s.serial++
 	name := "bench-" + strconv.Itoa(s.serial)
 	return &runtimeapi.PodSandboxConfig{
-		Metadata: &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name + "-uid"},
-		Hostname: name,
-		Linux:    &runtimeapi.LinuxPodSandboxConfig{},
+		Metadata:     &runtimeapi.PodSandboxMetadata{Name: name, Namespace: "default", Uid: name + "-uid"},
+		Hostname:     name,
+		LogDirectory: filepath.Join(s.about().folder, "logs", name),
+		DnsConfig:    &runtimeapi.DNSConfig{Servers: []string{"127.0.0.1"}},
+		Labels: map[string]string{
+			"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": name + "-uid",
+		},
+		Annotations: map[string]string{"kubernetes.io/config.source": "api"},
+		Linux: &runtimeapi.LinuxPodSandboxConfig{
+			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(), Seccomp: &runtimeapi.SecurityProfile{}},
+		},
 	}
 }
 
-// start starts a new pod with a container.
-func (s *running) start(ctx context.Context) (pod string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	pod, _, err = s.startPod(ctx, s.podConfig())
-	return pod, err
+// namespaces are a kubelet's for a pod that asks for nothing: its containers share
+// all but the process IDs.
+func namespaces() *runtimeapi.NamespaceOption {
+	return &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 }
 
 // startPod starts a pod with a container. After an error too, a pod that is
 // there is returned.
 func (s *running) startPod(ctx context.Context, config *runtimeapi.PodSandboxConfig) (pod, container string, err error) {
+	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
+		return "", "", fmt.Errorf("making the folder of a pod's logs: %w", err)
+	}
 	made, err := s.pods.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config})
 	if err != nil {
 		return "", "", fmt.Errorf("running a sandbox: %w", err)
@@ -93,7 +108,11 @@ func (s *running) create(ctx context.Context, pod string, config *runtimeapi.Pod
 			Metadata: &runtimeapi.ContainerMetadata{Name: "main"},
 			Image:    &runtimeapi.ImageSpec{Image: s.image},
 			Command:  []string{"sleep", "100000"},
-			Linux:    &runtimeapi.LinuxContainerConfig{},
+			LogPath:  "main_0.log",
+			Linux: &runtimeapi.LinuxContainerConfig{
+				Resources:       &runtimeapi.LinuxContainerResources{CpuPeriod: 100000, CpuShares: 2, OomScoreAdj: 1000},
+				SecurityContext: &runtimeapi.LinuxContainerSecurityContext{NamespaceOptions: namespaces(), Seccomp: &runtimeapi.SecurityProfile{}},
+			},
 		},
 	})
 	if err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,23 +41,17 @@ func (s Servers) WithPods(ctx context.Context, n int) (results []rounds.Result, 
 
 func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err error) {
 	var pods []string
-	defer func() {
-		for _, id := range pods {
-			err = errors.Join(err, s.removePod(context.WithoutCancel(ctx), id))
-		}
-	}()
-	for range n {
-		id, err := s.start(ctx)
-		if err != nil {
-			return nil, err
-		}
-		pods = append(pods, id)
+	defer func() { err = errors.Join(err, s.removeAll(context.WithoutCancel(ctx), pods)) }()
+	if pods, err = s.startAll(ctx, n); err != nil {
+		return nil, err
 	}
 	with := fmt.Sprintf("with %d pods, ", n)
 	monitors := s.monitors()
 	out = append(out, s.result(with+"RSS", rounds.Mebibytes, rss(s.pid())),
 		s.result(with+"PSS of a pod's monitor", rounds.Mebibytes, pss(monitors)/float64(n)))
-	for name, list := range s.lists() {
+	lists := s.lists()
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		list := lists[name]
 		var samples []float64
 		for range 20 {
 			took, err := rounds.Timed(list)(ctx)
@@ -68,7 +64,7 @@ func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err
 	}
 	used, began := cpuTime(s.pid()), time.Now()
 	for tick := time.NewTicker(time.Second); time.Since(began) < stormLength; {
-		for _, list := range s.lists() {
+		for _, list := range lists {
 			if err := list(ctx); err != nil {
 				return nil, err
 			}
@@ -80,7 +76,41 @@ func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err
 		}
 	}
 	storm := 100 * float64(cpuTime(s.pid())-used) / float64(time.Since(began))
-	return append(out, s.result(with+"all lists each second, CPU", rounds.Percent, storm)), nil
+	return append(out, s.result(with+"all lists and stats each second, CPU", rounds.Percent, storm)), nil
+}
+
+// someAtOnce is how many pods startAll and removeAll have under way.
+const someAtOnce = 4
+
+// startAll starts n pods, some at a time. After an error too, those that are there
+// are returned.
+func (s *running) startAll(ctx context.Context, n int) ([]string, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(someAtOnce)
+	pods := make([]string, n)
+	for i := range pods {
+		config := s.podConfig()
+		g.Go(func() (err error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			pods[i], _, err = s.startPod(ctx, config)
+			return err
+		})
+	}
+	err := g.Wait()
+	return slices.DeleteFunc(pods, func(id string) bool { return id == "" }), err
+}
+
+// removeAll removes pods, some at a time.
+func (s *running) removeAll(ctx context.Context, pods []string) error {
+	var g errgroup.Group
+	g.SetLimit(someAtOnce)
+	errs := make([]error, len(pods))
+	for i, id := range pods {
+		g.Go(func() error { errs[i] = s.removePod(ctx, id); return nil })
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
 }
 
 // lists are what a kubelet asks for again and again.
@@ -100,6 +130,14 @@ func (s *running) lists() map[string]func(context.Context) error {
 		},
 		"ListPodSandboxStats": func(ctx context.Context) error {
 			_, err := s.pods.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
+			return err
+		},
+		"ListImages": func(ctx context.Context) error {
+			_, err := s.images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
+			return err
+		},
+		"ImageFsInfo": func(ctx context.Context) error {
+			_, err := s.images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
 			return err
 		},
 	}
@@ -179,7 +217,7 @@ func (s *running) monitors() []int {
 		line, _ := os.ReadFile(filepath.Join(f, "cmdline"))
 		program, _, _ := strings.Cut(string(line), "\x00")
 		switch base := filepath.Base(program); {
-		case base != "conmon" && base != "containerd-shim-runc-v2", !strings.Contains(string(line), s.about().folder):
+		case base != "conmon" && base != "containerd-shim-runc-v2", !strings.Contains(string(line), RunFolder(s.about().folder)):
 		default:
 			pid, _ := strconv.Atoi(filepath.Base(f))
 			out = append(out, pid)
