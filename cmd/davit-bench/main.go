@@ -141,7 +141,7 @@ func run(ctx context.Context, s settings) error {
 			continue
 		}
 		if err := inLab(ctx, s, r, g); err != nil {
-			r.print(os.Stdout)
+			r.print(os.Stdout, s.markdown)
 			return fmt.Errorf("measuring %s: %w", g.name, errors.Join(err, r.write(s.json)))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/cmd/davit-bench/process"
 	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 	"github.com/davit-containers/davit/commands/harness"
 )
@@ -159,7 +160,7 @@ func (s Servers) Cases(n int) []rounds.Case {
 func (s Servers) Idle(ctx context.Context, length time.Duration) ([]rounds.Result, error) {
 	used := make([]time.Duration, len(s))
 	for i, one := range s {
-		used[i] = cpuTime(one.pid())
+		used[i] = process.CPUTime(one.pid())
 	}
 	select {
 	case <-ctx.Done():
@@ -168,8 +169,8 @@ func (s Servers) Idle(ctx context.Context, length time.Duration) ([]rounds.Resul
 	}
 	var out []rounds.Result
 	for i, one := range s {
-		out = append(out, one.result("idle, CPU", rounds.Percent, 100*float64(cpuTime(one.pid())-used[i])/float64(length)),
-			one.result("idle, RSS", rounds.Mebibytes, rss(one.pid())))
+		out = append(out, one.result("idle, CPU", rounds.Percent, 100*float64(process.CPUTime(one.pid())-used[i])/float64(length)),
+			one.result("idle, RSS", rounds.Mebibytes, process.RSS(one.pid())))
 	}
 	return out, nil
 }

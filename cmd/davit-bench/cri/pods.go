@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/cmd/davit-bench/process"
 	"github.com/davit-containers/davit/cmd/davit-bench/rounds"
 )
 
@@ -47,8 +48,8 @@ func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err
 	}
 	with := fmt.Sprintf("with %d pods, ", n)
 	monitors := s.monitors()
-	out = append(out, s.result(with+"RSS", rounds.Mebibytes, rss(s.pid())),
-		s.result(with+"PSS of a pod's monitor", rounds.Mebibytes, pss(monitors)/float64(n)))
+	out = append(out, s.result(with+"RSS", rounds.Mebibytes, process.RSS(s.pid())),
+		s.result(with+"PSS of a pod's monitor", rounds.Mebibytes, process.PSS(monitors...)/float64(n)))
 	lists := s.lists()
 	for _, name := range slices.Sorted(maps.Keys(lists)) {
 		list := lists[name]
@@ -62,7 +63,7 @@ func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err
 		}
 		out = append(out, s.result(with+name, rounds.Milliseconds, samples...))
 	}
-	used, began := cpuTime(s.pid()), time.Now()
+	used, began := process.CPUTime(s.pid()), time.Now()
 	for tick := time.NewTicker(time.Second); time.Since(began) < stormLength; {
 		for _, list := range lists {
 			if err := list(ctx); err != nil {
@@ -75,7 +76,7 @@ func (s *running) withPods(ctx context.Context, n int) (out []rounds.Result, err
 		case <-tick.C:
 		}
 	}
-	storm := 100 * float64(cpuTime(s.pid())-used) / float64(time.Since(began))
+	storm := 100 * float64(process.CPUTime(s.pid())-used) / float64(time.Since(began))
 	return append(out, s.result(with+"all lists and stats each second, CPU", rounds.Percent, storm)), nil
 }
 
@@ -224,44 +225,4 @@ func (s *running) monitors() []int {
 		}
 	}
 	return out
-}
-
-// pss is the memory of processes in MiB, what several share counted once
-// (proc(5), smaps_rollup).
-func pss(pids []int) float64 {
-	total := 0.0
-	for _, pid := range pids {
-		total += field(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
-	}
-	return total
-}
-
-// rss is the resident memory of a process in MiB.
-func rss(pid int) float64 { return field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:") }
-
-// field reads a line of kilobytes of a file in /proc, in MiB; 0 where there is
-// none.
-func field(path, key string) float64 {
-	data, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == key {
-			n, _ := strconv.ParseFloat(f[1], 64)
-			return n / 1024
-		}
-	}
-	return 0
-}
-
-// cpuTime is what a process has used of CPUs, in the kernel's ticks of 10 ms
-// (proc_pid_stat(5), fields 14 and 15).
-func cpuTime(pid int) time.Duration {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(data), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseInt(f[11], 10, 64)
-	system, _ := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond
 }

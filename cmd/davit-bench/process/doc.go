@@ -1,0 +1,2 @@
+// Package process tells what processes take of memory and CPU.
+package process
