@@ -40,8 +40,8 @@ func arrows() map[string][]string {
 	m := map[string][]string{
 		"cmd/davit":            {"commands", "commands/cli"},
 		"cmd/davit-demo":       {"commands/harness"},
-		"cmd/davit-bench":      {"commands/harness", "cmd/davit-bench/cri", "cmd/davit-bench/rounds"},
-		"cmd/davit-bench/cri":  {"commands/harness", "cmd/davit-bench/rounds"},
+		"cmd/davit-bench":      {"commands/harness", "cmd/davit-bench/cri", "cmd/davit-bench/process", "cmd/davit-bench/rounds"},
+		"cmd/davit-bench/cri":  {"commands/harness", "cmd/davit-bench/process", "cmd/davit-bench/rounds"},
 		"cmd/davit-critest":    {"commands/harness"},
 		"commands":             {"commands/*"},
 		"commands/cli":         {"pod", "ctr", "ctr/cgroup", "ctr/oci", "ctr/volume", "img", "netw"},
