@@ -29,11 +29,12 @@ const maxOvertaken = 10
 // copyIn copies one image into the store and returns its ID. A layer that another
 // process may have taken files from while it was extracted (see package staging) is
 // read again, and brought again if it is damaged.
-func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (string, error) {
+func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (id string, err error) {
 	began := time.Now()
+	defer func() { err = errors.Join(err, c.intake.relink()) }()
 	for n := 0; ; n++ {
-		var id string
-		unguarded, err := guarded(c.storage, func() (err error) {
+		var unguarded bool
+		unguarded, err = guarded(c.storage, func() (err error) {
 			id, err = c.copyOnce(ctx, src, a, p)
 			return err
 		})

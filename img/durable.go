@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img/frozen"
+	"github.com/davit-containers/davit/img/reserve"
+	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/spare"
 )
 
@@ -179,40 +182,65 @@ func afterBoot(opts types.StoreOptions) error {
 	return nil
 }
 
-// mendLinks writes down again which link is a layer's, where a loss of power left
-// that empty: the driver, told to remove such a layer, removes all links instead.
+// relink puts right what a process that was killed, or a disk that was full, as it
+// made a layer has done to the links of all layers.
+func (in *intake) relink() error {
+	if in.plain.GraphDriverName() != "overlay" {
+		return nil
+	}
+	root := in.plain.GraphRoot()
+	lock, err := lockfile.GetLockFile(filepath.Join(root, "overlay-layers", "layers.lock"))
+	if err != nil {
+		return nil // read-only: nothing was made
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	if err := reserve.Use(root, func() error { return mendLinks(filepath.Join(root, "overlay")) }); err != nil {
+		return fmt.Errorf("mending the layers' links: %w", err)
+	}
+	return nil
+}
+
+// mendLinks makes each layer's note of its link and the link agree. A note may be
+// empty, after a loss of power, or where its writing was cut short or found no
+// room: the driver, told to remove such a layer, removes all links instead. The
+// caller holds the lock of the layers.
 func mendLinks(home string) error {
 	entries, err := os.ReadDir(home)
 	if err != nil {
 		return nil
 	}
-	var empty []string
+	there, notes := map[string]bool{}, map[string]string{}
 	for _, e := range entries {
-		note := filepath.Join(home, e.Name(), "link")
-		if st, err := os.Lstat(note); err == nil && st.Mode().IsRegular() && st.Size() == 0 {
-			empty = append(empty, e.Name())
+		there[e.Name()] = true
+		if note, err := os.ReadFile(filepath.Join(home, e.Name(), "link")); err == nil {
+			notes[e.Name()] = string(note)
 		}
 	}
-	if len(empty) == 0 {
-		return nil
-	}
 	links, err := os.ReadDir(filepath.Join(home, "l"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	of := map[string]string{}
+	var errs []error
 	for _, l := range links {
-		if target, err := os.Readlink(filepath.Join(home, "l", l.Name())); err == nil {
-			of[filepath.Base(filepath.Dir(target))] = l.Name()
+		path := filepath.Join(home, "l", l.Name())
+		target, err := os.Readlink(path)
+		if id := filepath.Base(filepath.Dir(target)); err == nil && !there[id] {
+			errs = append(errs, os.Remove(path))
+		} else if err == nil && (of[id] == "" || l.Name() == notes[id]) {
+			of[id] = l.Name()
 		}
 	}
-	var errs []error
-	for _, id := range empty {
+	for id, name := range notes {
 		note := filepath.Join(home, id, "link")
-		if of[id] == "" {
+		switch {
+		case name == "" && of[id] == "":
 			errs = append(errs, os.Remove(note))
-		} else {
+		case name == "":
 			errs = append(errs, record.WriteAtomic(note, []byte(of[id]), record.WriteOptions{Mode: 0o644, Sync: true}))
+		case name != of[id]:
+			errs = append(errs, sound.LinkOf(home, id, name).Mend())
 		}
 	}
 	return errors.Join(errs...)

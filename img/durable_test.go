@@ -27,6 +27,10 @@ func TestMendLinks(t *testing.T) {
 	put("whole", "AAA", "AAA")
 	put("emptied", "BBB", "")
 	put("unlinked", "", "")
+	put("lost", "", "DDD")
+	if err := os.Symlink("../gone/diff", filepath.Join(home, "l", "EEE")); err != nil {
+		t.Fatal(err)
+	}
 	if err := mendLinks(home); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +38,12 @@ func TestMendLinks(t *testing.T) {
 		if got, err := os.ReadFile(filepath.Join(home, id, "link")); err != nil || string(got) != want {
 			t.Errorf("link of %s = %q, %v; want %q", id, got, err, want)
 		}
+	}
+	if got, err := os.Readlink(filepath.Join(home, "l", "DDD")); err != nil || got != "../lost/diff" {
+		t.Errorf("the link that was lost = %q, %v", got, err)
+	}
+	if _, err := os.Lstat(filepath.Join(home, "l", "EEE")); !os.IsNotExist(err) {
+		t.Errorf("a link of no layer is left: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(home, "unlinked", "link")); !os.IsNotExist(err) {
 		t.Errorf("a layer without a link keeps an empty note: %v", err)

@@ -168,14 +168,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 		return err
 	}
 	if _, err := r.storage.Container(id); err != nil {
-		// A process that died while it made the container left its layer, which
-		// has the container's ID, without one.
-		if derr := deleting(r.storage, func() error { return r.storage.DeleteLayer(id) }); derr == nil {
-			return nil
-		} else if !errors.Is(derr, storage.ErrLayerUnknown) && !errors.Is(derr, storage.ErrNotALayer) {
-			err = derr
-		}
-		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
+		return errors.Join(r.deleteHalfMade(id, err), r.intake.relink())
 	}
 	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
 		return err
@@ -189,6 +182,20 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 	}
 	return failpoint.Reach(ctx, failpoint.RootfsDeleted)
+}
+
+// deleteHalfMade removes the layer that a process left which died while it made a
+// root filesystem: it has the container's ID, and there is no container, as err
+// says. Whoever came by first may have removed it already.
+func (r *Roots) deleteHalfMade(id string, err error) error {
+	derr := deleting(r.storage, func() error { return r.storage.DeleteLayer(id) })
+	if derr == nil {
+		return nil
+	}
+	if !errors.Is(derr, storage.ErrLayerUnknown) && !errors.Is(derr, storage.ErrNotALayer) {
+		err = derr
+	}
+	return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 }
 
 // RootfsContainers lists the storage containers, by ID: davit's own and those

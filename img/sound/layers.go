@@ -22,6 +22,11 @@ type Link struct {
 	Layer, Path, Target string
 }
 
+// LinkOf is the link of a layer of that name in a driver's folder.
+func LinkOf(home, layer, name string) Link {
+	return Link{Layer: layer, Path: filepath.Join(home, "l", name), Target: path.Join("..", layer, "diff")}
+}
+
 // Mend makes the link anew.
 func (l Link) Mend() error {
 	if target, err := os.Readlink(l.Path); err == nil && target == l.Target {
@@ -115,7 +120,7 @@ func (r *Report) overlay(store storage.Store, home string, l *storage.Layer) {
 		r.damaged(store, l.ID, "the name of its link is gone")
 		return
 	}
-	link := Link{Layer: l.ID, Path: filepath.Join(home, "l", string(name)), Target: path.Join("..", l.ID, "diff")}
+	link := LinkOf(home, l.ID, string(name))
 	if target, err := os.Readlink(link.Path); (err != nil || target != link.Target) && store.Exists(l.ID) {
 		r.Links = append(r.Links, link)
 	}
