@@ -84,7 +84,7 @@ func fences() map[string][]string {
 		"github.com/spf13/":                        {"commands", "commands/*"},
 		"go.opentelemetry.io/":                     {"criadapter/telemetry"},
 		"github.com/mdlayher/":                     {"netw", "netw/*"},
-		"github.com/olekukonko/":                   {"commands", "commands/*"},
+		"github.com/mattn/go-runewidth":            {"commands", "commands/*"},
 		"github.com/sirupsen/logrus":               {"img", "img/*"},
 		"github.com/google/go-cmp/":                {"tests"},
 		"github.com/rogpeppe/go-internal/":         {"tests"},
