@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -37,10 +36,7 @@ func Main(ctx context.Context, args []string, streams cli.Streams, environ []str
 
 // Run is Main in an Env and with a context of the caller's.
 func Run(ctx context.Context, env *cli.Env, args []string) int {
-	if !slices.Contains(args, "man") { // whose --dir needs all commands whole
-		env.Args = args
-	}
-	root := NewRoot(env)
+	root := newRootFor(env, args)
 	ctx = cli.WithTrace(ctx, env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

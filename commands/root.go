@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -39,6 +41,21 @@ func NewRoot(env *cli.Env) *cobra.Command {
 	root.SetHelpCommand(newHelp(env))
 	root.SetHelpCommandGroupID(cli.GroupSystem)
 	return root
+}
+
+// newRootFor is NewRoot with no more commands than a command line is about: all of
+// them only for those that list commands, whole only for man's --dir.
+func newRootFor(env *cli.Env, args []string) *cobra.Command {
+	if slices.Contains(args, "man") {
+		return NewRoot(env)
+	}
+	env.Args, env.Sparse = args, true
+	root := NewRoot(env)
+	if cmd, _, err := root.Find(args); err == nil && cmd != root && cmd.Name() != "help" || slices.Equal(args, []string{"--version"}) {
+		return root
+	}
+	env.Sparse = false
+	return NewRoot(env)
 }
 
 // groups are the headings of the root command's help.

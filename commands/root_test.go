@@ -303,3 +303,41 @@ func TestMan(t *testing.T) {
 		}
 	}
 }
+
+// TestSparse: a command line gets the command that it is about, as it is among all
+// others, and makes few others.
+func TestSparse(t *testing.T) {
+	for _, cmd := range tree(t) {
+		path := strings.Fields(cmd.CommandPath())[1:]
+		cmd.InitDefaultHelpFlag()
+		var want bytes.Buffer
+		if err := commands.WriteHelp(&want, cmd, 80); err != nil {
+			t.Fatal(err)
+		}
+		spellings := [][]string{path}
+		for _, alias := range cmd.Aliases {
+			spellings = append(spellings, append(slices.Clone(path[:len(path)-1]), alias))
+		}
+		for _, words := range spellings {
+			got, errs, code := run(t, slices.Concat([]string{"--log-level", "info"}, words, []string{"--help"})...)
+			if diff := cmp.Diff(want.String(), got); diff != "" || code != 0 || errs != "" {
+				t.Errorf("davit %s --help: code %d, %q\n%s", strings.Join(words, " "), code, errs, diff)
+			}
+		}
+	}
+	if out, _, _ := run(t, "__complete", ""); !strings.Contains(out, "\nvolume\t") || !strings.Contains(out, "\nps\t") {
+		t.Errorf("completion does not list all commands:\n%s", out)
+	}
+	for _, tt := range []struct {
+		args   []string
+		allocs float64
+	}{
+		{[]string{"--version"}, 250},
+		{[]string{"exec", "--help"}, 600},
+		{[]string{"container", "exited", "--help"}, 1100},
+	} {
+		if n := testing.AllocsPerRun(3, func() { run(t, tt.args...) }); n > tt.allocs {
+			t.Errorf("davit %s: %v allocations, %v at most", strings.Join(tt.args, " "), n, tt.allocs)
+		}
+	}
+}

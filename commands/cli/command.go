@@ -19,6 +19,23 @@ const (
 	GroupSystem  = "system"
 )
 
+// Verb is a command that is made when it may be needed.
+type Verb struct {
+	Name string
+	New  func(*Env) *cobra.Command
+}
+
+// Make makes commands: all, or of a sparse Env those that are wanted.
+func Make(env *Env, verbs ...Verb) []*cobra.Command {
+	var cmds []*cobra.Command
+	for _, v := range verbs {
+		if !env.Sparse || env.Wants(v.Name) {
+			cmds = append(cmds, v.New(env))
+		}
+	}
+	return cmds
+}
+
 // InGroup puts commands into a group of the root command's help.
 func InGroup(group string, cmds ...*cobra.Command) []*cobra.Command {
 	for _, c := range cmds {

@@ -24,6 +24,9 @@ type Env struct {
 	Environ []string
 	// Args is the command line, nil where there is none to run: see Wants.
 	Args []string
+	// Sparse leaves out top-level commands that are not wanted, see Wants: making
+	// all of them takes as long as a quick one runs.
+	Sparse bool
 	// Version is davit's own.
 	Version string
 	// Flags are the configuration keys that global flags set, in their order.

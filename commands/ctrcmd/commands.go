@@ -8,42 +8,54 @@ import (
 
 // Commands are the verbs about containers, at the top and below container.
 func Commands(env *cli.Env) []*cobra.Command {
-	container := cli.Parent(&cobra.Command{
+	top := append(verbs(),
+		cli.Verb{Name: "ps", New: func(env *cli.Env) *cobra.Command { return newList(env, "ps") }},
+		cli.Verb{Name: "rm", New: func(env *cli.Env) *cobra.Command { return newRemove(env, "rm CONTAINER...") }},
+		cli.Verb{Name: "container", New: newContainer},
+		cli.Verb{Name: "healthcheck", New: newHealthcheck},
+	)
+	return cli.InGroup(cli.GroupRun, cli.Make(env, top...)...)
+}
+
+func newContainer(env *cli.Env) *cobra.Command {
+	var subs []*cobra.Command
+	for _, v := range verbs() {
+		subs = append(subs, v.New(env))
+	}
+	return cli.Parent(&cobra.Command{
 		Use:     "container",
 		Short:   "Work with containers",
 		Long:    "Work with containers. Its commands are those of the top level, and a few more.",
 		Example: "  davit container ls --all\n  davit container prune",
-	}, append(verbs(env),
+	}, append(subs,
 		newList(env, "ls", "list", "ps"),
 		newRemove(env, "rm CONTAINER...", "remove"),
 		newExists(env),
 		newPrune(env),
 		newExited(env),
 	)...)
-	top := append(verbs(env), newList(env, "ps"), newRemove(env, "rm CONTAINER..."), container, newHealthcheck(env))
-	return cli.InGroup(cli.GroupRun, top...)
 }
 
 // verbs are those that both places have under the same name.
-func verbs(env *cli.Env) []*cobra.Command {
-	return []*cobra.Command{
-		newRun(env),
-		newCreate(env),
-		newStart(env),
-		newStop(env),
-		newRename(env),
-		newRestart(env),
-		newKill(env),
-		newLogs(env),
-		newAttach(env),
-		newExec(env),
-		newInspect(env),
-		newWait(env),
-		newPause(env),
-		newUnpause(env),
-		newCopy(env),
-		newTop(env),
-		newStats(env),
-		newPort(env),
+func verbs() []cli.Verb {
+	return []cli.Verb{
+		{Name: "run", New: newRun},
+		{Name: "create", New: newCreate},
+		{Name: "start", New: newStart},
+		{Name: "stop", New: newStop},
+		{Name: "rename", New: newRename},
+		{Name: "restart", New: newRestart},
+		{Name: "kill", New: newKill},
+		{Name: "logs", New: newLogs},
+		{Name: "attach", New: newAttach},
+		{Name: "exec", New: newExec},
+		{Name: "inspect", New: newInspect},
+		{Name: "wait", New: newWait},
+		{Name: "pause", New: newPause},
+		{Name: "unpause", New: newUnpause},
+		{Name: "cp", New: newCopy},
+		{Name: "top", New: newTop},
+		{Name: "stats", New: newStats},
+		{Name: "port", New: newPort},
 	}
 }

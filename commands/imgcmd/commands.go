@@ -12,7 +12,22 @@ import (
 
 // Commands are the verbs about images, at the top and below image.
 func Commands(env *cli.Env) []*cobra.Command {
-	image := cli.Parent(&cobra.Command{
+	return cli.InGroup(cli.GroupImages, cli.Make(env,
+		cli.Verb{Name: "pull", New: newPull},
+		cli.Verb{Name: "images", New: func(env *cli.Env) *cobra.Command { return newList(env, "images [NAME]") }},
+		cli.Verb{Name: "rmi", New: func(env *cli.Env) *cobra.Command { return newRemove(env, "rmi [IMAGE...]") }},
+		cli.Verb{Name: "tag", New: newTag},
+		cli.Verb{Name: "untag", New: newUntag},
+		cli.Verb{Name: "history", New: newHistory},
+		cli.Verb{Name: "save", New: newSave},
+		cli.Verb{Name: "load", New: newLoad},
+		cli.Verb{Name: "import", New: newImport},
+		cli.Verb{Name: "image", New: newImage},
+	)...)
+}
+
+func newImage(env *cli.Env) *cobra.Command {
+	return cli.Parent(&cobra.Command{
 		Use:     "image",
 		Short:   "Work with images",
 		Long:    "Work with the images of this machine.",
@@ -24,14 +39,6 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newTag(env), newUntag(env),
 		newInspect(env), newExists(env), newHistory(env), newPrune(env),
 		newSave(env), newLoad(env), newImport(env),
-	)
-	return cli.InGroup(cli.GroupImages,
-		newPull(env),
-		newList(env, "images [NAME]"),
-		newRemove(env, "rmi [IMAGE...]"),
-		newTag(env), newUntag(env),
-		newHistory(env), newSave(env), newLoad(env), newImport(env),
-		image,
 	)
 }
 

@@ -14,13 +14,17 @@ import (
 
 // Commands is network with its verbs.
 func Commands(env *cli.Env) []*cobra.Command {
-	return cli.InGroup(cli.GroupNetwork, cli.Parent(&cobra.Command{
+	return cli.InGroup(cli.GroupNetwork, cli.Make(env, cli.Verb{Name: "network", New: newNetwork})...)
+}
+
+func newNetwork(env *cli.Env) *cobra.Command {
+	return cli.Parent(&cobra.Command{
 		Use:   "network",
 		Short: "Work with networks",
 		Long: "Work with the networks that pods are attached to: the built-in one, those made here,\n" +
 			"and the host's in /etc/cni/net.d.",
 		Example: "  davit network create --subnet 10.90.0.0/24 backend\n  davit network ls",
-	}, newList(env), newCreate(env), newRemove(env), newInspect(env), newExists(env), newPrune(env)))
+	}, newList(env), newCreate(env), newRemove(env), newInspect(env), newExists(env), newPrune(env))
 }
 
 // networkNames completes the names of networks that keep accepts; nil accepts

@@ -8,7 +8,14 @@ import (
 
 // Commands are the verbs about pods, and pods, which is pod ps.
 func Commands(env *cli.Env) []*cobra.Command {
-	pod := cli.Parent(&cobra.Command{
+	return cli.InGroup(cli.GroupPods, cli.Make(env,
+		cli.Verb{Name: "pod", New: newPod},
+		cli.Verb{Name: "pods", New: func(env *cli.Env) *cobra.Command { return newList(env, "pods") }},
+	)...)
+}
+
+func newPod(env *cli.Env) *cobra.Command {
+	return cli.Parent(&cobra.Command{
 		Use:   "pod",
 		Short: "Work with pods",
 		Long: "Work with pods: groups of containers that share a network, an IPC and a UTS namespace, and a\n" +
@@ -32,5 +39,4 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newTop(env),
 		newUnpause(env),
 	)
-	return cli.InGroup(cli.GroupPods, pod, newList(env, "pods"))
 }

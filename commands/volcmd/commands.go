@@ -17,7 +17,11 @@ import (
 
 // Commands are the verbs about volumes.
 func Commands(env *cli.Env) []*cobra.Command {
-	return cli.InGroup(cli.GroupNetwork, cli.Parent(&cobra.Command{
+	return cli.InGroup(cli.GroupNetwork, cli.Make(env, cli.Verb{Name: "volume", New: newVolume})...)
+}
+
+func newVolume(env *cli.Env) *cobra.Command {
+	return cli.Parent(&cobra.Command{
 		Use:     "volume",
 		Short:   "Work with volumes",
 		Long:    "Work with volumes: folders that outlive the containers that mount them. A volume is made by\n'volume create', or when a container first names it in --volume NAME:/path.",
@@ -29,7 +33,7 @@ func Commands(env *cli.Env) []*cobra.Command {
 		newList(env),
 		newPrune(env),
 		newRemove(env),
-	))
+	)
 }
 
 // open opens the volumes, and what tells who uses them.
