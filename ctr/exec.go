@@ -184,9 +184,19 @@ func (c *sessions) execProcess(ctr Container, e Exec) (*specs.Process, error) {
 	return p, nil
 }
 
+// bundleSpec is what davit reads of its own runtime specs: the rest is large, and
+// types alone that are not needed would take a tenth of an exec.
+type bundleSpec struct {
+	Process *specs.Process `json:"process"`
+	Root    *specs.Root    `json:"root"`
+	Linux   *struct {
+		CgroupsPath string `json:"cgroupsPath"`
+	} `json:"linux"`
+}
+
 // readBundle reads the runtime spec in a bundle.
-func readBundle(dir string) (specs.Spec, error) {
-	var s specs.Spec
+func readBundle(dir string) (bundleSpec, error) {
+	var s bundleSpec
 	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return s, err
