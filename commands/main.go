@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -25,8 +24,8 @@ func Main(ctx context.Context, args []string, streams cli.Streams, environ []str
 	if cli.Reexec() {
 		return 0
 	}
-	debug.SetGCPercent(cli.BriefGC)
 	env := cli.NewEnv(streams, environ)
+	cli.Brief(env)
 	env.Version = version
 	ctx, stop := signalContext(ctx)
 	defer stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ type Env struct {
 	engine  Engine
 	once    sync.Once
 	closers []func() error
+	// collecting is done when the garbage collector's percentage is no brief
+	// process's any more.
+	collecting sync.Once
 }
 
 // NewEnv returns the Env of an invocation with these streams and environment.
@@ -128,14 +132,29 @@ func (e *Env) Wants(names ...string) bool {
 	return e.Args == nil || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(e.Args, n) })
 }
 
-// BriefGC is the garbage collector's percentage of a process that ends soon: one
-// collection costs a quick command a tenth of its time.
-const BriefGC = 400
+// The garbage collector's percentages.
+const (
+	briefGC = 400
+	usualGC = 100
+	stayGC  = 50
+)
+
+// Brief says that this process is to end soon: one collection costs a quick command
+// a tenth of its time. One that collects all the same was not that quick, as a pull
+// is not: from then on it takes no more memory than any program.
+func Brief(e *Env) {
+	debug.SetGCPercent(briefGC)
+	collected := new(*Env) // a pointer: an object of its own, which the first collection takes
+	runtime.AddCleanup(collected, func(e *Env) {
+		e.collecting.Do(func() { debug.SetGCPercent(usualGC) })
+	}, e)
+}
 
 // Stay says that this process is there to stay: from now on memory counts more
 // than the speed of its start.
 func (e *Env) Stay() {
-	debug.SetGCPercent(50)
+	e.collecting.Do(func() {})
+	debug.SetGCPercent(stayGC)
 	e.engine.stays = true
 }
 

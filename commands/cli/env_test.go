@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -197,5 +200,41 @@ func TestWants(t *testing.T) {
 	env.Args = []string{}
 	if env.Wants("run") {
 		t.Error("an empty command line wants run")
+	}
+}
+
+// A process that is brief until its first collection is like any other after it,
+// and one that stays is not made one.
+func TestBrief(t *testing.T) {
+	was := debug.SetGCPercent(usualGC)
+	defer debug.SetGCPercent(was)
+	percent := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	e := NewEnv(Streams{}, nil)
+	Brief(e)
+	if got := percent(); got != briefGC {
+		t.Errorf("it begins with %d %%, want %d", got, briefGC)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for percent() != usualGC {
+		if time.Now().After(deadline) {
+			t.Fatalf("after a collection it has %d %%, want %d", percent(), usualGC)
+		}
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+	e = NewEnv(Streams{}, nil)
+	Brief(e)
+	e.Stay()
+	ended := make(chan struct{})
+	runtime.AddCleanup(new(*Env), func(c chan struct{}) { close(c) }, ended)
+	runtime.GC()
+	<-ended // cleanups run in no order: what would change it had as long
+	time.Sleep(50 * time.Millisecond)
+	if got := percent(); got != stayGC {
+		t.Errorf("one that stays has %d %%, want %d", got, stayGC)
 	}
 }

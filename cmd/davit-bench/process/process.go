@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sampling is how often Peak looks; a process that is smaller in between counts.
@@ -29,19 +31,27 @@ func Peak(pid int, ended <-chan struct{}) float64 {
 	}
 }
 
-// tree is a process and its descendants (proc_pid_task(5), children).
+// tree is a process and its descendants (proc_pid_task(5), children), but for those
+// that share its memory until they execute something.
 func tree(pid int) []int {
 	out := []int{pid}
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, f := range files {
 		data, _ := os.ReadFile(f)
 		for _, child := range strings.Fields(string(data)) {
-			if n, err := strconv.Atoi(child); err == nil {
+			if n, err := strconv.Atoi(child); err == nil && !sameMemory(pid, n) {
 				out = append(out, tree(n)...)
 			}
 		}
 	}
 	return out
+}
+
+// sameMemory tells whether two processes have one address space (kcmp(2)).
+func sameMemory(a, b int) bool {
+	const vm = 1 // KCMP_VM
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), vm, 0, 0, 0)
+	return errno == 0 && r == 0
 }
 
 // PSS is the memory of processes in MiB, what several share counted once
