@@ -16,20 +16,22 @@ const files = 24
 
 // Check returns ErrResourceExhausted when file descriptors are about to run out: the
 // library panics when it cannot open the file of a lock, and keeps that lock.
-func Check() (err error) {
-	var open []int
-	for len(open) < files {
-		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			for _, fd := range open {
-				err = errors.Join(err, unix.Close(fd))
-			}
-			return fmt.Errorf("using the layer store: %w: %w", err, errdefs.ErrResourceExhausted)
+func Check() error {
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	open := []int{null}
+	for err == nil && len(open) < files {
+		var fd int
+		if fd, err = unix.FcntlInt(uintptr(null), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			open = append(open, fd)
 		}
-		open = append(open, fd)
+	}
+	if err != nil {
+		err = fmt.Errorf("using the layer store: %w: %w", err, errdefs.ErrResourceExhausted)
 	}
 	for _, fd := range open {
-		err = errors.Join(err, unix.Close(fd))
+		if fd >= 0 {
+			err = errors.Join(err, unix.Close(fd))
+		}
 	}
 	return err
 }
