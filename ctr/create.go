@@ -62,6 +62,21 @@ func (c *creator) Create(ctx context.Context, cfg Config) (Container, error) {
 	return k, op.End()
 }
 
+// CreateBeside is Create for a container whose sandbox is being recorded at the same
+// time. It returns when recorded has, and with an error of that undoes what it has
+// made: there is no moment, of a crash either, at which the container is there for good
+// and its sandbox is not.
+func (c *creator) CreateBeside(ctx context.Context, cfg Config, recorded func() error) (Container, error) {
+	k, op, err := c.begun(ctx, cfg)
+	if err != nil {
+		return Container{}, err
+	}
+	if err := recorded(); err != nil {
+		return Container{}, errors.Join(err, c.undo(ctx, op, opCreate))
+	}
+	return k, op.End()
+}
+
 // begun is Create but for the end of its operation.
 func (c *creator) begun(ctx context.Context, cfg Config) (Container, *record.Op, error) {
 	id := cfg.ID

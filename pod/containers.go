@@ -67,22 +67,21 @@ func (c *runner) RunContainer(ctx context.Context, l Launch) (*Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := make(chan risen, 1)
-	if l.Pod != nil {
-		go func() {
-			r, err := c.createReady(ctx, l)
-			up <- risen{r, err}
-		}()
-	}
-	k, err := c.ctrs.Create(ctx, l.Container)
-	if err != nil {
-		if l.Pod != nil {
-			err = errors.Join(err, c.abandon(ctx, <-up, l.Container.ID))
-		}
-		return nil, err
-	}
 	if l.Pod == nil {
+		k, err := c.ctrs.Create(ctx, l.Container)
+		if err != nil {
+			return nil, err
+		}
 		return c.StartContainer(ctx, k.ID, l.Streams)
+	}
+	up, recorded := make(chan risen, 1), make(chan error, 1)
+	go func() {
+		r, err := c.createReady(ctx, l, recorded)
+		up <- risen{r, err}
+	}()
+	k, err := c.ctrs.CreateBeside(ctx, l.Container, func() error { return <-recorded })
+	if err != nil {
+		return nil, errors.Join(err, c.abandon(ctx, <-up, l.Container.ID))
 	}
 	return c.launch(ctx, k, up, opening{streams: l.Streams})
 }
@@ -127,9 +126,10 @@ func (c *runner) start(ctx context.Context, id string, o opening) (*Running, err
 }
 
 // createReady makes the implicit sandbox of a launch and begins to make it
-// ready, as one operation.
-func (c *riser) createReady(ctx context.Context, l Launch) (*rising, error) {
+// ready, as one operation. It tells recorded as soon as there is a record of it.
+func (c *riser) createReady(ctx context.Context, l Launch, recorded chan<- error) (*rising, error) {
 	s, op, err := c.create(ctx, l.Container.ID, *l.Pod, !l.Container.Remove)
+	recorded <- err
 	if err != nil {
 		return nil, err
 	}

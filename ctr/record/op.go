@@ -66,7 +66,8 @@ func (o *Op) Prior() (Holder, bool) {
 }
 
 // Advance writes the stage down before its first side effect. Each stage is a
-// point of package failpoint.
+// point of package failpoint. Where there is a Prior, it is that operation which goes
+// on: who dies now leaves one of its kind, and nothing of what was begun for itself.
 func (o *Op) Advance(ctx context.Context, stage string) error {
 	if len(stage) > maxText {
 		return invalidf("stage %q", stage)
@@ -83,6 +84,9 @@ func (o *Op) advance(stage string) (kind string, err error) {
 	defer o.mu.Unlock()
 	text := o.text
 	text.Stage, text.Prior = stage, nil
+	if o.prior != nil {
+		text.Kind = o.prior.Kind
+	}
 	if err := o.write(text); err != nil {
 		return "", err
 	}

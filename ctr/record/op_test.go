@@ -120,12 +120,12 @@ func TestF48HolderKilled(t *testing.T) {
 			t.Errorf("%+v", again)
 		}
 	}
-	// Once it has advanced, it is its own operation that it leaves.
+	// Once it has advanced, it has that operation go on.
 	must(t, op.Advance(t.Context(), "one"))
 	op.Abandon()
 	op, err = d.TryBegin("a", "sweep")
 	must(t, err)
-	if prior, _ := op.Prior(); prior.Kind != "sweep" || prior.Stage != "one" {
+	if prior, _ := op.Prior(); prior.Kind != "stop" || prior.Stage != "one" || prior.Pid == proc.Pid {
 		t.Errorf("%+v", prior)
 	}
 	must(t, op.End())
