@@ -3,8 +3,10 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +15,69 @@ import (
 type process struct {
 	pid, parent int
 	name        string
+}
+
+// Process is one that Roots.Processes lists.
+type Process struct {
+	PID, Parent int
+	// Args are its command line, at least a name.
+	Args []string
+	// Davit says that it was given davit's configuration: it is davit itself, a
+	// monitor, or something that they run.
+	Davit bool
+}
+
+// Name is the last element of its program's path.
+func (p Process) Name() string { return filepath.Base(p.Args[0]) }
+
+// Monitor says whether it is one.
+func (p Process) Monitor() bool { return p.Name() == "conmon" }
+
+// rank is its place in the order in which Reboot ends processes.
+func (p Process) rank() int {
+	switch {
+	case p.Monitor():
+		return 1
+	case p.Davit:
+		return 0
+	}
+	return 2
+}
+
+// Processes lists the processes of these roots: davit itself, monitors, what is in
+// their cgroups, and what descends from any of those; not those that have ended, nor
+// the caller's own.
+func (r Roots) Processes() []Process {
+	all := readProcesses()
+	found := map[int]Process{}
+	for pid, p := range all {
+		q := Process{PID: pid, Parent: p.parent, Args: arguments(pid, p.name)}
+		environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		q.Davit = slices.Contains(strings.Split(string(environ), "\x00"), "DAVIT_CONFIG="+r.Config)
+		named := slices.ContainsFunc(q.Args, func(a string) bool { return strings.HasPrefix(a, r.RunRoot+"/") })
+		if q.Davit || named || strings.Contains(cgroupPaths(pid), "davit-"+r.NetworkTag()) {
+			found[pid] = q
+		}
+	}
+	for n := -1; n != len(found); {
+		n = len(found)
+		for pid, p := range all {
+			if _, ok := found[p.parent]; ok && found[pid].PID == 0 {
+				found[pid] = Process{PID: pid, Parent: p.parent, Args: arguments(pid, p.name)}
+			}
+		}
+	}
+	delete(found, os.Getpid())
+	return slices.Collect(maps.Values(found))
+}
+
+// arguments are a process's command line, or its name where it has none.
+func arguments(pid int, name string) []string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if words := strings.Split(strings.TrimRight(string(data), "\x00"), "\x00"); words[0] != "" {
+		return words
+	}
+	return []string{name}
 }
 
 // engineName reports whether a process name is one of an engine's own.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,37 +36,37 @@ func (r Roots) Reboot(ctx context.Context, keep bool) error {
 	return errors.Join(os.RemoveAll(r.RunRoot), os.Mkdir(r.RunRoot, 0o711))
 }
 
-// killAll ends the processes of these roots: davit itself, monitors, and what is
-// in their cgroups.
+// killAll ends the processes of these roots. Their order is that of a restart in which
+// nobody sees another one's end: davit before the monitors, those before containers.
 func (r Roots) killAll(ctx context.Context) error {
 	for {
-		var alive []string
-		for pid, p := range readProcesses() {
-			if pid == os.Getpid() || !r.owns(pid) {
-				continue
-			}
-			alive = append(alive, fmt.Sprintf("%d %s", pid, p.name))
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("killing process %d: %w", pid, err)
+		alive := r.Processes()
+		slices.SortFunc(alive, func(a, b Process) int { return cmp.Compare(a.rank(), b.rank()) })
+		for _, p := range alive {
+			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("killing process %d: %w", p.PID, err)
 			}
 		}
 		if len(alive) == 0 {
 			return nil
 		}
+		r.thaw()
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("these do not end: %s: %w", strings.Join(alive, ", "), ctx.Err())
+			return fmt.Errorf("these do not end: %v: %w", alive, ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-func (r Roots) owns(pid int) bool {
-	if strings.Contains(cgroupPaths(pid), "davit-"+r.NetworkTag()) {
-		return true
-	}
-	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return slices.Contains(strings.Split(string(environ), "\x00"), "DAVIT_CONFIG="+r.Config)
+// thaw lets what is frozen go on, which on cgroup v1 does not die else.
+func (r Roots) thaw() {
+	_ = filepath.WalkDir("/sys/fs/cgroup/freezer", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.Contains(path, "/davit-"+r.NetworkTag()) {
+			_ = os.WriteFile(filepath.Join(path, "freezer.state"), []byte("THAWED"), 0)
+		}
+		return nil
+	})
 }
 
 // unmountAll detaches all that is mounted below the roots.

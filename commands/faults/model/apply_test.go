@@ -30,6 +30,9 @@ func (w *world) apply(o op) (class string, possible bool) {
 		k.orphan = true
 	default:
 		if w.ctrs[o.Name] == nil {
+			if w.typed && (o.Do == "cri stop" || o.Do == "cri rm" || o.Do == "rm" && o.Force) {
+				return ok, true
+			}
 			return notFound, true
 		}
 		return w.applyContainer(o)
@@ -85,6 +88,9 @@ func (w *world) applyPod(o op) string {
 		}
 		return class
 	case p == nil:
+		if w.typed && (o.Do == "stopp" || o.Do == "rmp" || o.Do == "pod rm" && o.Force) {
+			return ok
+		}
 		return notFound
 	case p.state == removing:
 		return anyFailure
@@ -139,7 +145,11 @@ func (w *world) applyCreate(o op) (string, bool) {
 	}
 	w.ctrs[o.Name] = k
 	if o.Do == "run" {
-		return w.start(o.Name), true
+		class := w.start(o.Name)
+		if class != ok && w.typed && w.ctrs[o.Name] != nil { // it changes nothing then
+			w.drop(o.Name)
+		}
+		return class, true
 	}
 	return ok, true
 }
@@ -165,6 +175,9 @@ func (w *world) applyContainer(o op) (string, bool) {
 	}
 	switch o.Do {
 	case "start":
+		if w.typed && k.alive() {
+			return ok, true
+		}
 		return w.start(o.Name), true
 	case "cri start":
 		if p := w.pods[k.pod]; k.state != created || p.state != ready {
@@ -194,6 +207,9 @@ func (w *world) applyContainer(o op) (string, bool) {
 
 func (w *world) applyRemove(o op) string {
 	k := w.ctrs[o.Name]
+	if w.typed && k.kube && !o.Force && o.Do == "rm" {
+		return denied
+	}
 	if k.alive() && !o.Force && o.Do == "rm" {
 		return precondition
 	}

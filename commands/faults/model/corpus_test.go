@@ -21,6 +21,8 @@ func corpus() []story {
 	inPod.Pod, inPod.Net = "shop", false
 	dies := inPod
 	dies.Remove = true
+	quick := run
+	quick.What = "quick"
 	broken := run
 	broken.What = "broken"
 	pod := op{Do: "pod create", Name: "shop", Net: true}
@@ -34,6 +36,8 @@ func corpus() []story {
 	return []story{
 		{"create", []op{pull, create}, false},
 		{"run", []op{pull, run}, false},
+		{"run, its sandbox late", []op{pull, late(run, "pod")}, true},
+		{"run, the container late", []op{pull, late(run, "container")}, false},
 		{"run, removed at its end", []op{pull, removes}, false},
 		{"run in a pod", []op{pull, pod, inPod}, false},
 		{"run what cannot run", []op{pull, broken}, true},
@@ -45,6 +49,8 @@ func corpus() []story {
 		{"stop, removed at its end", []op{pull, removes, web("stop")}, true},
 		{"stop what is paused", []op{pull, run, web("pause"), webNow("stop")}, true},
 		{"restart", []op{pull, run, web("restart")}, false},
+		{"restart, removed at its end", []op{pull, removes, webNow("restart")}, true},
+		{"restart what ends at once", []op{pull, quick, webNow("restart")}, true},
 		{"restart what is stopped", []op{pull, run, web("stop"), web("restart")}, false},
 		{"remove", []op{pull, run, web("stop"), web("rm")}, false},
 		{"remove what runs", []op{pull, run, webNow("rm")}, false},
@@ -71,5 +77,22 @@ func corpus() []story {
 		{"StartContainer", []op{pull, runp, made, {Do: "cri start", Name: k}}, false},
 		{"StopContainer", []op{pull, runp, made, {Do: "cri start", Name: k}, {Do: "cri stop", Name: k}}, false},
 		{"RemoveContainer", []op{pull, runp, made, {Do: "cri start", Name: k}, {Do: "cri rm", Name: k}}, false},
+	}
+}
+
+func late(o op, what string) op {
+	o.Late = what
+	return o
+}
+
+// told are sequences that davit has failed, which are done once, as they are.
+func told() []story {
+	pull := op{Do: "pull", Image: "one"}
+	pod := op{Do: "pod create", Name: "shop", Net: true}
+	quick := op{Do: "run", Name: "web", Pod: "shop", Image: "one", What: "quick"}
+	return []story{
+		{name: "a removal that is refused is not done later", ops: []op{
+			pull, pod, {Do: "no del"}, quick, {Do: "pod stop", Name: "shop"}, {Do: "pod rm", Name: "shop", Force: true},
+		}},
 	}
 }

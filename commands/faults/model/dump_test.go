@@ -21,6 +21,8 @@ import (
 type dump struct {
 	// Lines are as the model's.
 	Lines []string `json:"lines"`
+	// Listed are what the command line's lists have.
+	Listed []string `json:"listed,omitempty"`
 	// Held are things that are held without a reason: nobody uses them.
 	Held []string `json:"held,omitempty"`
 	// Monitors are the pids of monitors by container name.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,25 +20,24 @@ import (
 	"github.com/davit-containers/davit/commands/harness"
 )
 
-// lab makes machines.
+// lab makes machines: with fakes of all programs, or with the real ones.
 type lab struct {
 	t    testing.TB
-	bin  string
+	real bool
+	bin  string // the folder of the fakes, or davit
 	from images
 }
 
-func newLab(t testing.TB) *lab {
+func newLab(t testing.TB, real bool) *lab {
 	t.Helper()
-	l := &lab{t: t, bin: t.TempDir(), from: images{ids: map[string]string{}}}
-	fakes := filepath.Join(l.bin, "fakes")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", fakes, "./testdata/fakes")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the fakes: %v\n%s", err, out)
-	}
-	for _, name := range []string{"conmon", "crun", "modelnet"} {
-		if err := os.Link(fakes, filepath.Join(l.bin, name)); err != nil {
+	l := &lab{t: t, real: real, bin: t.TempDir(), from: images{ids: map[string]string{}}}
+	if real {
+		var err error
+		if l.bin, err = harness.Binary(t.Context(), l.bin); err != nil {
 			t.Fatal(err)
 		}
+	} else {
+		l.buildFakes()
 	}
 	l.from.registry = harness.TestRegistry(t, harness.RegistryConfig{})
 	for _, name := range []string{"one", "two"} {
@@ -59,19 +59,19 @@ func newLab(t testing.TB) *lab {
 	return l
 }
 
-// containerScript is what the containers of the real runtime run; see
-// testdata/fakes/runtime.go.
-const containerScript = `#!/bin/sh
-trap 'exit 7' USR1
-trap 'exit 0' USR2
-trap 'exit 5' TERM
-case $1 in
-quick) exit 3 ;;
-deaf) trap '' TERM ;;
-esac
-echo ready
-while :; do sleep 1000 & wait; done
-`
+func (l *lab) buildFakes() {
+	l.t.Helper()
+	fakes := filepath.Join(l.bin, "fakes")
+	build := exec.CommandContext(l.t.Context(), "go", "build", "-buildvcs=false", "-o", fakes, "./testdata/fakes")
+	if out, err := build.CombinedOutput(); err != nil {
+		l.t.Fatalf("building the fakes: %v\n%s", err, out)
+	}
+	for _, name := range []string{"conmon", "crun", "modelnet"} {
+		if err := os.Link(fakes, filepath.Join(l.bin, name)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
 
 // machine makes a machine.
 func (l *lab) machine() (*rig, error) {
@@ -79,16 +79,33 @@ func (l *lab) machine() (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.real {
+		return newRealRig(dir, l.bin, l.from)
+	}
 	return newRig(dir, l.bin, l.from)
 }
 
-// try runs a sequence on a machine of its own.
-func (l *lab) try(ops []op) error {
-	r, err := l.machine()
-	if err != nil {
-		return err
+// tries is how often a sequence is done until it fails. With the real programs a
+// process is killed after a time, which is another step each time.
+func (l *lab) tries() int {
+	if l.real {
+		return 3
 	}
-	return errors.Join(r.run(ops), r.remove())
+	return 1
+}
+
+// try runs a sequence, each time on a machine of its own.
+func (l *lab) try(ops []op) error {
+	for range l.tries() {
+		r, err := l.machine()
+		if err == nil {
+			err = errors.Join(r.run(ops), r.remove())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shrink drops operations as long as the sequence fails.
@@ -120,7 +137,10 @@ func script(ops []op) string {
 // sequences runs sequences of these seeds, several at a time, until a time, and
 // reports those that fail. It returns what has happened, and how often.
 func (l *lab) sequences(seeds func() (seed uint64, ok bool), length int, until time.Time) map[string]int {
-	const together = 3
+	together := 3
+	if l.real { // links of one machine would look like leaks of another
+		together = 1
+	}
 	var mu sync.Mutex
 	var g sync.WaitGroup
 	count := map[string]int{}
@@ -136,7 +156,7 @@ func (l *lab) sequences(seeds func() (seed uint64, ok bool), length int, until t
 		g.Go(func() {
 			var r *rig
 			for seed, more := next(); more; seed, more = next() {
-				had, err := l.one(&r, sequence(seed, length))
+				had, err := l.one(&r, sequence(seed, length, l.real))
 				mu.Lock()
 				count["sequences"]++
 				for what, n := range had {
@@ -223,7 +243,7 @@ func (l *lab) killedAt(r **rig, s story) (steps int) {
 // report shrinks and prints a sequence that has failed.
 func (l *lab) report(seed uint64, length int, err error) {
 	var f *failure
-	ops := sequence(seed, length)
+	ops := sequence(seed, length, l.real)
 	if !errors.As(err, &f) {
 		l.t.Errorf("seed %d: %v", seed, err)
 		return
@@ -236,14 +256,39 @@ func (l *lab) report(seed uint64, length int, err error) {
 	l.t.Errorf("seed %d, made shorter:\n%s%v", seed, script(ops), err)
 }
 
+// seeds are those of the environment, DAVIT_MODEL_SEED, where that is set, or else.
+func seeds(t testing.TB, or func() (uint64, bool)) func() (uint64, bool) {
+	t.Helper()
+	text := os.Getenv("DAVIT_MODEL_SEED")
+	if text == "" {
+		return or
+	}
+	var all []uint64
+	for f := range strings.SplitSeq(text, ",") {
+		n, err := strconv.ParseUint(f, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, n)
+	}
+	return func() (uint64, bool) {
+		if len(all) == 0 {
+			return 0, false
+		}
+		seed := all[0]
+		all = all[1:]
+		return seed, true
+	}
+}
+
 // checked runs sequences and checks for leaks of the machine as a whole.
-func (l *lab) checked(seeds func() (uint64, bool), length int, d time.Duration) {
+func (l *lab) checked(or func() (uint64, bool), length int, d time.Duration) {
 	l.t.Helper()
 	before, err := harness.Take(l.t.Context(), harness.Scope{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	count := l.sequences(seeds, length, time.Now().Add(d))
+	count := l.sequences(seeds(l.t, or), length, time.Now().Add(d))
 	for _, what := range slices.Sorted(maps.Keys(count)) {
 		l.t.Logf("%6d %s", count[what], what)
 	}

@@ -3,7 +3,6 @@
 package model
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -28,14 +27,23 @@ type op struct {
 	// Kill is the step at which its process is killed; 0 lets it live. A
 	// negative one is a number of microseconds.
 	Kill int `json:"kill,omitempty"`
+	// Late is what is slow with each of its steps, "pod" or "container".
+	Late string `json:"late,omitempty"`
+	// Exit says that it is the exit command that follows which is killed.
+	Exit bool `json:"exit,omitempty"`
 }
 
 // String is the operation as commands to type.
 func (o op) String() string {
 	text := o.command()
+	if o.Late != "" {
+		text += "  # what is done to the " + o.Late + " takes long"
+	}
 	switch {
 	case o.Kill > 0:
 		text = fmt.Sprintf("%-60s # killed at step %d", text, o.Kill)
+	case o.Kill < 0 && o.Exit:
+		text = fmt.Sprintf("%-60s # the exit command killed after %d µs", text, -o.Kill)
 	case o.Kill < 0:
 		text = fmt.Sprintf("%-60s # killed after %d µs", text, -o.Kill)
 	}
@@ -55,7 +63,7 @@ func (o op) command() string {
 		words = append(words, "pod", "create", "--name", o.Name, "--network", network)
 	case "pod start", "pod rm":
 		words = append(words, "pod", strings.Fields(o.Do)[1])
-		flag(o.Force, "--force")
+		flag(o.Force && o.Do == "pod rm", "--force", "-t", "0")
 		words = append(words, o.Name)
 	case "pod stop":
 		words = append(words, "pod", "stop", "-t", "0", o.Name)
@@ -70,12 +78,16 @@ func (o op) command() string {
 		words = append(words, o.Do)
 		flag(o.Force, "-t", "0")
 		words = append(words, o.Name)
-	case "rm", "rmi":
+	case "rm":
 		words = append(words, o.Do)
-		flag(o.Force, "--force")
-		words = append(words, cmp.Or(o.Name, o.Image))
+		flag(o.Force, "--force", "-t", "0")
+		words = append(words, o.Name)
+	case "rmi":
+		words = append(words, o.Do, o.Image)
 	case "kill":
-		words = append(words, "kill", "-s", o.To, o.Name)
+		words = append(words, "kill", "-s", o.To)
+		flag(kubes(o.Name), "--force")
+		words = append(words, o.Name)
 	case "rename":
 		words = append(words, "rename", o.Name, o.To)
 	case "tag":
@@ -83,7 +95,9 @@ func (o op) command() string {
 	case "pull":
 		words = append(words, "pull", o.Image)
 	case "start", "pause", "unpause":
-		words = append(words, o.Do, o.Name)
+		words = append(words, o.Do)
+		flag(kubes(o.Name), "--force")
+		words = append(words, o.Name)
 	case "image prune":
 		words = append(words, "image", "prune", "--force")
 	default:
@@ -91,6 +105,9 @@ func (o op) command() string {
 	}
 	return strings.Join(words, " ")
 }
+
+// kubes says whether a name is that of something of a kubelet's.
+func kubes(name string) bool { return strings.HasPrefix(name, "k8s_") }
 
 // other is what the command line has no command for.
 func (o op) other() string {
@@ -108,6 +125,9 @@ func (o op) other() string {
 			return "crictl stop -t 0 " + o.Name
 		}
 		return "crictl stop " + o.Name
+	}
+	if o.Do == "reboot" && o.Force {
+		return "# reboot, the run root gone"
 	}
 	return "# " + strings.TrimSpace(o.Do+" "+o.Name)
 }
@@ -202,8 +222,25 @@ func (c chooser) op() op {
 	case "cri start", "cri stop", "cri rm":
 		o.Name, o.Force = c.there(true, c.w.hasContainer, kubes...), c.IntN(2) == 0
 	}
-	if !o.befalls() && c.IntN(6) == 0 {
+	switch {
+	case c.w.typed:
+		return c.whenTyped(o)
+	case !o.befalls() && c.IntN(6) == 0:
 		o.Kill = 1 + c.IntN(1+c.IntN(killSteps))
+	}
+	return o
+}
+
+// whenTyped is an operation with what befalls only real programs.
+func (c chooser) whenTyped(o op) op {
+	switch {
+	case o.Do == "reboot":
+		o.Force = c.IntN(2) == 0
+	case o.befalls() || c.IntN(3) > 0:
+	case o.ends() && c.IntN(2) == 0:
+		o.Kill, o.Exit = -1-c.IntN(30_000), true
+	default: // as long as a command takes on a machine that is idle, or that is not
+		o.Kill = -1 - c.IntN(1<<(15+c.IntN(4)))
 	}
 	return o
 }
@@ -236,9 +273,11 @@ func podName(s string) string { return "k8s_" + s + "_default_uid_0" }
 
 func kubeName(s, k string) string { return "k8s_" + k + "_" + s + "_default_uid_0_0" }
 
-// sequence makes n operations. The first ones bring the images.
-func sequence(seed uint64, n int) []op {
+// sequence makes n operations, for the engine or to be typed. The first ones bring
+// the images.
+func sequence(seed uint64, n int, typed bool) []op {
 	c := chooser{rand.New(rand.NewPCG(seed, 0)), newWorld()}
+	c.w.typed = typed
 	ops := []op{{Do: "pull", Image: "one"}, {Do: "pull", Image: "two"}}
 	for _, o := range ops {
 		c.w.apply(o)

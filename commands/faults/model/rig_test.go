@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,18 +23,31 @@ import (
 )
 
 // rig is a machine for sequences to run on: roots of its own, programs, a network,
-// and the two workers.
+// and the two faces.
 type rig struct {
 	roots  harness.Roots
-	leases string // the network plugin's folder
+	leases string // where the network has the addresses that are out
+	marks  string // where the network plugin looks for what it is to refuse
 	env    []string
-	real   bool
-	line   *process
-	server *process
+	images images
+	line   face
+	server face
+	typed  *typed         // of a machine with the real programs
 	count  map[string]int // what has happened, for the log
 	// lastOnly compares after the last operation of a sequence alone; blind says
 	// that nothing is compared now.
 	lastOnly, blind bool
+}
+
+// face is one of the two that davit shows: the command line's, or the server's.
+type face interface {
+	// ask has it do something. The error is errDied when its process was killed
+	// over it.
+	ask(o op) (answer, error)
+	// end ends its process, by SIGKILL or in its own time.
+	end(kill bool) error
+	// pid is the process that stays, whatever is done.
+	pid() int
 }
 
 // images are what the registry has.
@@ -50,7 +62,8 @@ func newRig(dir, bin string, from images) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{roots: roots, leases: filepath.Join(dir, "leases"), count: map[string]int{}}
+	r := &rig{roots: roots, leases: filepath.Join(dir, "leases"), images: from, count: map[string]int{}}
+	r.marks = r.leases
 	nets := filepath.Join(dir, "cni")
 	conflist := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"modelnet","plugins":[{"type":"modelnet","dataDir":%q}]}`, r.leases)
 	err = errors.Join(os.Mkdir(nets, 0o755), os.Mkdir(r.leases, 0o755),
@@ -61,25 +74,45 @@ func newRig(dir, bin string, from images) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.env = environ(roots, from)
+	return r, r.startWorkers()
+}
+
+// environ is the environment of a worker.
+func environ(roots harness.Roots, from images) []string {
 	d := harness.Davit{Roots: roots, Env: []string{registryEnv + "=" + from.registry.Addr}}
 	for id, short := range from.ids {
 		d.Env = append(d.Env, "DAVIT_MODEL_"+id[:12]+"="+short)
 	}
-	r.env = d.Environ()
-	return r, r.startWorkers()
+	return d.Environ()
 }
 
 func (r *rig) startWorkers() error {
 	var err error
 	if r.server == nil {
 		if r.server, err = r.start("server"); err != nil {
+			r.server = nil
 			return err
 		}
 	}
 	if r.line == nil {
-		r.line, err = r.start("line")
+		if r.line, err = r.start("line"); err != nil {
+			r.line = nil
+		}
 	}
 	return err
+}
+
+// start begins a face.
+func (r *rig) start(role string) (face, error) {
+	switch {
+	case r.typed == nil:
+		return r.worker(role)
+	case role == "server":
+		return r.typed.serve()
+	}
+	eye, err := r.worker(role)
+	return &shell{typed: r.typed, eye: eye}, err
 }
 
 // process is a worker as its driver sees it.
@@ -91,13 +124,12 @@ type process struct {
 	words *os.File
 }
 
-func (r *rig) start(role string) (*process, error) {
+var _ face = (*process)(nil)
+
+func (r *rig) worker(role string) (*process, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args[0] = "davit-model-" + role
 	cmd.Env = append(slices.Clone(r.env), roleEnv+"="+role)
-	if r.real {
-		cmd.Env = append(cmd.Env, realEnv+"=1")
-	}
 	words, err := os.OpenFile(filepath.Join(r.roots.Dir, role+".log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -123,6 +155,8 @@ func (r *rig) start(role string) (*process, error) {
 	return p, nil
 }
 
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
 // words are the last that a worker said.
 func (r *rig) words(role string) string {
 	data, _ := os.ReadFile(filepath.Join(r.roots.Dir, role+".log"))
@@ -137,10 +171,6 @@ func (p *process) ask(o op) (answer, error) {
 	var a answer
 	if err := p.in.Encode(request{o}); err != nil {
 		return a, fmt.Errorf("%w: %w", errDied, err)
-	}
-	if o.Kill < 0 {
-		timer := time.AfterFunc(time.Duration(-o.Kill)*time.Microsecond, func() { _ = p.cmd.Process.Kill() })
-		defer timer.Stop()
 	}
 	if !p.out.Scan() {
 		return a, errDied
@@ -165,7 +195,7 @@ func (p *process) end(kill bool) error {
 
 // fault makes or removes a mark for the network plugin.
 func (r *rig) fault(name string, on bool) error {
-	path := filepath.Join(r.leases, name)
+	path := filepath.Join(r.marks, name)
 	if on {
 		return os.WriteFile(path, nil, 0o600)
 	}
@@ -175,94 +205,60 @@ func (r *rig) fault(name string, on bool) error {
 	return nil
 }
 
-// reboot ends everything, takes the mounts, and leaves a run root of another boot.
-func (r *rig) reboot() error {
+// reboot ends everything as a restart of the machine does; keep leaves the run root
+// of the last boot.
+func (r *rig) reboot(keep bool) error {
 	errs := []error{r.line.end(true), r.server.end(true)}
 	r.line, r.server = nil, nil
-	errs = append(errs, r.killAll(), unmountBelow(r.roots.RunRoot), unmountBelow(r.roots.Root),
-		os.WriteFile(filepath.Join(r.roots.RunRoot, "boot-id"), []byte("another one\n"), 0o600))
-	if err := errors.Join(errs...); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := errors.Join(append(errs, r.roots.Reboot(ctx, keep))...); err != nil {
 		return err
 	}
 	return r.startWorkers()
 }
 
-// killAll kills what belongs to this machine, but for the workers.
-func (r *rig) killAll() error {
-	return r.eventually("all processes are dead", func() (bool, error) {
-		left := 0
-		for _, p := range r.processes() {
-			left++
-			_ = unix.Kill(p.pid, unix.SIGKILL)
-		}
-		return left == 0, nil
+// processes are those of this machine, but for the faces' own.
+func (r *rig) processes() []harness.Process {
+	return slices.DeleteFunc(r.roots.Processes(), func(p harness.Process) bool {
+		return r.line != nil && p.PID == r.line.pid() || r.server != nil && p.PID == r.server.pid()
 	})
 }
 
-// proc is a process of this machine: a monitor, or what it runs.
-type proc struct {
-	pid, parent int
-	name        string
-}
-
-// processes are the monitors of this machine and what descends from them, the
-// containers and what has lost its monitor among it.
-func (r *rig) processes() []proc {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	parents, names := map[int]int{}, map[int]string{}
-	found := map[int]proc{}
-	for _, path := range stats {
-		data, err := os.ReadFile(path)
-		text := string(data)
-		f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-		if err != nil || len(f) < 2 || f[0] == "Z" {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		parents[pid], _ = strconv.Atoi(f[1])
-		args, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		name, rest, _ := strings.Cut(string(args), "\x00")
-		names[pid] = filepath.Base(name)
-		if !strings.Contains(rest, r.roots.RunRoot+"/") {
-			continue
-		}
-		found[pid] = proc{pid: pid, parent: parents[pid], name: names[pid]}
-	}
-	for more := true; more; {
-		more = false
-		for pid, parent := range parents {
-			if _, ok := found[pid]; !ok && found[parent].pid != 0 {
-				found[pid] = proc{pid: pid, parent: parent, name: names[pid]}
-				more = true
-			}
-		}
-	}
-	out := make([]proc, 0, len(found))
-	for _, p := range found {
-		out = append(out, p)
-	}
-	return out
-}
-
-// quiet waits until no monitor is on its way: each of them has a container, and
-// none runs its exit command.
+// quiet waits until no process is on its way: each monitor has a container, whose
+// process has come to what it stays at, and there are no others.
 func (r *rig) quiet() error {
-	return r.eventually("the exit commands have ended", func() (bool, error) {
-		all := r.processes()
-		children := map[int]int{}
-		for _, p := range all {
-			children[p.parent]++
-			if !slices.Contains([]string{"conmon", "modelctr", "sh", "sleep"}, p.name) {
-				return false, nil
-			}
-		}
-		for _, p := range all {
-			if p.name == "conmon" && children[p.pid] == 0 {
-				return false, nil
-			}
-		}
-		return true, nil
+	var why string
+	err := r.eventually("nothing is under way", func() (bool, error) {
+		why = r.busy()
+		return why == "", nil
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, why)
+	}
+	return nil
+}
+
+// busy names a process that is on its way.
+func (r *rig) busy() string {
+	all := r.processes()
+	children := map[int]int{}
+	for _, p := range all {
+		children[p.Parent]++
+	}
+	for _, p := range all {
+		rests := p.Name() == "modelctr"
+		switch {
+		case p.Monitor():
+			rests = children[p.PID] > 0
+		case r.typed != nil && !p.Davit:
+			rests = r.typed.rests(p)
+		}
+		if !rests {
+			return strings.Join(p.Args, " ")
+		}
+	}
+	return ""
 }
 
 // eventually waits for what other processes do.
@@ -288,7 +284,7 @@ func (r *rig) left() []string {
 			out = append(out, "mount "+f[1])
 		}
 	}
-	for _, dir := range []string{"pods", "containers", "status/pods", "status/containers", "exits", "runtimes/crun", "runtimes/runc"} {
+	for _, dir := range []string{"pods", "containers", "status/pods", "status/containers", "exits", "runtimes/crun"} {
 		for _, root := range []string{r.roots.RunRoot, r.roots.Root} {
 			entries, _ := os.ReadDir(filepath.Join(root, dir))
 			for _, e := range entries {
@@ -297,7 +293,7 @@ func (r *rig) left() []string {
 		}
 	}
 	for _, p := range r.processes() {
-		out = append(out, fmt.Sprint("process ", p.pid))
+		out = append(out, fmt.Sprintf("process %d: %s", p.PID, strings.Join(p.Args, " ")))
 	}
 	if n := leases(r.leases); n > 0 {
 		out = append(out, leaseLine(n))
@@ -305,33 +301,17 @@ func (r *rig) left() []string {
 	return out
 }
 
-// remove takes the machine away.
+// remove takes the machine away, whatever state it is in.
 func (r *rig) remove() error {
 	var errs []error
-	for _, p := range []*process{r.line, r.server} {
-		if p != nil {
-			errs = append(errs, p.end(true))
+	for _, f := range []face{r.line, r.server} {
+		if f != nil {
+			errs = append(errs, f.end(true))
 		}
 	}
-	errs = append(errs, r.killAll(), r.roots.RemoveNetwork(context.Background()), r.roots.Remove())
-	return errors.Join(errs...)
-}
-
-// unmountBelow detaches all that is mounted below a folder.
-func unmountBelow(dir string) error {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, line := range slices.Backward(strings.Split(string(mounts), "\n")) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
-			if err := unix.Unmount(f[1], unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-				errs = append(errs, fmt.Errorf("unmounting %s: %w", f[1], err))
-			}
-		}
-	}
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return errors.Join(append(errs, r.roots.Reboot(ctx, false), r.roots.Remove())...)
 }
 
 // murder kills a monitor and waits for its death.

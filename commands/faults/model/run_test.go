@@ -25,6 +25,7 @@ func (f *failure) Error() string { return fmt.Sprintf("operation %d: %s", f.at+1
 // *failure when the engine and the model do not agree.
 func (r *rig) run(ops []op) error {
 	w := newWorld()
+	w.typed = r.typed != nil
 	for i, o := range ops {
 		r.blind = r.lastOnly && i < len(ops)-1
 		next, err := r.step(w, o)
@@ -66,13 +67,18 @@ func (r *rig) step(w *world, o op) (*world, error) {
 		if err := r.befall(o, w); err != nil {
 			return nil, err
 		}
-		return after, r.compare(after, false)
+		return after, r.compare(after, r.typed != nil) // a server's start clears up after it is there
 	}
 	p := &r.line
 	if o.server() {
 		p = &r.server
 	}
+	rest := func() error { return nil }
+	if o.Exit && o.Kill != 0 {
+		rest = r.withoutExit(o)
+	}
 	got, err := (*p).ask(o)
+	err = errors.Join(err, rest())
 	if errors.Is(err, errDied) && o.Kill != 0 {
 		return r.settle(w, after, o, p)
 	}
@@ -85,12 +91,27 @@ func (r *rig) step(w *world, o op) (*world, error) {
 	if got.Class != want && (want != anyFailure || got.Class == ok || got.Class == "timeout") {
 		return nil, failed("the answer is %q (%s), want %q", got.Class, got.Says, want)
 	}
-	return after, r.compare(after, o.ends())
+	return after, r.compare(after, o.ends() || o.Exit)
+}
+
+// withoutExit kills the exit commands that follow an operation, and returns what
+// waits until they are over, and has the next command see to what is left.
+func (r *rig) withoutExit(o op) (rest func() error) {
+	stop := r.hunt(time.Duration(-o.Kill) * time.Microsecond)
+	return func() error {
+		err := r.quiet()
+		r.count["exit commands killed"] += stop()
+		if err != nil {
+			return failed("%v", err)
+		}
+		_, err = r.line.ask(op{Do: "sweep"})
+		return errors.Join(err, r.quiet())
+	}
 }
 
 // settle goes on after the process that did an operation was killed: what is left
 // must be one of the worlds that are allowed.
-func (r *rig) settle(before, after *world, o op, p **process) (*world, error) {
+func (r *rig) settle(before, after *world, o op, p *face) (*world, error) {
 	if err := (*p).end(true); err != nil {
 		return nil, err
 	}
@@ -109,8 +130,11 @@ func (r *rig) settle(before, after *world, o op, p **process) (*world, error) {
 	if err := r.startWorkers(); err != nil {
 		return nil, failed("%v", err)
 	}
-	if _, err := r.line.ask(op{Do: "sweep"}); err != nil {
-		return nil, failed("sweeping: %v", err)
+	if a, err := r.line.ask(op{Do: "sweep"}); err != nil || a.Class != ok {
+		return nil, failed("sweeping: %v, %s", err, a.Says)
+	}
+	if err := r.quiet(); err != nil { // what it has begun
+		return nil, failed("%v", err)
 	}
 	return r.choose(append([]*world{before, after}, before.between(o)...), o.ends())
 }
@@ -125,7 +149,11 @@ func (r *rig) choose(allowed []*world, slow bool) (*world, error) {
 			err := r.seen(w, r.line, true)
 			if err == nil {
 				r.count["killed, "+[]string{"nothing done", "all done", "between"}[min(i, 2)]]++
-				return w, r.compare(w, slow)
+				err := r.compare(w, slow)
+				if err == nil && r.typed != nil {
+					err = r.typed.check(w)
+				}
+				return w, err
 			}
 			if n := strings.Count(err.Error(), "\n"); n < least {
 				nearest, least = err, n
@@ -144,7 +172,7 @@ func (r *rig) befall(o op, w *world) error {
 		if err := r.mend(); err != nil {
 			return err
 		}
-		return r.reboot()
+		return r.reboot(!o.Force)
 	case "restart server", "kill server":
 		if err := r.server.end(o.Do == "kill server"); err != nil {
 			return failed("the server ends by %v", err)
@@ -221,7 +249,7 @@ func (w *world) slow() bool {
 }
 
 // seen compares what one worker sees. Only what the disk says counts for leaks.
-func (r *rig) seen(w *world, p *process, disk bool) error {
+func (r *rig) seen(w *world, p face, disk bool) error {
 	a, err := p.ask(op{Do: "dump"})
 	if err != nil || a.Dump == nil {
 		return failed("listing: %v, %s\n%s%s", err, a.Says, r.words("line"), r.words("server"))
@@ -233,11 +261,16 @@ func (r *rig) seen(w *world, p *process, disk bool) error {
 		if !w.noDel && len(a.Dump.Held) > 0 {
 			return failed("held without a reason:\n%s", strings.Join(a.Dump.Held, "\n"))
 		}
+		if r.typed != nil {
+			got, want = append(got, a.Dump.Listed...), append(want, w.listed()...)
+		}
+	} else if r.typed != nil {
+		want = w.kubelet()
 	} else {
 		want = slices.DeleteFunc(want, func(l string) bool { return strings.HasSuffix(l, " are out") })
 	}
 	if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
-		return failed("what the %s sees (-want +got):\n%s", p.cmd.Args[0], diff)
+		return failed("what the %s sees (-want +got):\n%s", map[bool]string{true: "command line", false: "server"}[disk], diff)
 	}
 	return nil
 }
@@ -280,7 +313,15 @@ func (r *rig) empty(w *world) error {
 	if err := r.compare(newWorld(), false); err != nil {
 		return err
 	}
-	if left := r.left(); len(left) > 0 {
+	left := r.left()
+	if r.typed != nil {
+		more, err := r.typed.left(r.line, r.server)
+		if err = errors.Join(err, r.typed.check(newWorld())); err != nil {
+			return err
+		}
+		left = append(left, more...)
+	}
+	if len(left) > 0 {
 		return failed("left behind:\n%s", strings.Join(left, "\n"))
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,23 +29,26 @@ import (
 	"github.com/davit-containers/davit/pod"
 )
 
-// roleEnv makes a test binary a worker: "line" or "server". realEnv says that
-// containers have cgroups, as those of the real runtime must. registryEnv is
-// what names of images begin with.
+// roleEnv makes a test binary a worker: "line" or "server". registryEnv is what
+// names of images begin with.
 const (
 	roleEnv     = "DAVIT_MODEL_ROLE"
-	realEnv     = "DAVIT_MODEL_REAL"
 	registryEnv = "DAVIT_MODEL_REGISTRY"
 )
+
+// latePause is how much later something is that is late: longer than what is beside it
+// takes for a step.
+const latePause = 40 * time.Millisecond
 
 // opTimeout is when an operation has hung.
 const opTimeout = 60 * time.Second
 
-// TestMain is also the workers, and the exit command that monitors run.
+// TestMain is also the workers, the exit command that monitors run, and the timer
+// process of a pod.
 func TestMain(m *testing.M) {
 	switch {
 	case cli.Reexec():
-	case len(os.Args) > 2 && os.Args[1] == "container" && os.Args[2] == "exited":
+	case len(os.Args) > 2 && slices.Contains([]string{"container exited", "pod tend"}, os.Args[1]+" "+os.Args[2]):
 		os.Exit(commands.Main(context.Background(), os.Args[1:], cli.OSStreams(), os.Environ()))
 	case os.Getenv(roleEnv) != "":
 		if err := work(context.Background(), os.Getenv(roleEnv) == "server"); err != nil {
@@ -70,7 +74,6 @@ type answer struct {
 type worker struct {
 	env    *cli.Env
 	server bool
-	real   bool
 	stop   context.CancelFunc
 }
 
@@ -78,7 +81,7 @@ type worker struct {
 func work(ctx context.Context, server bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w := &worker{env: cli.NewEnv(cli.OSStreams(), os.Environ()), server: server, real: os.Getenv(realEnv) != "", stop: stop}
+	w := &worker{env: cli.NewEnv(cli.OSStreams(), os.Environ()), server: server, stop: stop}
 	defer func() { _ = w.env.Close() }()
 	if server {
 		if err := w.serve(ctx); err != nil {
@@ -127,7 +130,10 @@ func (w *worker) answer(ctx context.Context, o op) answer {
 	defer cancel()
 	if o.Kill > 0 {
 		var n atomic.Int64
-		ctx = record.WithTrace(ctx, func(record.Step) {
+		ctx = record.WithTrace(ctx, func(s record.Step) {
+			if s.Noun == o.Late {
+				time.Sleep(latePause)
+			}
 			if n.Add(1) == int64(o.Kill) {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
@@ -237,7 +243,7 @@ func (w *worker) doPod(ctx context.Context, pods *pod.Controller, id string, o o
 
 // podConfig is a pod as the command line and the CRI make it.
 func (w *worker) podConfig(o op) pod.Config {
-	c := pod.Config{Name: o.Name, CgroupsOff: !w.real, Namespaces: pod.Namespaces{IPC: spec.ModePod, UTS: spec.ModePod}}
+	c := pod.Config{Name: o.Name, CgroupsOff: true, Namespaces: pod.Namespaces{IPC: spec.ModePod, UTS: spec.ModePod}}
 	c.Network.Mode = pod.NetworkNone
 	if o.Net {
 		c.Network = pod.Network{Networks: []netw.Ref{{Name: "modelnet"}}}
@@ -247,7 +253,7 @@ func (w *worker) podConfig(o op) pod.Config {
 
 func (w *worker) doCreate(ctx context.Context, e *cli.Engine, o op) error {
 	c := ctr.Config{
-		Name: o.Name, Image: ctr.Image{Ref: ref(o.Image)}, Remove: o.Remove, CgroupsOff: !w.real,
+		Name: o.Name, Image: ctr.Image{Ref: ref(o.Image)}, Remove: o.Remove, CgroupsOff: true,
 		Process: ctr.Process{Entrypoint: []string{"/model"}, Command: []string{o.What}},
 	}
 	if o.What == "broken" {

@@ -28,6 +28,7 @@ const (
 	taken        = "already exists"
 	precondition = "failed precondition"
 	program      = "program"
+	denied       = "permission denied"
 	anyFailure   = "any failure"
 )
 
@@ -42,6 +43,9 @@ type world struct {
 	noAdd, noDel bool
 	// stuck are leases of sandboxes that are gone but for them.
 	stuck int
+	// typed says that operations are commands and calls, which say in places what
+	// the engine leaves to who uses it.
+	typed bool
 }
 
 // sandbox is a pod that somebody asked for.

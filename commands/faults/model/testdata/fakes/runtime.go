@@ -131,7 +131,7 @@ func (s state) create(args []string) error {
 	}
 	cmd := exec.Command(self)
 	cmd.Args = []string{"modelctr", p[1], s.dir}
-	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Setsid: true}
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", []string{"PATH=/"}, &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
