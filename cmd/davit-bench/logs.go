@@ -21,11 +21,11 @@ func writer(mb int) string {
 	return fmt.Sprintf("yes %s | head -c %d", strings.Repeat("x", 99), mb*1000*1000)
 }
 
-// logs measures how fast a log gets to the disk, beside conmon alone, how fast it
+// logs measures how fast a log gets into its file, beside conmon alone, how fast it
 // is shown, and how long a line takes to an attached container and back.
 func logs(ctx context.Context, l *lab) error {
 	runtime := l.runtimes[0]
-	written := rounds.Case{Name: fmt.Sprintf("%d MB of log until on disk", l.logMB/4), Unit: rounds.MBPerSecond, Rounds: max(3, l.rounds/4), Warm: 1}
+	written := rounds.Case{Name: fmt.Sprintf("%d MB of log until in the file", l.logMB/4), Unit: rounds.MBPerSecond, Rounds: max(3, l.rounds/4), Warm: 1}
 	shown := rounds.Case{Name: fmt.Sprintf("logs of %d MB", l.logMB), Unit: rounds.MBPerSecond, Rounds: max(3, l.rounds/4), Warm: 1}
 	for _, e := range l.engines {
 		written.Subjects = append(written.Subjects, rounds.Subject{Name: e.name(), Sample: func(ctx context.Context) ([]float64, error) {
@@ -65,14 +65,57 @@ func (l *lab) startWriter(ctx context.Context, e engine, runtime, name string, m
 }
 
 // writeLog is the rate of a container that only writes.
-func (l *lab) writeLog(ctx context.Context, e engine, runtime string, mb int) ([]float64, error) {
-	began := time.Now()
-	err := l.startWriter(ctx, e, runtime, "written", mb)
-	if err == nil {
-		err = succeed(e.cli(ctx, "", "wait", "written"))
+func (l *lab) writeLog(ctx context.Context, e engine, runtime string, mb int) (rate []float64, err error) {
+	if err := l.startWriter(ctx, e, runtime, "written", mb); err != nil {
+		return nil, err
 	}
-	rate := float64(mb) / time.Since(began).Seconds()
-	return []float64{rate}, errors.Join(err, succeed(e.cli(ctx, "", "rm", "-f", "written")))
+	defer func() { err = errors.Join(err, succeed(e.cli(context.WithoutCancel(ctx), "", "rm", "-f", "written"))) }()
+	if err := succeed(e.cli(ctx, "", "wait", "written")); err != nil {
+		return nil, err
+	}
+	path, err := e.cli(ctx, "", "inspect", "--format", e.logPath(), "written").Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking %s for a log: %w", e.name(), err)
+	}
+	return logRate(strings.TrimSpace(string(path)), mb)
+}
+
+// logRate is the rate of a log in CRI format that a container wrote without a
+// pause, from its first line to its last.
+func logRate(path string, mb int) ([]float64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a log: %w", err)
+	}
+	defer f.Close()
+	const most = 4096 // of a line
+	head, tail := make([]byte, most), make([]byte, most)
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.ReadAt(head, 0)
+	}
+	if err == nil {
+		_, err = f.ReadAt(tail, max(0, size-most))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading log %s: %w", path, err)
+	}
+	first, err := stamp(string(head))
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(tail)), "\n")
+	last, err := stamp(lines[len(lines)-1])
+	if err != nil {
+		return nil, err
+	}
+	return []float64{float64(mb) / last.Sub(first).Seconds()}, nil
+}
+
+// stamp is when a line was written.
+func stamp(line string) (time.Time, error) {
+	word, _, _ := strings.Cut(line, " ")
+	return time.Parse(time.RFC3339Nano, word)
 }
 
 // conmonLog is the same with conmon and the runtime, without an engine.
@@ -101,9 +144,9 @@ func (l *lab) conmonLog(ctx context.Context, runtime string, mb int) (rate []flo
 	defer func() {
 		err = errors.Join(err, succeed(exec.CommandContext(context.WithoutCancel(ctx), path, "delete", "--force", id)))
 	}()
-	began := time.Now()
-	conmon := exec.CommandContext(ctx, "conmon", "--sync", "-c", id, "-u", id, "-n", id, "-r", path, "-b", bundle,
-		"-p", filepath.Join(dir, "pid"), "-l", "k8s-file:"+filepath.Join(dir, "log"), "--exit-dir", filepath.Join(dir, "exits"),
+	log := filepath.Join(dir, "log")
+	conmon := exec.CommandContext(ctx, "conmon", "--sync", "--full-attach", "-c", id, "-u", id, "-n", id, "-r", path, "-b", bundle,
+		"-p", filepath.Join(dir, "pid"), "-l", "k8s-file:"+log, "--exit-dir", filepath.Join(dir, "exits"),
 		"--socket-dir-path", dir, "--no-sync-log")
 	// With --sync it reports on this descriptor that the container is there.
 	read, write, err := os.Pipe()
@@ -125,8 +168,10 @@ func (l *lab) conmonLog(ctx context.Context, runtime string, mb int) (rate []flo
 	if err == nil {
 		err = succeed(exec.CommandContext(ctx, path, "start", id))
 	}
-	err = errors.Join(err, conmon.Wait())
-	return []float64{float64(mb) / time.Since(began).Seconds()}, err
+	if err := errors.Join(err, conmon.Wait()); err != nil {
+		return nil, err
+	}
+	return logRate(log, mb)
 }
 
 // attached is a client of a container that echoes.
