@@ -230,7 +230,7 @@ func allowed(ctx context.Context, c *core, id string, names []string) error {
 		return fmt.Errorf("reading the signature policy: %w", err)
 	}
 	defer func() { _ = verdict.Destroy() }()
-	stored, err := istorage.Transport.NewStoreReference(c.storage, nil, id)
+	stored, err := istorage.Transport.NewStoreReference(c.storage(), nil, id)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 	if err != nil {
 		return nil, err
 	}
-	r, err := sound.Check(ctx, s.storage, sound.Options{Deep: o.Deep, MaxAge: o.MaxAge})
+	r, err := sound.Check(ctx, s.storage(), sound.Options{Deep: o.Deep, MaxAge: o.MaxAge})
 	if err != nil {
 		return roots, err
 	}
@@ -79,7 +79,7 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 		}
 		list = append(list, record.Finding{
 			Kind: "layer", Object: "folder of layer " + id, Problem: "there is no such layer", Repair: "remove it",
-			Mend: func(context.Context) error { return s.storage.GarbageCollect() },
+			Mend: func(context.Context) error { return s.storage().GarbageCollect() },
 		})
 	}
 	return list, nil
@@ -88,7 +88,7 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 // trying says whether a folder is one in which the driver of some process may be
 // trying out at this moment what the kernel can.
 func (s *audit) trying(folder string) bool {
-	info, err := os.Stat(filepath.Join(s.storage.GraphRoot(), s.storage.GraphDriverName(), folder))
+	info, err := os.Stat(filepath.Join(s.storage().GraphRoot(), s.storage().GraphDriverName(), folder))
 	return err != nil || time.Since(info.ModTime()) < staleTemp
 }
 
@@ -118,7 +118,7 @@ func (s *audit) checkImages(r sound.Report, o CheckOptions) []record.Finding {
 		list = append(list, f)
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.Containers)) {
-		c, err := s.storage.Container(id)
+		c, err := s.storage().Container(id)
 		if err != nil {
 			continue
 		}
@@ -146,7 +146,7 @@ func (s *audit) checkLoose(r sound.Report) []record.Finding {
 				if used, err := s.layerUsed(id); err != nil || used {
 					return err
 				}
-				err := deleting(s.storage, func() error { return s.storage.DeleteLayer(id) })
+				err := deleting(s.storage(), func() error { return s.storage().DeleteLayer(id) })
 				if errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrNotALayer) {
 					return nil
 				}
@@ -160,11 +160,11 @@ func (s *audit) checkLoose(r sound.Report) []record.Finding {
 // layerUsed tells whether an image or a container has a layer, or another lies on
 // it. One that is not there is used by nobody.
 func (s *audit) layerUsed(id string) (bool, error) {
-	layers, err := s.storage.Layers()
+	layers, err := s.storage().Layers()
 	if err != nil {
 		return true, fmt.Errorf("reading layers: %w", err)
 	}
-	used, err := layersInUse(s.storage, layers)
+	used, err := layersInUse(s.storage(), layers)
 	if err != nil {
 		return true, err
 	}
@@ -176,7 +176,7 @@ func (s *audit) layerUsed(id string) (bool, error) {
 // store may miss layers.
 func (s *audit) removeDamaged(id string) error {
 	err := s.deleteImage(id, id)
-	if _, gone := s.storage.Image(id); errors.Is(gone, storage.ErrImageUnknown) {
+	if _, gone := s.storage().Image(id); errors.Is(gone, storage.ErrImageUnknown) {
 		err = nil
 	}
 	return errors.Join(err, s.intake.persist())
@@ -214,12 +214,12 @@ func (s *audit) checkRoots(ctx context.Context, owners record.Owners) ([]record.
 }
 
 func (s *audit) hasRootfs(id string) bool {
-	_, err := s.storage.Container(id)
+	_, err := s.storage().Container(id)
 	return err == nil
 }
 
 func (s *audit) mountedRoot(id string) bool {
-	n, err := s.storage.Mounted(id)
+	n, err := s.storage().Mounted(id)
 	return err == nil && n > 0
 }
 

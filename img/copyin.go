@@ -34,12 +34,12 @@ func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (i
 	defer func() { err = errors.Join(err, c.intake.relink()) }()
 	for n := 0; ; n++ {
 		var unguarded bool
-		unguarded, err = guarded(c.storage, func() (err error) {
+		unguarded, err = guarded(c.storage(), func() (err error) {
 			id, err = c.copyOnce(ctx, src, a, p)
 			return err
 		})
 		if err == nil && unguarded {
-			if err = intact(c.storage, id, began); err != nil {
+			if err = intact(c.storage(), id, began); err != nil {
 				c.log.Warn("an image is brought again", "image", src.label, "error", err)
 				err = errors.Join(err, c.deleteImage(id, id))
 			}
@@ -47,7 +47,7 @@ func (c *core) copyIn(ctx context.Context, src source, a access, p *progress) (i
 		again := unguarded || err != nil && isOvertaken(err)
 		if err == nil || n == maxOvertaken || ctx.Err() != nil || !again {
 			if reserve.IsFull(err) {
-				err = errors.Join(fullStore(c.storage, err), giveUp(c.storage, p, began))
+				err = errors.Join(fullStore(c.storage(), err), giveUp(c.storage(), p, began))
 			}
 			return id, err
 		}
@@ -186,7 +186,7 @@ func (c *core) copyOnce(ctx context.Context, src source, a access, p *progress) 
 		for i, n := range src.names {
 			names[i] = n.String()
 		}
-		if err := c.storage.AddNames(im.ID, names); err != nil {
+		if err := c.storage().AddNames(im.ID, names); err != nil {
 			return "", fmt.Errorf("naming %q: %w", src.label, err)
 		}
 	}

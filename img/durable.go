@@ -17,7 +17,6 @@ import (
 	"go.podman.io/storage/types"
 
 	"github.com/davit-containers/davit/ctr/record"
-	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/reserve"
 	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/spare"
@@ -28,8 +27,8 @@ import (
 // writable layers of containers, which are made in milliseconds and begin empty,
 // need not wait for a disk.
 type intake struct {
-	plain storage.Store // as all else is done with it
-	mode  string        // SyncFilesystem or SyncNone
+	plain func() storage.Store // as all else is done with it
+	mode  string               // SyncFilesystem or SyncNone
 	opts  types.StoreOptions
 
 	mu    sync.Mutex
@@ -65,36 +64,16 @@ func openStorage(opts types.StoreOptions) (storage.Store, error) {
 	return spare.Store{Store: st}, nil
 }
 
-// openFrozen opens a store that could not be opened because it is on a read-only
-// file system, as err says.
-func openFrozen(opts types.StoreOptions, err error) (storage.Store, error) {
-	for _, driver := range []string{"overlay", "vfs"} { // those that can read another store
-		if opts.GraphDriverName != "" && opts.GraphDriverName != driver {
-			continue
-		}
-		if _, serr := os.Stat(filepath.Join(opts.GraphRoot, driver+"-images", "images.json")); serr != nil {
-			continue
-		}
-		opts.GraphDriverName = driver
-		st, oerr := openStorage(frozen.Options(opts))
-		if oerr != nil {
-			return nil, errors.Join(err, oerr)
-		}
-		return frozen.New(st, opts.GraphRoot), nil
-	}
-	return nil, err
-}
-
 // synced is the store to write an image to.
 func (in *intake) synced() (storage.Store, error) {
-	if in.mode == SyncNone || in.plain.GraphDriverName() != "overlay" {
-		return in.plain, nil
+	if in.mode == SyncNone || in.plain().GraphDriverName() != "overlay" {
+		return in.plain(), nil
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.store == nil {
 		opts := in.opts
-		opts.GraphDriverName = in.plain.GraphDriverName()
+		opts.GraphDriverName = in.plain().GraphDriverName()
 		opts.GraphDriverOptions = append(slices.Clone(opts.GraphDriverOptions), "overlay.sync="+in.mode)
 		st, err := openStorage(opts)
 		if err != nil {
@@ -109,17 +88,17 @@ func (in *intake) synced() (storage.Store, error) {
 // library syncs the files that hold them, and not that they replaced others.
 func (in *intake) persist() error {
 	// An image after what it is made of.
-	return in.sync(cmp.Or(in.plain.ImageStore(), in.plain.GraphRoot()), "layers", "images")
+	return in.sync(cmp.Or(in.plain().ImageStore(), in.plain().GraphRoot()), "layers", "images")
 }
 
 // persistRootfs makes a root filesystem that was just made outlast a loss of power:
 // what its driver wrote down of its lower layers, and the records.
 func (in *intake) persistRootfs(layer string) error {
-	root := in.plain.GraphRoot()
+	root := in.plain().GraphRoot()
 	if in.mode == SyncNone {
 		return nil
 	}
-	if in.plain.GraphDriverName() == "overlay" {
+	if in.plain().GraphDriverName() == "overlay" {
 		dir := filepath.Join(root, "overlay", layer)
 		entries, err := os.ReadDir(dir)
 		for _, e := range entries {
@@ -139,7 +118,7 @@ func (in *intake) sync(root string, kinds ...string) error {
 		return nil
 	}
 	for _, kind := range kinds {
-		if err := record.SyncDir(filepath.Join(root, in.plain.GraphDriverName()+"-"+kind)); err != nil {
+		if err := record.SyncDir(filepath.Join(root, in.plain().GraphDriverName()+"-"+kind)); err != nil {
 			return fmt.Errorf("syncing the image store: %w", err)
 		}
 	}
@@ -185,10 +164,10 @@ func afterBoot(opts types.StoreOptions) error {
 // relink puts right what a process that was killed, or a disk that was full, as it
 // made a layer has done to the links of all layers.
 func (in *intake) relink() error {
-	if in.plain.GraphDriverName() != "overlay" {
+	if in.plain().GraphDriverName() != "overlay" {
 		return nil
 	}
-	root := in.plain.GraphRoot()
+	root := in.plain().GraphRoot()
 	lock, err := lockfile.GetLockFile(filepath.Join(root, "overlay-layers", "layers.lock"))
 	if err != nil {
 		return nil // read-only: nothing was made

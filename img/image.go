@@ -168,7 +168,7 @@ func (r *records) bigData(im *storage.Image, key string) ([]byte, error) {
 	if n := im.BigDataSizes[key]; n > maxMetadata {
 		return nil, fmt.Errorf("reading %s of image %s: %d bytes, of %d allowed: %w", key, im.ID, n, maxMetadata, errdefs.ErrResourceExhausted)
 	}
-	data, err := r.storage.ImageBigData(im.ID, key)
+	data, err := r.storage().ImageBigData(im.ID, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of image %s: %w", key, im.ID, err)
 	}
@@ -339,7 +339,7 @@ func (r *records) layersSize(top string) (int64, error) {
 	if ok {
 		return size, nil
 	}
-	layers, err := r.storage.Layers()
+	layers, err := r.storage().Layers()
 	if err != nil {
 		return 0, fmt.Errorf("reading layers: %w", err)
 	}

@@ -258,7 +258,7 @@ func TestListUsagePrune(t *testing.T) {
 	if p, err = s.Prune(ctx, PruneOptions{All: true}); err != nil || len(p.Images) != 2 {
 		t.Errorf("Prune = %+v, %v", p, err)
 	}
-	if layers, err := s.storage.Layers(); err != nil || len(layers) > 0 {
+	if layers, err := s.storage().Layers(); err != nil || len(layers) > 0 {
 		t.Errorf("layers left: %d, %v", len(layers), err)
 	}
 }
@@ -286,11 +286,11 @@ func TestInspectAndHistory(t *testing.T) {
 
 func TestPruneTakesOldOrphansOnly(t *testing.T) {
 	s, ctx := newStock(t), t.Context()
-	base, err := s.storage.CreateLayer("", "", nil, "", false, nil)
+	base, err := s.storage().CreateLayer("", "", nil, "", false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.storage.CreateLayer("", base.ID, nil, "", false, nil); err != nil {
+	if _, err := s.storage().CreateLayer("", base.ID, nil, "", false, nil); err != nil {
 		t.Fatal(err)
 	}
 	before := layerCount(t, s)
@@ -310,7 +310,7 @@ func TestPruneTakesOldOrphansOnly(t *testing.T) {
 
 func layerCount(t *testing.T, s stock) int {
 	t.Helper()
-	layers, err := s.storage.Layers()
+	layers, err := s.storage().Layers()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,11 +326,11 @@ func TestFileSystemsWalksALayerOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, err := s.FileSystems(t.Context())
-	if err != nil || first.Images.Inodes < 2 || first.Images.Bytes == 0 || first.Images.Path != s.storage.GraphRoot() {
+	if err != nil || first.Images.Inodes < 2 || first.Images.Bytes == 0 || first.Images.Path != s.storage().GraphRoot() {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	// A walk would count this.
-	dir := filepath.Join(s.storage.GraphRoot(), "vfs", "dir", im.TopLayer)
+	dir := filepath.Join(s.storage().GraphRoot(), "vfs", "dir", im.TopLayer)
 	if err := os.WriteFile(filepath.Join(dir, "more"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +379,7 @@ func TestSweepLeavesWhatIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a process that died in the middle of making a layer leaves.
-	left := filepath.Join(s.storage.GraphRoot(), "vfs", "dir", strings.Repeat("e", 64))
+	left := filepath.Join(s.storage().GraphRoot(), "vfs", "dir", strings.Repeat("e", 64))
 	if err := os.MkdirAll(left, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -406,7 +406,7 @@ func TestRootfsLabel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer, err := s.storage.Layer(made.Layer)
+	layer, err := s.storage().Layer(made.Layer)
 	if err != nil || layer.MountLabel != label {
 		t.Errorf("label %q, error %v", layer.MountLabel, err)
 	}

@@ -48,7 +48,7 @@ func (s *Store) Inspect(ctx context.Context, ref string) (Details, error) {
 	if err != nil {
 		return Details{}, err
 	}
-	out := Details{Driver: s.storage.GraphDriverName()}
+	out := Details{Driver: s.storage().GraphDriverName()}
 	if out.Image, err = s.image(im); err != nil {
 		return Details{}, err
 	}
@@ -108,7 +108,7 @@ func (r *records) chain(top string) ([]*storage.Layer, error) {
 	seen := map[string]bool{}
 	for id := top; id != "" && !seen[id]; {
 		seen[id] = true
-		l, err := r.storage.Layer(id)
+		l, err := r.storage().Layer(id)
 		if err != nil {
 			return nil, fmt.Errorf("reading layer %s: %w", id, err)
 		}
@@ -150,7 +150,7 @@ func history(im *storage.Image, cfg rawConfig, chain []*storage.Layer) []History
 func (r *records) parent(im *storage.Image, cfg rawConfig, chain []*storage.Layer) (string, error) {
 	best, depth := "", 0
 	for i, l := range chain {
-		images, err := r.storage.ImagesByTopLayer(l.ID)
+		images, err := r.storage().ImagesByTopLayer(l.ID)
 		if err != nil {
 			return "", fmt.Errorf("reading images: %w", err)
 		}
@@ -176,7 +176,7 @@ func (r *records) driverData(layer string) map[string]string {
 	if layer == "" {
 		return nil
 	}
-	driver, err := r.storage.GraphDriver()
+	driver, err := r.storage().GraphDriver()
 	if err != nil {
 		return nil
 	}

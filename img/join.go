@@ -167,7 +167,7 @@ type pullLock struct {
 // The file is removed by whoever releases it, with the result in it: those who
 // wait have it open and read the result from there.
 func (c *core) lockPull(ctx context.Context, key string, waiting func()) (*pullLock, error) {
-	dir := filepath.Join(c.storage.RunRoot(), "davit-pull")
+	dir := filepath.Join(c.storage().RunRoot(), "davit-pull")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("locking a pull: %w", err)
 	}
@@ -256,7 +256,7 @@ func (l *pullLock) release() {
 func (c *core) tempDir() (path string, done func(), err error) {
 	base := c.cfg.TempDir
 	if base == "" {
-		base = filepath.Join(c.storage.GraphRoot(), "tmp")
+		base = filepath.Join(c.storage().GraphRoot(), "tmp")
 	}
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return "", nil, fmt.Errorf("making a temporary folder: %w", err)

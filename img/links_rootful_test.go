@@ -15,7 +15,7 @@ import (
 // linked checks that every layer of a store has its link.
 func linked(t *testing.T, s *Store, when string) {
 	t.Helper()
-	r, err := sound.Check(t.Context(), s.storage, sound.Options{})
+	r, err := sound.Check(t.Context(), s.storage(), sound.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,10 +31,10 @@ func linked(t *testing.T, s *Store, when string) {
 func TestF2KilledAtLink(t *testing.T) {
 	half := func(s *Store, im Image) {
 		t.Helper()
-		if _, err := s.storage.CreateLayer("half", im.TopLayer, nil, "", true, nil); err != nil {
+		if _, err := s.storage().CreateLayer("half", im.TopLayer, nil, "", true, nil); err != nil {
 			t.Fatal(err)
 		}
-		records := filepath.Join(s.storage.GraphRoot(), "overlay-layers", "layers.json")
+		records := filepath.Join(s.storage().GraphRoot(), "overlay-layers", "layers.json")
 		var layers []map[string]any
 		if err := json.Unmarshal(readFile(t, records), &layers); err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func TestF2KilledAtLink(t *testing.T) {
 			err = os.WriteFile(records, text, 0o600)
 		}
 		if err == nil {
-			err = os.Truncate(filepath.Join(s.storage.GraphRoot(), "overlay", "half", "link"), 0)
+			err = os.Truncate(filepath.Join(s.storage().GraphRoot(), "overlay", "half", "link"), 0)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -61,10 +61,10 @@ func TestF2KilledAtLink(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer other.Close()
-		if _, err := other.storage.Layer("half"); err == nil {
+		if _, err := other.storage().Layer("half"); err == nil {
 			t.Fatal("the library has not removed the layer")
 		}
-		if r, err := sound.Check(t.Context(), other.storage, sound.Options{}); err != nil || len(r.Links) == 0 {
+		if r, err := sound.Check(t.Context(), other.storage(), sound.Options{}); err != nil || len(r.Links) == 0 {
 			t.Fatalf("the library has spared the links: %v", err)
 		}
 	}

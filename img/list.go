@@ -28,7 +28,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	stored, err := s.storage.Images()
+	stored, err := s.storage().Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}
@@ -76,7 +76,7 @@ func (r *records) intermediates(images []storage.Image) (map[string]bool, error)
 	if len(images) == 0 {
 		return nil, nil
 	}
-	layers, err := r.storage.Layers()
+	layers, err := r.storage().Layers()
 	if err != nil {
 		return nil, fmt.Errorf("reading layers: %w", err)
 	}

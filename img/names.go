@@ -196,7 +196,7 @@ func (s *Store) Tag(ctx context.Context, ref string, names ...string) error {
 		}
 		full[i] = tagged.String()
 	}
-	if err := s.storage.AddNames(im.ID, full); err != nil {
+	if err := s.storage().AddNames(im.ID, full); err != nil {
 		return fmt.Errorf("tagging %q: %w", ref, renameClass(err))
 	}
 	return s.intake.persist()
@@ -223,7 +223,7 @@ func (s *Store) Untag(ctx context.Context, ref string, names ...string) error {
 			gone = append(gone, name)
 		}
 	}
-	if err := s.storage.RemoveNames(im.ID, gone); err != nil {
+	if err := s.storage().RemoveNames(im.ID, gone); err != nil {
 		return fmt.Errorf("untagging %q: %w", ref, renameClass(err))
 	}
 	return s.intake.persist()

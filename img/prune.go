@@ -79,7 +79,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	out.Reclaimed = max(before.Size-after.Size, 0)
 	orphans, err := s.pruneLayers(time.Now().Add(-orphanAge))
 	out.Reclaimed += orphans
-	sweepTemp(filepath.Join(s.storage.GraphRoot(), "tmp"), time.Now().Add(-staleTemp))
+	sweepTemp(filepath.Join(s.storage().GraphRoot(), "tmp"), time.Now().Add(-staleTemp))
 	return out, errors.Join(append(errs, err)...)
 }
 
@@ -92,11 +92,11 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return err
 	}
 	var errs []error
-	if err := s.storage.GarbageCollect(); err != nil {
+	if err := s.storage().GarbageCollect(); err != nil {
 		errs = append(errs, fmt.Errorf("sweeping the image store: %w", err))
 	}
 	_, err := s.pruneLayers(time.Now().Add(-orphanAge))
-	sweepTemp(cmp.Or(s.cfg.TempDir, filepath.Join(s.storage.GraphRoot(), "tmp")), time.Now().Add(-staleTemp))
+	sweepTemp(cmp.Or(s.cfg.TempDir, filepath.Join(s.storage().GraphRoot(), "tmp")), time.Now().Add(-staleTemp))
 	return errors.Join(append(errs, err)...)
 }
 
@@ -129,7 +129,7 @@ func uniqueOf(u Usage, id string) int64 {
 // pruneLayers removes the layers made before a time that neither an image nor a
 // container has, and returns their bytes.
 func (r *records) pruneLayers(before time.Time) (int64, error) {
-	return pruneSome(r.storage, func(l *storage.Layer) bool { return l.Created.Before(before) })
+	return pruneSome(r.storage(), func(l *storage.Layer) bool { return l.Created.Before(before) })
 }
 
 // pruneSome removes those of the layers that neither an image nor a container has

@@ -269,7 +269,7 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 // othersImages are the IDs of the images that no owner has pulled: they were
 // brought by another program.
 func (r *records) othersImages() (map[string]bool, error) {
-	all, err := r.storage.Images()
+	all, err := r.storage().Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}
@@ -356,10 +356,10 @@ func (c *core) pulled(id, owner string, p *progress, kind ProgressKind) (Image, 
 	if key := pulledKey + owner; owner != "" && !im.ReadOnly && !slices.Contains(im.BigDataNames, key) {
 		// An image that is here and has no owner is somebody else's, and stays so.
 		if kind == PullDone || slices.ContainsFunc(im.BigDataNames, func(n string) bool { return strings.HasPrefix(n, pulledKey) }) {
-			if err := c.storage.SetImageBigData(id, key, []byte("1"), nil); err != nil {
+			if err := c.storage().SetImageBigData(id, key, []byte("1"), nil); err != nil {
 				return Image{}, fmt.Errorf("recording who pulled %s: %w", p.ref, err)
 			}
-			if im, err = c.storage.Image(id); err != nil {
+			if im, err = c.storage().Image(id); err != nil {
 				return Image{}, fmt.Errorf("looking up image %s: %w", id, err)
 			}
 			changed = true

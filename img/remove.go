@@ -40,7 +40,7 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	if err != nil {
 		return Removed{}, err
 	}
-	if f, ok := s.storage.(frozen.Store); ok {
+	if f, ok := s.storage().(frozen.Store); ok {
 		return Removed{}, fmt.Errorf("removing image %q: %w", ref, f.Refuse())
 	}
 	if im.ReadOnly {
@@ -51,7 +51,7 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 		if !byName {
 			return Removed{}, fmt.Errorf("image %q has several names (%s): remove them by name, or all by force: %w", ref, strings.Join(im.Names, ", "), errdefs.ErrFailedPrecondition)
 		}
-		if err := s.storage.RemoveNames(im.ID, []string{name}); err != nil {
+		if err := s.storage().RemoveNames(im.ID, []string{name}); err != nil {
 			return Removed{}, fmt.Errorf("removing the name %q: %w", name, err)
 		}
 		return Removed{Untagged: []string{name}}, s.intake.persist()
@@ -86,8 +86,8 @@ const maxInUse = 10
 // deleteImage deletes an image and the layers that nothing else has.
 func (r *records) deleteImage(id, ref string) error {
 	for n := 1; ; n++ {
-		err := deleting(r.storage, func() error {
-			_, err := r.storage.DeleteImage(id, true) // looks for containers under the store's locks
+		err := deleting(r.storage(), func() error {
+			_, err := r.storage().DeleteImage(id, true) // looks for containers under the store's locks
 			return err
 		})
 		switch {
@@ -111,7 +111,7 @@ func (r *records) deleteImage(id, ref string) error {
 // users are the containers that have the image, as their root filesystem or
 // mounted into it, sorted.
 func (r *records) users(id string) ([]string, error) {
-	all, err := r.storage.Containers()
+	all, err := r.storage().Containers()
 	if err != nil {
 		return nil, fmt.Errorf("reading storage containers: %w", err)
 	}
@@ -127,7 +127,7 @@ func (r *records) users(id string) ([]string, error) {
 
 // parents are the IDs of the intermediate images.
 func (r *records) parents() (map[string]bool, error) {
-	stored, err := r.storage.Images()
+	stored, err := r.storage().Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}

@@ -133,7 +133,7 @@ func (c *core) findDigest(ref, id string) (*storage.Image, string, error) {
 	if err != nil || im != nil {
 		return im, "", err
 	}
-	images, err := c.storage.ImagesByDigest(digest.Digest(ref))
+	images, err := c.storage().ImagesByDigest(digest.Digest(ref))
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
 		return nil, "", fmt.Errorf("looking up %q: %w", ref, err)
 	}
@@ -161,7 +161,7 @@ func (c *core) findName(ref string, m Match) (*storage.Image, string, error) {
 			continue
 		}
 		name := named.String()
-		im, err := c.storage.Image(name)
+		im, err := c.storage().Image(name)
 		switch {
 		case err == nil && slices.Contains(im.Names, name):
 			return im, name, nil
@@ -181,7 +181,7 @@ func (c *core) bySuffix(ref string, short reference.Named) (*storage.Image, stri
 	if _, ok := short.(reference.Digested); ok {
 		return nil, "", notFound(ref)
 	}
-	images, err := c.storage.Images()
+	images, err := c.storage().Images()
 	if err != nil {
 		return nil, "", fmt.Errorf("reading images: %w", err)
 	}
@@ -209,7 +209,7 @@ func (c *core) bySuffix(ref string, short reference.Named) (*storage.Image, stri
 // byRepoDigest finds the image with the digest that has, or had, a name in the
 // repository; nil if there is none.
 func (c *core) byRepoDigest(ref reference.Canonical) (*storage.Image, error) {
-	images, err := c.storage.ImagesByDigest(ref.Digest())
+	images, err := c.storage().ImagesByDigest(ref.Digest())
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
 		return nil, fmt.Errorf("looking up %q: %w", ref.String(), err)
 	}
@@ -225,7 +225,7 @@ func (c *core) byRepoDigest(ref reference.Canonical) (*storage.Image, error) {
 
 // byID finds an image by its full ID; nil if there is none.
 func (r *records) byID(id string) (*storage.Image, error) {
-	im, err := r.storage.Image(id)
+	im, err := r.storage().Image(id)
 	if errors.Is(err, storage.ErrImageUnknown) {
 		return nil, nil
 	}
@@ -237,7 +237,7 @@ func (r *records) byID(id string) (*storage.Image, error) {
 
 // byPrefix finds the one image whose ID begins with prefix; nil if there is none.
 func (r *records) byPrefix(ref, prefix string) (*storage.Image, error) {
-	images, err := r.storage.Images()
+	images, err := r.storage().Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}

@@ -99,7 +99,7 @@ func (r *Roots) CreateRootfs(ctx context.Context, cfg RootfsConfig) (Rootfs, err
 		// The store wants both or neither, and looks at that of the files alone.
 		opts.Flags = map[string]any{"MountLabel": cfg.MountLabel, "ProcessLabel": cfg.MountLabel}
 	}
-	made, err := r.storage.CreateContainer(cfg.ID, nil, cfg.Image, cfg.ID, string(text), &opts)
+	made, err := r.storage().CreateContainer(cfg.ID, nil, cfg.Image, cfg.ID, string(text), &opts)
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("making the rootfs of %q: %w", cfg.ID, rootfsClass(err))
 	}
@@ -117,7 +117,7 @@ func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	path, err := r.storage.Mount(id, "")
+	path, err := r.storage().Mount(id, "")
 	if err != nil {
 		return "", fmt.Errorf("mounting the rootfs of %q: %w", id, rootfsClass(err))
 	}
@@ -131,9 +131,9 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := r.storage.Unmount(id, true)
+	_, err := r.storage().Unmount(id, true)
 	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
-		_, err = r.storage.Unmount(id, true)
+		_, err = r.storage().Unmount(id, true)
 	}
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
 		return failpoint.Reach(ctx, failpoint.RootfsUnmounted)
@@ -144,11 +144,11 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 // uncover detaches all that is mounted where a root filesystem is: the store
 // detaches one mount, and fails over a second.
 func uncover(r *Roots, id string) error {
-	c, err := r.storage.Container(id)
+	c, err := r.storage().Container(id)
 	if err != nil {
 		return err
 	}
-	layer, err := r.storage.Layer(c.LayerID)
+	layer, err := r.storage().Layer(c.LayerID)
 	if err != nil || layer.MountPoint == "" {
 		return err
 	}
@@ -167,13 +167,13 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := r.storage.Container(id); err != nil {
+	if _, err := r.storage().Container(id); err != nil {
 		return errors.Join(r.deleteHalfMade(id, err), r.intake.relink())
 	}
 	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
 		return err
 	}
-	remove := func() error { return deleting(r.storage, func() error { return r.storage.DeleteContainer(id) }) }
+	remove := func() error { return deleting(r.storage(), func() error { return r.storage().DeleteContainer(id) }) }
 	err := remove()
 	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
 		err = remove()
@@ -188,7 +188,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 // root filesystem: it has the container's ID, and there is no container, as err
 // says. Whoever came by first may have removed it already.
 func (r *Roots) deleteHalfMade(id string, err error) error {
-	derr := deleting(r.storage, func() error { return r.storage.DeleteLayer(id) })
+	derr := deleting(r.storage(), func() error { return r.storage().DeleteLayer(id) })
 	if derr == nil {
 		return nil
 	}
@@ -204,7 +204,7 @@ func (r *Roots) RootfsContainers(ctx context.Context) ([]Rootfs, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	all, err := r.storage.Containers()
+	all, err := r.storage().Containers()
 	if err != nil {
 		return nil, fmt.Errorf("reading storage containers: %w", err)
 	}
@@ -234,7 +234,7 @@ func (r *Roots) LayerUsage(ctx context.Context, id string) (LayerUsage, error) {
 	if err != nil {
 		return LayerUsage{}, fmt.Errorf("measuring the layer of %q: %w", id, err)
 	}
-	usage.Root = r.storage.GraphRoot()
+	usage.Root = r.storage().GraphRoot()
 	return usage, nil
 }
 
@@ -246,11 +246,11 @@ func (r *Roots) LayerDiff(ctx context.Context, id string) (io.ReadCloser, error)
 		return nil, err
 	}
 	plain := archive.Uncompressed
-	c, err := r.storage.Container(id)
+	c, err := r.storage().Container(id)
 	if err != nil {
 		return nil, fmt.Errorf("reading the layer of %q: %w", id, rootfsClass(err))
 	}
-	diff, err := r.storage.Diff("", c.LayerID, &storage.DiffOptions{Compression: &plain})
+	diff, err := r.storage().Diff("", c.LayerID, &storage.DiffOptions{Compression: &plain})
 	if err != nil {
 		return nil, fmt.Errorf("reading the layer of %q: %w", id, rootfsClass(err))
 	}
@@ -264,9 +264,9 @@ func (r *Roots) ApplyLayerDiff(ctx context.Context, id string, diff io.Reader) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c, err := r.storage.Container(id)
+	c, err := r.storage().Container(id)
 	if err == nil {
-		_, err = r.storage.ApplyDiff(c.LayerID, diff)
+		_, err = r.storage().ApplyDiff(c.LayerID, diff)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the layer of %q: %w", id, rootfsClass(err))
@@ -276,7 +276,7 @@ func (r *Roots) ApplyLayerDiff(ctx context.Context, id string, diff io.Reader) e
 
 // upperDir is the folder of what was written to a root filesystem.
 func (r *Roots) upperDir(id string) (string, error) {
-	driver, err := r.storage.GraphDriver()
+	driver, err := r.storage().GraphDriver()
 	if err != nil {
 		return "", err
 	}

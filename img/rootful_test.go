@@ -31,10 +31,10 @@ const childEnv = "DAVIT_IMG_TEST_CHILD"
 func overlayTest(t *testing.T, change ...func(*Config)) *Store {
 	t.Helper()
 	s := openTest(t, append([]func(*Config){func(c *Config) { c.Driver = "" }}, change...)...)
-	if d := s.storage.GraphDriverName(); d != "overlay" {
+	if d := s.storage().GraphDriverName(); d != "overlay" {
 		t.Fatalf("driver = %s", d)
 	}
-	root := s.storage.GraphRoot()
+	root := s.storage().GraphRoot()
 	t.Cleanup(func() {
 		mounts := string(readFile(t, "/proc/self/mountinfo"))
 		for line := range strings.Lines(mounts) {
@@ -78,7 +78,7 @@ func TestChild(t *testing.T) {
 	case "mount":
 		_, err = s.MountRootfs(ctx, args[5])
 	case "default":
-		fmt.Printf("store %s %s %s\n", s.storage.GraphRoot(), s.storage.RunRoot(), s.storage.GraphDriverName())
+		fmt.Printf("store %s %s %s\n", s.storage().GraphRoot(), s.storage().RunRoot(), s.storage().GraphDriverName())
 	case "unmount":
 		err = s.UnmountRootfs(ctx, args[5])
 	}
@@ -254,7 +254,7 @@ func TestRootfsLifeCycle(t *testing.T) {
 // container.
 func TestDeleteHalfMadeRootfs(t *testing.T) {
 	s, im := withImage(t)
-	if _, err := s.storage.CreateLayer("half", im.TopLayer, nil, "", true, nil); err != nil {
+	if _, err := s.storage().CreateLayer("half", im.TopLayer, nil, "", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteRootfs(t.Context(), "half"); err != nil {
@@ -266,7 +266,7 @@ func TestDeleteHalfMadeRootfs(t *testing.T) {
 	if err := s.DeleteRootfs(t.Context(), im.TopLayer); err == nil || errdefs.IsNotFound(err) {
 		t.Errorf("DeleteRootfs of an image's layer = %v", err)
 	}
-	if _, err := s.storage.Layer(im.TopLayer); err != nil {
+	if _, err := s.storage().Layer(im.TopLayer); err != nil {
 		t.Errorf("the image lost its layer: %v", err)
 	}
 }
@@ -381,7 +381,7 @@ func TestKilledPull(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	old := time.Now().Add(-2 * staleTemp)
-	left, err := filepath.Glob(filepath.Join(s.storage.GraphRoot(), "tmp", "*"))
+	left, err := filepath.Glob(filepath.Join(s.storage().GraphRoot(), "tmp", "*"))
 	if err != nil || len(left) != 1 {
 		t.Fatalf("left by the killed pull: %v, %v", left, err)
 	}

@@ -279,11 +279,11 @@ func names(images []Image) []string {
 // noTemp checks that no temporary file is left in the store.
 func noTemp(t *testing.T, s *Store) {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(s.storage.GraphRoot(), "tmp", "*"))
+	left, err := filepath.Glob(filepath.Join(s.storage().GraphRoot(), "tmp", "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	locks, err := filepath.Glob(filepath.Join(s.storage.RunRoot(), "davit-pull", "*"))
+	locks, err := filepath.Glob(filepath.Join(s.storage().RunRoot(), "davit-pull", "*"))
 	if err != nil || len(locks) > 0 {
 		t.Errorf("left behind: %v, %v", locks, err)
 	}

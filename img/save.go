@@ -157,7 +157,7 @@ func (j saving) copyOut(ctx context.Context, im *storage.Image, dest types.Image
 
 // copyFrom copies an image out of the store and returns its manifest there.
 func (c *core) copyFrom(ctx context.Context, id string, dest types.ImageReference, p *progress, opts copy.Options) ([]byte, error) {
-	src, err := istorage.Transport.NewStoreReference(c.storage, nil, id)
+	src, err := istorage.Transport.NewStoreReference(c.storage(), nil, id)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", id, err)
 	}

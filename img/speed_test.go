@@ -19,7 +19,7 @@ func manyImages(tb testing.TB, s *Store, n int) {
 	tb.Helper()
 	parent := ""
 	for i := range 20 {
-		l, err := s.storage.CreateLayer(fmt.Sprintf("%064x", i+1), parent, nil, "", false, nil)
+		l, err := s.storage().CreateLayer(fmt.Sprintf("%064x", i+1), parent, nil, "", false, nil)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func manyImages(tb testing.TB, s *Store, n int) {
 			tb.Fatal(err)
 		}
 		md := digest.FromBytes(manifest)
-		if _, err := s.storage.CreateImage(d.Encoded(), []string{fmt.Sprintf("localhost/many:%d", i)}, parent, "", &storage.ImageOptions{Digest: md, BigData: []storage.ImageBigDataOption{
+		if _, err := s.storage().CreateImage(d.Encoded(), []string{fmt.Sprintf("localhost/many:%d", i)}, parent, "", &storage.ImageOptions{Digest: md, BigData: []storage.ImageBigDataOption{
 			{Key: d.String(), Data: config, Digest: d}, {Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: md},
 		}}); err != nil {
 			tb.Fatal(err)

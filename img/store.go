@@ -18,7 +18,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
-	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/types"
@@ -112,18 +111,18 @@ type core struct {
 
 // records are the images and layers, as the store has them on record.
 type records struct {
-	storage storage.Store
-	mu      sync.Mutex
-	sizes   map[string]int64      // by top layer; layers do not change
-	known   map[string]knownImage // what images say of themselves, by ID and digest
+	library
+	mu    sync.Mutex
+	sizes map[string]int64      // by top layer; layers do not change
+	known map[string]knownImage // what images say of themselves, by ID and digest
 }
 
 // Reexec does the work of a child process of the store and answers true when
 // this process is one. The caller then exits with 0.
 func Reexec() bool { return reexec.Init() }
 
-// Open opens the store. One on a read-only file system can be read; until it is
-// opened anew, what would change it is EROFS. Open returns ErrFailedPrecondition, with
+// Open opens the store. One on a read-only file system can be read; as long as that
+// is so, what would change it is EROFS. Open returns ErrFailedPrecondition, with
 // what would do instead, when the storage driver does not work on the store's file
 // system.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
@@ -156,10 +155,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
-		records: records{storage: st, sizes: map[string]int64{}, known: map[string]knownImage{}},
+		records: records{library: library{opts: opts, now: st}, sizes: map[string]int64{}, known: map[string]knownImage{}},
 		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
 	}
-	c.intake.plain, c.intake.mode, c.intake.opts = st, sync, opts
+	c.intake.plain, c.intake.mode, c.intake.opts = c.storage, sync, opts
 	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
 	return &Store{Roots{c}}, nil
 }

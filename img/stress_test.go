@@ -54,7 +54,7 @@ func TestF47PullAndRemoveAtOnce(t *testing.T) {
 	if _, err := s.Prune(ctx, PruneOptions{All: true}); err != nil {
 		t.Error(err)
 	}
-	images, err := s.storage.Images()
+	images, err := s.storage().Images()
 	if err != nil || len(images) > 0 {
 		t.Errorf("images left: %d, %v", len(images), err)
 	}

@@ -48,19 +48,19 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	if err := ctx.Err(); err != nil {
 		return Usage{}, err
 	}
-	out := Usage{Root: s.storage.GraphRoot(), RunRoot: s.storage.RunRoot(), Driver: s.storage.GraphDriverName()}
-	if status, err := s.storage.Status(); err == nil {
+	out := Usage{Root: s.storage().GraphRoot(), RunRoot: s.storage().RunRoot(), Driver: s.storage().GraphDriverName()}
+	if status, err := s.storage().Status(); err == nil {
 		out.NoTypes = slices.Contains(status, [2]string{"Supports d_type", "false"})
 	}
-	images, err := s.storage.Images()
+	images, err := s.storage().Images()
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading images: %w", err)
 	}
-	layers, err := s.storage.Layers()
+	layers, err := s.storage().Layers()
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading layers: %w", err)
 	}
-	containers, err := s.storage.Containers()
+	containers, err := s.storage().Containers()
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading storage containers: %w", err)
 	}
@@ -178,11 +178,11 @@ func (s *Store) FileSystems(ctx context.Context) (FileSystems, error) {
 	if err := ctx.Err(); err != nil {
 		return FileSystems{}, err
 	}
-	images, err := s.storage.Images()
+	images, err := s.storage().Images()
 	if err != nil {
 		return FileSystems{}, fmt.Errorf("reading images: %w", err)
 	}
-	layers, err := s.storage.Layers()
+	layers, err := s.storage().Layers()
 	if err != nil {
 		return FileSystems{}, fmt.Errorf("reading layers: %w", err)
 	}
@@ -190,13 +190,13 @@ func (s *Store) FileSystems(ctx context.Context) (FileSystems, error) {
 	for i := range images {
 		t.add(&images[i], false)
 	}
-	u := FileSystemUsage{Path: s.storage.GraphRoot(), Bytes: uint64(max(t.size, 0))}
+	u := FileSystemUsage{Path: s.storage().GraphRoot(), Bytes: uint64(max(t.size, 0))}
 	u.Inodes = s.countInodes(ctx, t.images)
 	u.At = time.Now()
 	out := FileSystems{Images: u, Containers: u}
-	if apart := s.storage.ImageStore(); apart != "" {
+	if apart := s.storage().ImageStore(); apart != "" {
 		out.Images.Path = apart
-		if out.Containers, err = wholeUsage(s.storage.GraphRoot()); err != nil {
+		if out.Containers, err = wholeUsage(s.storage().GraphRoot()); err != nil {
 			return FileSystems{}, err
 		}
 	}
@@ -277,7 +277,7 @@ func (r *Roots) walkInodes(layers []string) {
 func (r *Roots) layerInodes(id string) (uint64, error) {
 	dir, err := r.upperDir(id)
 	if errors.Is(err, errdefs.ErrNotImplemented) { // the driver knows itself
-		driver, err := r.storage.GraphDriver()
+		driver, err := r.storage().GraphDriver()
 		if err != nil {
 			return 0, err
 		}

@@ -68,7 +68,7 @@ func downFrom(from, to, step int) (out []int) {
 // File descriptors run out in davit and in what it starts.
 func filesOut(t *testing.T, limits []int) {
 	n := newNode(t, "")
-	n.tooFew(limits, "too many open files|Too many open files|inotify|epollcreate failed with 24", func(limit int) string { return fmt.Sprintf("ulimit -n %d", limit) })
+	n.tooFew(limits, "too many open files|Too many open files|inotify|epollcreate failed with 24|eventfd failed with 24", func(limit int) string { return fmt.Sprintf("ulimit -n %d", limit) })
 }
 
 // Processes run out in davit and in what it starts; the container's own and its

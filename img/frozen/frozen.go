@@ -20,12 +20,14 @@ type Store struct {
 }
 
 // Options are those of a store that has another one's images, that of opts, besides
-// its own, which is an empty one in the run root. Its driver must be known.
+// its own, which is an empty one in the run root. Its driver must be known. The
+// library remembers for good by which path it has a lock for reading alone: the path
+// is not that by which the store is opened once it can be written to.
 func Options(opts types.StoreOptions) types.StoreOptions {
 	o := opts
 	o.GraphRoot = filepath.Join(opts.RunRoot, "read-only")
 	o.RunRoot = filepath.Join(opts.RunRoot, "read-only-run")
-	o.GraphDriverOptions = append(slices.Clone(opts.GraphDriverOptions), opts.GraphDriverName+".imagestore="+opts.GraphRoot)
+	o.GraphDriverOptions = append(slices.Clone(opts.GraphDriverOptions), opts.GraphDriverName+".imagestore="+filepath.Join("/proc/self/root", opts.GraphRoot))
 	return o
 }
 
