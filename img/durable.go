@@ -17,6 +17,7 @@ import (
 	"go.podman.io/storage/types"
 
 	"github.com/davit-containers/davit/ctr/record"
+	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/reserve"
 	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/spare"
@@ -62,6 +63,26 @@ func openStorage(opts types.StoreOptions) (storage.Store, error) {
 	}
 	st.Free()
 	return spare.Store{Store: st}, nil
+}
+
+// openFrozen opens a store that could not be opened because it is on a read-only
+// file system, as err says.
+func openFrozen(opts types.StoreOptions, err error) (storage.Store, error) {
+	for _, driver := range []string{"overlay", "vfs"} { // those that can read another store
+		if opts.GraphDriverName != "" && opts.GraphDriverName != driver {
+			continue
+		}
+		if _, serr := os.Stat(filepath.Join(opts.GraphRoot, driver+"-images", "images.json")); serr != nil {
+			continue
+		}
+		opts.GraphDriverName = driver
+		st, oerr := openStorage(frozen.Options(opts))
+		if oerr != nil {
+			return nil, errors.Join(err, oerr)
+		}
+		return frozen.New(st, opts.GraphRoot), nil
+	}
+	return nil, err
 }
 
 // synced is the store to write an image to.

@@ -18,12 +18,14 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/reexec"
 	"go.podman.io/storage/types"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/layersize"
 	"github.com/davit-containers/davit/img/reserve"
 )
@@ -111,10 +113,10 @@ type core struct {
 
 // records are the images and layers, as the store has them on record.
 type records struct {
-	library
-	mu    sync.Mutex
-	sizes map[string]int64      // by top layer; layers do not change
-	known map[string]knownImage // what images say of themselves, by ID and digest
+	storage func() storage.Store // the library's
+	mu      sync.Mutex
+	sizes   map[string]int64      // by top layer; layers do not change
+	known   map[string]knownImage // what images say of themselves, by ID and digest
 }
 
 // Reexec does the work of a child process of the store and answers true when
@@ -155,7 +157,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
-		records: records{library: library{opts: opts, now: st}, sizes: map[string]int64{}, known: map[string]knownImage{}},
+		records: records{storage: frozen.Thaw(st, func() (storage.Store, error) { return openStorage(opts) }).Store, sizes: map[string]int64{}, known: map[string]knownImage{}},
 		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
 	}
 	c.intake.plain, c.intake.mode, c.intake.opts = c.storage, sync, opts

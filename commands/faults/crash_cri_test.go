@@ -155,6 +155,24 @@ func runs(ctx context.Context, r *rig, s *server) error {
 	return nil
 }
 
+// runsOrAnew is runs, but a start that was not killed, and failed, has ended the
+// container: then the kubelet makes another one.
+func runsOrAnew(ctx context.Context, r *rig, s *server) error {
+	out, err := s.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: r.ctr})
+	if err != nil {
+		return err
+	}
+	if r.act != kill && out.Status.State == runtimeapi.ContainerState_CONTAINER_EXITED {
+		if out.Status.ExitCode == 0 || out.Status.Reason == "Completed" {
+			return fmt.Errorf("a container that could not be started has ended with %d, %q", out.Status.ExitCode, out.Status.Reason)
+		}
+		if err := errors.Join(removeContainer(ctx, r, s), createContainer(ctx, r, s)); err != nil {
+			return err
+		}
+	}
+	return runs(ctx, r, s)
+}
+
 // clearKube takes away what the kubelet's operations make, as a kubelet does that
 // knows the sandboxes from a list.
 func clearKube(ctx context.Context, _ *rig, s *server) error {
@@ -192,7 +210,7 @@ func kubelets() []operation {
 	return []operation{
 		{name: "RunPodSandbox", ready: none, do: rpc(runPodSandbox), again: rpcs(one), clear: clearAll},
 		{name: "CreateContainer", ready: rpcs(runPodSandbox), do: rpc(createContainer), again: rpcs(createContainer, runs), clear: clearAll},
-		{name: "StartContainer", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer), again: rpcs(runs), clear: clearAll},
+		{name: "StartContainer", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer), again: rpcs(runsOrAnew), clear: clearAll},
 		{name: "StopContainer", ready: running, do: rpc(stopContainer), clear: clearAll},
 		{name: "RemoveContainer", ready: running, do: rpc(removeContainer), clear: clearAll},
 		{name: "StopPodSandbox", ready: running, do: rpc(stopPodSandbox), clear: clearAll},

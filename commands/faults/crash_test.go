@@ -51,6 +51,7 @@ type rig struct {
 	ctr     string
 	// patience is how long a kubelet waits.
 	patience time.Duration
+	act      string // what has cut the operation short that is repeated
 	wrongs   []string
 	blamed   map[string]bool
 }
@@ -206,6 +207,7 @@ func (r *rig) cut(o operation, point, act string) bool {
 	o.ready(r)
 	r.unserve()
 	d, log := r.armed(o.with, point+"="+act)
+	r.act = act
 	if act == hang {
 		d.Env = append(d.Env, "DAVIT_FAILPOINT_DEADLINE=1s")
 		r.patience = hangPatience
