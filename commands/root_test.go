@@ -341,3 +341,11 @@ func TestSparse(t *testing.T) {
 		}
 	}
 }
+
+// TestSparseInspect: inspect has image inspect show an image.
+func TestSparseInspect(t *testing.T) {
+	root := commands.NewRoot(&cli.Env{Sparse: true, Args: []string{"inspect", "x"}})
+	if cmd, _, err := root.Find([]string{"image", "inspect"}); err != nil || cmd.CommandPath() != "davit image inspect" {
+		t.Errorf("beside inspect there is %q, %v", cmd.CommandPath(), err)
+	}
+}

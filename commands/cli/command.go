@@ -23,13 +23,15 @@ const (
 type Verb struct {
 	Name string
 	New  func(*Env) *cobra.Command
+	// For is another command that has this one do its work.
+	For string
 }
 
 // Make makes commands: all, or of a sparse Env those that are wanted.
 func Make(env *Env, verbs ...Verb) []*cobra.Command {
 	var cmds []*cobra.Command
 	for _, v := range verbs {
-		if !env.Sparse || env.Wants(v.Name) {
+		if !env.Sparse || env.Wants(v.Name) || v.For != "" && env.Wants(v.For) {
 			cmds = append(cmds, v.New(env))
 		}
 	}

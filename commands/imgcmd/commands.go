@@ -22,7 +22,7 @@ func Commands(env *cli.Env) []*cobra.Command {
 		cli.Verb{Name: "save", New: newSave},
 		cli.Verb{Name: "load", New: newLoad},
 		cli.Verb{Name: "import", New: newImport},
-		cli.Verb{Name: "image", New: newImage},
+		cli.Verb{Name: "image", New: newImage, For: "inspect"},
 	)...)
 }
 
