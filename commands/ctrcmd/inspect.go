@@ -14,6 +14,8 @@ import (
 
 	"github.com/davit-containers/davit/commands/cli"
 	"github.com/davit-containers/davit/commands/ctrcmd/show"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/pod"
 )
 
 // Kinds of things that inspect knows.
@@ -82,17 +84,13 @@ type subject struct {
 
 func (o *inspectOptions) run(cmd *cobra.Command, env *cli.Env) error {
 	ctx := cmd.Context()
-	world, err := show.Read(ctx, env)
-	if err != nil {
-		return err
-	}
 	refs, err := o.refs(ctx, env, anyState)
 	if err != nil {
 		return err
 	}
 	var found []subject
 	failed := env.Each(refs, cli.Code, func(ref string) error {
-		s, err := o.lookUp(ctx, env, world, ref)
+		s, err := o.lookUp(ctx, env, ref)
 		if err == nil {
 			found = append(found, s)
 		}
@@ -110,7 +108,7 @@ func (o *inspectOptions) run(cmd *cobra.Command, env *cli.Env) error {
 }
 
 // lookUp finds what a name means.
-func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.World, ref string) (subject, error) {
+func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, ref string) (subject, error) {
 	e, err := env.Engine(ctx, cli.Containers, cli.Pods)
 	if err != nil {
 		return subject{}, err
@@ -118,13 +116,7 @@ func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.Wo
 	if o.Kind == kindAll || o.Kind == kindContainer {
 		c, err := find(ctx, e, ref)
 		if err == nil {
-			object := world.Object(c, show.Paths{Log: e.Containers.LogPath(c), Volume: func(name string) string {
-				v, err := e.Volumes.Get(name)
-				if err != nil {
-					return "" // the container has not been made whole, or lost it
-				}
-				return v.Path
-			}})
+			object := containerObject(ctx, env, e, c)
 			return subject{container: &object}, nil
 		}
 		if o.Kind == kindContainer || !errdefs.IsNotFound(err) {
@@ -134,6 +126,10 @@ func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.Wo
 	if o.Kind == kindAll || o.Kind == kindPod {
 		id, err := e.Pods.Resolve(ref)
 		if err == nil {
+			world, err := show.Read(ctx, env)
+			if err != nil {
+				return subject{}, err
+			}
 			s, err := e.Pods.Get(ctx, id)
 			object := world.PodObject(s)
 			return subject{pod: &object}, err
@@ -155,6 +151,28 @@ func (o *inspectOptions) lookUp(ctx context.Context, env *cli.Env, world show.Wo
 		return subject{}, say(errdefs.ErrNotFound, "no image %q", ref)
 	}
 	return subject{}, say(errdefs.ErrNotFound, "no container, pod or image %q", ref)
+}
+
+// containerObject is all that is known of a container, from its record and its
+// pod's alone.
+func containerObject(ctx context.Context, env *cli.Env, e *cli.Engine, c ctr.Container) show.Object {
+	var pods []pod.Sandbox
+	switch sandbox, err := e.Pods.Get(ctx, c.Config.Sandbox); {
+	case err == nil:
+		pods = append(pods, sandbox)
+	case !errdefs.IsNotFound(err):
+		env.Log().Warn("the record of a container's pod cannot be read", "container", c.ID, "error", err)
+	}
+	return show.NewWorld([]ctr.Container{c}, pods, env.Now()).Object(c, show.Paths{
+		Log: e.Containers.LogPath(c),
+		Volume: func(name string) string {
+			v, err := e.Volumes.Get(name)
+			if err != nil {
+				return "" // the container has not been made whole, or lost it
+			}
+			return v.Path
+		},
+	})
 }
 
 // print shows one thing by a template.
