@@ -18,6 +18,7 @@ type Calls struct {
 	// against CVE-2019-5736, is there as Copy.
 	Programs []string
 	Syncs    []string // the files that were synced, in order
+	Opens    []string // the files that were opened, in order; one that is not there is none
 }
 
 // Copy stands in Calls for a program's copy of itself.
@@ -45,7 +46,7 @@ func Trace(ctx context.Context, cmd *exec.Cmd) (Calls, error) {
 	_ = log.Close()
 	defer os.Remove(log.Name())
 	args := []string{"-f", "-qq", "-y", "-s", "200", "-e", "signal=none",
-		"-e", "trace=execve,execveat,fsync,fdatasync,sync,syncfs,sync_file_range", "-o", log.Name(), "--", cmd.Path}
+		"-e", "trace=execve,execveat,open,openat,openat2,fsync,fdatasync,sync,syncfs,sync_file_range", "-o", log.Name(), "--", cmd.Path}
 	traced := exec.CommandContext(ctx, "strace", append(args, cmd.Args[1:]...)...)
 	traced.Env, traced.Dir = cmd.Env, cmd.Dir
 	r, err := Capture(traced)
@@ -62,7 +63,7 @@ func Trace(ctx context.Context, cmd *exec.Cmd) (Calls, error) {
 // parseTrace reads strace's output. A call that another process interrupts
 // takes two lines; the first has the arguments, the second the outcome.
 func parseTrace(text string) Calls {
-	line := regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?:\((.*?)| resumed>.*?)(?: <unfinished \.\.\.>| = (-?\d+).*)?$`)
+	line := regexp.MustCompile(`^(\d+) +(?:<\.\.\. )?(\w+)(?:\((.*?)| resumed>.*?)(?: <unfinished \.\.\.>| = (-?\d+)(?:<(.*)>)?.*)?$`)
 	program := regexp.MustCompile(`"([^"]*)"`)
 	file := regexp.MustCompile(`<([^>]*)>`)
 	pending := map[string]string{}
@@ -81,6 +82,10 @@ func parseTrace(text string) Calls {
 			arguments = pending[pid+call]
 		}
 		switch {
+		case strings.HasPrefix(call, "open"):
+			if !strings.HasPrefix(outcome, "-") {
+				c.Opens = append(c.Opens, m[5])
+			}
 		case outcome != "0":
 		case strings.HasPrefix(call, "execve"):
 			name := Copy

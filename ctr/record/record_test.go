@@ -496,3 +496,29 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestListAllocates: what List takes of an object.
+func TestListAllocates(t *testing.T) {
+	d := newDir(t)
+	at := func(n int) float64 {
+		for i := range n {
+			if id := fmt.Sprintf("n%d", i); absent(d, id) {
+				create(t, d, id, "")
+			}
+		}
+		return testing.AllocsPerRun(10, func() {
+			if list, err := d.List(); err != nil || len(list) != n {
+				t.Errorf("%d of %d listed, %v", len(list), n, err)
+			}
+		})
+	}
+	few := at(10)
+	if each := (at(60) - few) / 50; each > 40 {
+		t.Errorf("%.1f allocations an object, 40 at most", each)
+	}
+}
+
+func absent(d *Dir[conf, state], id string) bool {
+	_, err := d.Get(id)
+	return errdefs.IsNotFound(err)
+}

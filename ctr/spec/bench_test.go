@@ -17,3 +17,17 @@ func BenchmarkFilter(b *testing.B) {
 		}
 	}
 }
+
+// TestAllocates: a spec is built at each start of a container.
+func TestAllocates(t *testing.T) {
+	c := base()
+	c.Security.Seccomp = SeccompDefault
+	n := testing.AllocsPerRun(20, func() {
+		if _, err := Build(c); err != nil {
+			t.Error(err)
+		}
+	})
+	if n > 400 {
+		t.Errorf("%v allocations, 400 at most", n)
+	}
+}
