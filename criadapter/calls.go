@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
+	"github.com/davit-containers/davit/criadapter/footprint"
 	"github.com/davit-containers/davit/criadapter/telemetry"
 	"github.com/davit-containers/davit/criadapter/wire"
 )
@@ -34,6 +35,7 @@ type calls struct {
 	telemetry *telemetry.Telemetry
 	worked    chan struct{} // holds one when a call has done something; see rest
 	resting   func(context.Context)
+	memory    *footprint.Footprint
 }
 
 // options are those of a gRPC server whose calls these are.
@@ -172,10 +174,10 @@ func (c *calls) run(ctx context.Context, k call, do func(context.Context) error)
 const restAfter = 5 * time.Second
 
 // rest calls resting when the server comes to rest, and gives the memory that calls
-// have needed back to the kernel, until ctx ends: Go's own way of doing so keeps what
-// the busiest moment needed. Calls that only ask come all the time, and are not
-// counted.
+// have needed back to the kernel, until ctx ends; what its start has needed it gives
+// back at once. Calls that only ask come all the time, and are not counted.
 func (c *calls) rest(ctx context.Context) {
+	c.release()
 	timer := time.NewTimer(restAfter)
 	defer timer.Stop()
 	for {
@@ -186,10 +188,17 @@ func (c *calls) rest(ctx context.Context) {
 			if c.resting != nil {
 				c.resting(ctx)
 			}
-			debug.FreeOSMemory()
+			c.release()
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// release gives back what memory is not needed now.
+func (c *calls) release() {
+	if err := c.memory.Release(); err != nil {
+		c.log.Debug("memory is not given back", "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/davit-containers/davit/criadapter/footprint"
 	"github.com/davit-containers/davit/criadapter/streaming"
 	"github.com/davit-containers/davit/criadapter/telemetry"
 	"github.com/davit-containers/davit/ctr"
@@ -89,7 +90,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{log: o.Log, limits: o.Limits, now: time.Now, telemetry: tell, worked: make(chan struct{}, 1), resting: o.Resting}
+	memory, err := footprint.New()
+	if err != nil {
+		o.Log.Debug("more of the program's pages stay in memory than are used", "error", err)
+	}
+	c := &calls{log: o.Log, memory: memory, limits: o.Limits, now: time.Now, telemetry: tell, worked: make(chan struct{}, 1), resting: o.Resting}
 	s := &Server{log: o.Log, grpc: grpc.NewServer(c.options()...), streams: streams.sessions, telemetry: tell, calls: c, grace: o.Limits.Grace}
 	runtimeapi.RegisterRuntimeServiceServer(s.grpc, newRuntimeServer(o, streams))
 	runtimeapi.RegisterImageServiceServer(s.grpc, newImageServer(o))

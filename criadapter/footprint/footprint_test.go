@@ -1,0 +1,118 @@
+package footprint
+
+import (
+	"debug/elf"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The program is mapped in small pages, what is written to is left alone, and the
+// process goes on with fewer pages of its program.
+func TestRelease(t *testing.T) {
+	path, err := os.Readlink(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range f.program { // all of it is in use
+		for _, flags := range mappings(t, path) {
+			if flags.begin == s.begin && !flags.small {
+				t.Errorf("the segment at %x may have huge pages", s.begin)
+			}
+		}
+	}
+	before := mappings(t, path)
+	if err := f.Release(); err != nil {
+		t.Fatal(err)
+	}
+	released := false
+	for i, m := range mappings(t, path) {
+		if m.writable && m.small {
+			t.Errorf("the data at %x were touched", m.begin)
+		}
+		released = released || m.rss < before[i].rss/2
+	}
+	if !released {
+		t.Error("no part of the program has half the pages that it had")
+	}
+	if cmp.Diff("a", "b") == "" { // code that was not used yet
+		t.Error("the program is not what it was")
+	}
+}
+
+// mapping is one of /proc/self/smaps.
+type mapping struct {
+	begin           uint64
+	writable, small bool
+	rss             int
+}
+
+func mappings(t *testing.T, path string) (out []mapping) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := false
+	for line := range strings.Lines(string(data)) {
+		words := strings.Fields(line)
+		switch {
+		case !strings.HasSuffix(words[0], ":"):
+			var m mapping
+			if ours = strings.HasSuffix(line, " "+path+"\n"); !ours {
+				continue
+			}
+			m.begin = number(t, "0x"+strings.Split(words[0], "-")[0])
+			m.writable = strings.Contains(words[1], "w")
+			out = append(out, m)
+		case ours && words[0] == "Rss:":
+			out[len(out)-1].rss = int(number(t, words[1]))
+		case ours && words[0] == "VmFlags:":
+			out[len(out)-1].small = strings.Contains(line, " nh")
+		}
+	}
+	return out
+}
+
+func number(t *testing.T, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 0, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestUnwritten(t *testing.T) {
+	progs := []*elf.Prog{
+		{ProgHeader: elf.ProgHeader{Type: elf.PT_INTERP, Off: 0x350, Vaddr: 0x350, Memsz: 0x1c, Flags: elf.PF_R}},
+		{ProgHeader: elf.ProgHeader{Type: elf.PT_LOAD, Off: 0, Vaddr: 0x1000, Memsz: 0x2830, Flags: elf.PF_R}},
+		{ProgHeader: elf.ProgHeader{Type: elf.PT_LOAD, Off: 0x3000, Vaddr: 0x4000, Memsz: 0x5000, Flags: elf.PF_R | elf.PF_X}},
+		{ProgHeader: elf.ProgHeader{Type: elf.PT_LOAD, Off: 0x8448, Vaddr: 0xa448, Memsz: 0x9000, Flags: elf.PF_R | elf.PF_W}},
+		{ProgHeader: elf.ProgHeader{Type: elf.PT_GNU_RELRO, Off: 0x8448, Vaddr: 0xa448, Memsz: 0x900, Flags: elf.PF_R}},
+	}
+	want := []segment{{0x70000, 0x73000}, {0x73000, 0x78000}}
+	if got := unwritten(progs, 0x70000, 0x1000); !cmp.Equal(want, got, cmp.AllowUnexported(segment{})) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
+func TestLoadedAt(t *testing.T) {
+	maps := "00400000-00403000 r--p 00000000 fe:00 11 /usr/bin/other davit\n" +
+		"00403000-014c9000 r-xp 00003000 fe:00 12 /usr/bin/davit\n" +
+		"7f0000000000-7f0000003000 r--p 00000000 fe:00 12     /usr/bin/davit\n" +
+		"7ffc00000000-7ffc00003000 rw-p 00000000 00:00 0     [stack]\n"
+	if got, err := loadedAt(maps, "/usr/bin/davit"); err != nil || got != 0x7f0000000000 {
+		t.Errorf("it is at %x: %v", got, err)
+	}
+	if _, err := loadedAt(maps, "/usr/bin/podman"); err == nil {
+		t.Error("what is not mapped was found")
+	}
+}
