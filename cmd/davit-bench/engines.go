@@ -29,8 +29,6 @@ type engine interface {
 	cli(ctx context.Context, runtime string, args ...string) *exec.Cmd
 	// port is one of the host's that is its own to publish.
 	port() string
-	// logPath is the template of inspect's for a container's log file.
-	logPath() string
 	tearDown(ctx context.Context) error
 }
 
@@ -80,8 +78,6 @@ func (e *davitEngine) cli(ctx context.Context, runtime string, args ...string) *
 }
 
 func (e *davitEngine) port() string { return "18977" }
-
-func (e *davitEngine) logPath() string { return "{{.LogPath}}" }
 
 func (e *davitEngine) tearDown(ctx context.Context) error {
 	return errors.Join(succeed(e.cli(ctx, "", "rm", "-f", "-a", "-t", "0")), e.davit.Roots.RemoveNetwork(ctx), e.davit.Roots.Remove())
@@ -159,8 +155,6 @@ func (e *podman) cli(ctx context.Context, runtime string, args ...string) *exec.
 }
 
 func (e *podman) port() string { return "18978" }
-
-func (e *podman) logPath() string { return "{{.HostConfig.LogConfig.Path}}" }
 
 func (e *podman) tearDown(ctx context.Context) error {
 	return succeed(e.cli(ctx, "", "system", "reset", "--force"))

@@ -73,7 +73,7 @@ func (l *lab) writeLog(ctx context.Context, e engine, runtime string, mb int) (r
 	if err := succeed(e.cli(ctx, "", "wait", "written")); err != nil {
 		return nil, err
 	}
-	path, err := e.cli(ctx, "", "inspect", "--format", e.logPath(), "written").Output()
+	path, err := e.cli(ctx, "", "inspect", "--format", "{{.HostConfig.LogConfig.Path}}", "written").Output()
 	if err != nil {
 		return nil, fmt.Errorf("asking %s for a log: %w", e.name(), err)
 	}

@@ -122,7 +122,7 @@ func open(ctx context.Context, p peer, image string) (*running, error) {
 }
 
 func (s *running) close(ctx context.Context) error {
-	return errors.Join(s.conn.Close(), s.stop(ctx))
+	return errors.Join(s.conn.Close(), s.stop(ctx), s.removeCgroup())
 }
 
 // subjects are the servers, each doing what sample makes of it.

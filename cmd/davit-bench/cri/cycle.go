@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -70,9 +71,27 @@ func (s *running) podConfig() *runtimeapi.PodSandboxConfig {
 		},
 		Annotations: map[string]string{"kubernetes.io/config.source": "api"},
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
+			CgroupParent:    s.cgroup(),
 			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(), Seccomp: &runtimeapi.SecurityProfile{}},
 		},
 	}
+}
+
+// cgroup is the parent of the cgroups of a server's pods.
+func (s *running) cgroup() string { return "/davit-bench-" + filepath.Base(s.about().folder) }
+
+// removeCgroup removes it from all hierarchies, and from the one of cgroup v2.
+func (s *running) removeCgroup() error {
+	var errs []error
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		found, _ := filepath.Glob(pattern + s.cgroup())
+		for _, dir := range found {
+			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is there by two names
+				errs = append(errs, fmt.Errorf("removing the pods' cgroup: %w", err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // namespaces are a kubelet's for a pod that asks for nothing: its containers share

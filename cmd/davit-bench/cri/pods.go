@@ -218,7 +218,8 @@ func (s *running) monitors() []int {
 		line, _ := os.ReadFile(filepath.Join(f, "cmdline"))
 		program, _, _ := strings.Cut(string(line), "\x00")
 		switch base := filepath.Base(program); {
-		case base != "conmon" && base != "containerd-shim-runc-v2", !strings.Contains(string(line), RunFolder(s.about().folder)):
+		case base != "conmon" && base != "containerd-shim-runc-v2":
+		case !strings.Contains(string(line), RunFolder(s.about().folder)) && !strings.Contains(string(line), s.about().folder):
 		default:
 			pid, _ := strconv.Atoi(filepath.Base(f))
 			out = append(out, pid)

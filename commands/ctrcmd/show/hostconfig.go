@@ -110,7 +110,7 @@ func hostConfig(cfg ctr.Config, s pod.Sandbox) HostConfig {
 		ExtraHosts: hosts(s.Config.DNS.Hosts),
 		Init:       cfg.Init, AutoRemove: cfg.Remove, Runtime: cfg.Runtime,
 		ShmSize:   s.Config.ShmSize,
-		LogConfig: LogConfig{Type: cfg.Log.Driver, Path: cfg.Log.Path, Size: cfg.Log.MaxSize},
+		LogConfig: LogConfig{Type: cfg.Log.Driver, Size: cfg.Log.MaxSize},
 	}
 	if h.LogConfig.Type == "" {
 		h.LogConfig.Type = "k8s-file"

@@ -139,6 +139,7 @@ func (w World) Object(c ctr.Container, paths Paths) Object {
 		Operation:       c.Op,
 	}
 	policy := c.RestartPolicy()
+	o.HostConfig.LogConfig.Path = paths.Log
 	o.HostConfig.RestartPolicy = RestartPolicy{Name: policy.Policy, MaximumRetryCount: policy.Retries}
 	if len(cfg.Process.Args) > 0 {
 		o.Path, o.Args = cfg.Process.Args[0], cfg.Process.Args[1:]
