@@ -77,6 +77,16 @@ func (e *davitEngine) cli(ctx context.Context, runtime string, args ...string) *
 	return e.davit.Command(ctx, args...)
 }
 
+// runtimeExec has the OCI runtime itself run a command in a container of davit's.
+func (e *davitEngine) runtimeExec(ctx context.Context, runtime, name string, args ...string) (func(context.Context) *exec.Cmd, error) {
+	r, err := harness.Capture(e.cli(ctx, "", "inspect", "--format", "{{.ID}}", name))
+	if err != nil || r.Code != 0 {
+		return nil, fmt.Errorf("inspecting container %q: exit code %d, %v", name, r.Code, err)
+	}
+	args = append([]string{"--root", filepath.Join(e.davit.Roots.RunRoot, "runtimes", runtime), "exec", r.Line()}, args...)
+	return func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, runtime, args...) }, nil
+}
+
 func (e *davitEngine) port() string { return "18977" }
 
 func (e *davitEngine) tearDown(ctx context.Context) error {
