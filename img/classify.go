@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	ocilayout "go.podman.io/image/v5/oci/layout"
@@ -75,13 +76,13 @@ func (t transfer) error(err error) error {
 		return line(errdefs.ErrResourceExhausted, "%s", lastCause(err))
 	case isDigestMismatch(text):
 		return line(errdefs.ErrDataLoss, "what was received does not match its digest: %s", lastCause(err))
-	case errors.As(err, &creds), hasCode(err, errcode.ErrorCodeUnauthorized), strings.Contains(text, "unauthorized"), strings.Contains(text, "authentication required"):
+	case errors.As(err, &creds), hasCode(err, errcode.ErrorCodeUnauthorized), statusOf(text) == 401, strings.Contains(text, "unauthorized"), strings.Contains(text, "authentication required"):
 		e := line(errdefs.ErrPermissionDenied, "registry %s asks for credentials, or does not accept those given", host).(*classified)
 		e.class = append(e.class, errdefs.ErrUnauthenticated)
 		return e
 	case strings.Contains(text, "is blocked in"):
 		return line(errdefs.ErrPermissionDenied, "registry %s is blocked by registries.conf", host)
-	case hasCode(err, errcode.ErrorCodeDenied):
+	case hasCode(err, errcode.ErrorCodeDenied), statusOf(text) == 403:
 		return line(errdefs.ErrPermissionDenied, "registry %s denies access to it", host)
 	case isUnknown(err, text):
 		if host == "" {
@@ -92,14 +93,16 @@ func (t transfer) error(err error) error {
 		return line(errdefs.ErrNotFound, "%s", lastCause(err))
 	case strings.Contains(text, "exceeded maximum allowed size"):
 		return line(errdefs.ErrResourceExhausted, "its manifest or config: %s", lastCause(err))
-	case errors.Is(err, docker.ErrTooManyRequests):
-		return line(errdefs.ErrUnavailable, "registry %s: too many requests", host)
+	case isTooMany(err):
+		return line(errdefs.ErrUnavailable, "registry %s has had too many requests: try again later", host)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(text, "unexpected EOF"):
-		return line(errdefs.ErrUnavailable, "the connection to registry %s broke: %s", host, networkCause(err))
+		return line(errdefs.ErrUnavailable, "the connection to registry %s broke%s: %s", host, inBlob(err), networkCause(err))
 	case isNetwork(err):
-		return line(errdefs.ErrUnavailable, "registry %s cannot be reached: %s", host, networkCause(err))
+		return line(errdefs.ErrUnavailable, "registry %s cannot be reached%s: %s", host, inBlob(err), networkCause(err))
 	case host != "" && isServerError(text):
 		return line(errdefs.ErrUnavailable, "registry %s: %s", host, lastCause(err))
+	case host != "" && statusOf(text) != 0:
+		return line(errdefs.ErrUnknown, "registry %s answers HTTP %d", host, statusOf(text))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return line(errdefs.ErrNotFound, "%s", lastCause(err))
@@ -156,6 +159,38 @@ func isDigestMismatch(text string) bool {
 		}
 	}
 	return false
+}
+
+// statusOf is the status of a registry's answer without a body that says more, 0
+// for none.
+func statusOf(text string) (status int) {
+	_, rest, _ := strings.Cut(text, "StatusCode: ")
+	_, _ = fmt.Sscan(strings.TrimRight(rest[:min(3, len(rest))], ", "), &status)
+	return status
+}
+
+// isTooMany says whether a registry answered 429 until the library, which waits as
+// long as the answer says and asks five times, gave up.
+func isTooMany(err error) bool {
+	return errors.Is(err, docker.ErrTooManyRequests) || hasCode(err, errcode.ErrorCodeTooManyRequests) || statusOf(err.Error()) == 429
+}
+
+// inBlob tells at which blob a transfer has failed, or which were under way; it is
+// empty where that is not known.
+func inBlob(err error) string {
+	var of *blobError
+	if errors.As(err, &of) {
+		return " at " + strings.Join(of.blobs, ", ")
+	}
+	if _, rest, ok := strings.Cut(err.Error(), "/blobs/"); ok {
+		if d, derr := digest.Parse(rest[:min(len("sha256:")+64, len(rest))]); derr == nil {
+			return " at " + d.String()
+		}
+	}
+	if strings.Contains(err.Error(), "parsing image configuration") {
+		return " at its configuration"
+	}
+	return ""
 }
 
 // isServerError says whether a registry answered 5xx.
@@ -265,7 +300,7 @@ func isTransient(err error) bool {
 	)
 	text := err.Error()
 	switch {
-	case errors.Is(err, docker.ErrTooManyRequests), errors.Is(err, io.ErrUnexpectedEOF), isServerError(text):
+	case errors.Is(err, io.ErrUnexpectedEOF), isServerError(text):
 		return true
 	case errors.As(err, &dns):
 		return dns.IsTemporary || dns.IsTimeout

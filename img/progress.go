@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,11 +91,13 @@ func (p *progress) tell(e ProgressEvent) {
 }
 
 // drain takes the library's events, and lets watch see them, until the channel is
-// closed; done is closed then. The library blocks on a channel that nobody reads.
-func (p *progress) drain(ctx context.Context, from <-chan types.ProgressProperties, watch *stallWatch, fail context.CancelCauseFunc) (done <-chan struct{}) {
-	end := make(chan struct{})
+// closed: then done has the blobs that were under way. The library blocks on a
+// channel that nobody reads.
+func (p *progress) drain(ctx context.Context, from <-chan types.ProgressProperties, watch *stallWatch, fail context.CancelCauseFunc) (done <-chan []string) {
+	end := make(chan []string, 1)
 	go func() {
-		defer close(end)
+		var open []string
+		defer func() { end <- open }()
 		for e := range from {
 			out := ProgressEvent{
 				Digest: e.Artifact.Digest.String(), Config: strings.Contains(e.Artifact.MediaType, "config") || strings.Contains(e.Artifact.MediaType, "container.image"),
@@ -103,10 +106,14 @@ func (p *progress) drain(ctx context.Context, from <-chan types.ProgressProperti
 			switch e.Event {
 			case types.ProgressEventNewArtifact:
 				out.Kind = BlobStarted
+				open = append(open, out.Digest)
 			case types.ProgressEventRead:
 				out.Kind = BlobProgress
 			case types.ProgressEventDone:
 				out.Kind = BlobDone
+				if out.Offset >= out.Total { // it ends also where it was cut off
+					open = slices.DeleteFunc(open, func(d string) bool { return d == out.Digest })
+				}
 				if err := failpoint.Reach(ctx, failpoint.PullBlob); err != nil {
 					fail(err)
 				}
@@ -187,10 +194,27 @@ func (p *progress) watched(ctx context.Context, opts *copy.Options, run func(con
 	drained := p.drain(ctx, events, watch, cancel)
 	err := run(ctx)
 	close(events)
-	<-drained
+	open := <-drained
 	var stalled *stalledError
 	if err != nil && errors.As(context.Cause(ctx), &stalled) {
 		return stalled
 	}
+	if err != nil && len(open) > 0 {
+		return &blobError{open, err}
+	}
 	return err
 }
+
+// blobError is why a transfer failed while it brought these blobs.
+type blobError struct {
+	blobs []string
+	cause error
+}
+
+// Error implements error.
+func (e *blobError) Error() string {
+	return fmt.Sprintf("bringing %s: %v", strings.Join(e.blobs, ", "), e.cause)
+}
+
+// Unwrap gives the cause.
+func (e *blobError) Unwrap() error { return e.cause }

@@ -143,7 +143,7 @@ func TestF46RegistryAnswersWrongly(t *testing.T) {
 			return true
 		}
 	}
-	const blobs, manifests = "/blobs/", "/manifests/"
+	const blobs, manifests, blob = "/blobs/", "/manifests/", "sha256:[0-9a-f]{64}"
 	for _, tt := range []struct {
 		name   string
 		meddle func(http.ResponseWriter, *http.Request) bool
@@ -151,19 +151,28 @@ func TestF46RegistryAnswersWrongly(t *testing.T) {
 		most   int // requests for what is wrong
 	}{
 		{"401", answer("/v2/", 401, "WWW-Authenticate", `Basic realm="x"`), "credentials", 20},
-		{"403", answer(manifests, 403), "403", 8},
-		{"429", answer(manifests, 429, "Retry-After", "0"), "429|too many requests", 40},
+		{"403", answer(manifests, 403), "denies access to it$", 8},
+		{"403 for a blob", answer(blobs, 403), "denies access to it$", 12},
+		{"418", answer(manifests, 418), "answers HTTP 418$", 8},
+		{"429", answer(manifests, 429, "Retry-After", "0"), "has had too many requests: try again later$", 8},
+		{"429 for a blob", answer(blobs, 429, "Retry-After", "0"), "has had too many requests: try again later$", 30},
 		{"500 for the manifest", answer(manifests, 500), "500", 8},
 		{"500 for a blob", answer(blobs, 500), "500", 30},
-		{"redirect loop", answer(blobs, 307, "Location", "http://"+p.addr+"PATH"), "redirect|stopped after", 100},
-		{"truncated blob", p.spoil(func(b []byte) []byte { return b[:len(b)/2] }, true), "", 60},
-		{"short blob", p.spoil(func(b []byte) []byte { return b[:len(b)/2] }, false), "", 60},
-		{"flipped blob", p.spoil(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, false), "digest", 60},
-		{"long blob", p.spoil(func(b []byte) []byte { return append(b, "more"...) }, false), "", 60},
+		{"redirect loop", answer(blobs, 307, "Location", "http://"+p.addr+"PATH"), " at " + blob + ": stopped after 10 redirects", 100},
+		{"truncated configuration", p.spoil(func(b []byte) []byte { return b[:len(b)/2] }, true), "broke at its configuration", 60},
+		{"truncated blob", p.spoil(func(b []byte) []byte {
+			if len(b) < 50_000 { // the configuration
+				return b
+			}
+			return b[:len(b)/2]
+		}, true), "broke at " + blob, 60},
+		{"short blob", p.spoil(func(b []byte) []byte { return b[:len(b)/2] }, false), "does not match expected " + blob, 60},
+		{"flipped blob", p.spoil(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, false), "does not match expected " + blob, 60},
+		{"long blob", p.spoil(func(b []byte) []byte { return append(b, "more"...) }, false), "does not match expected " + blob, 60},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p.set(tt.meddle)
-			r := n.fails(125, `(?s)^Error: .*`+regexp.QuoteMeta(p.addr)+`.*(`+tt.says+`)`, "pull", "-q", "--retry", "1", "--retry-delay", "10ms", ref)
+			r := n.fails(125, `(?m)^Error: .*`+regexp.QuoteMeta(p.addr)+`.*(`+tt.says+`)`, "pull", "-q", "--retry", "1", "--retry-delay", "10ms", ref)
 			if lines := strings.Count(strings.TrimSpace(r.Stderr), "\n"); lines > 2 {
 				t.Errorf("it says much:\n%s", r.Stderr)
 			}
@@ -177,6 +186,22 @@ func TestF46RegistryAnswersWrongly(t *testing.T) {
 			}
 			n.fails(1, "", "image", "exists", ref)
 		})
+	}
+	// A registry that asks to be left alone for a while is.
+	var asked []time.Time
+	var mu sync.Mutex
+	p.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, manifests) {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, time.Now())
+		return len(asked) == 1 && answer(manifests, 429, "Retry-After", "3")(w, r)
+	})
+	n.must("pull", "-q", ref)
+	if len(asked) < 2 || asked[1].Sub(asked[0]) < 3*time.Second || asked[1].Sub(asked[0]) > 20*time.Second {
+		t.Errorf("asked at %v, and was told to wait for 3 s", asked)
 	}
 	p.set(nil)
 	n.must("pull", "-q", ref)
