@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -150,16 +152,19 @@ func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 		stopEnded := a.interruptAt(out.Ended)
 		defer stopEnded()
 	}
-	deliver, finish := direct(out)
 	switch {
 	case out.Policy == Drop:
-		deliver, finish = buffered(ctx, out)
+		deliver, finish := buffered(ctx, out)
+		err = a.read(ctx, out.Ended, deliver)
+		return errors.Join(err, finish())
 	case out.Patience > 0:
-		deliver, finish = patient(ctx, out)
+		return patient(ctx, out, func(deliver delivery) error { return a.read(ctx, out.Ended, deliver) })
 	}
-	err = a.read(ctx, out.Ended, deliver)
-	return errors.Join(err, finish())
+	return a.read(ctx, out.Ended, direct(out))
 }
+
+// delivery takes a packet of a stream.
+type delivery func(stream byte, p []byte) error
 
 // interruptAt wakes the reader when ended closes.
 func (a *Attachment) interruptAt(ended <-chan struct{}) (stop func()) {
@@ -176,7 +181,7 @@ func (a *Attachment) interruptAt(ended <-chan struct{}) (stop func()) {
 }
 
 // read hands packets to deliver until the end.
-func (a *Attachment) read(ctx context.Context, ended <-chan struct{}, deliver func(stream byte, p []byte) error) error {
+func (a *Attachment) read(ctx context.Context, ended <-chan struct{}, deliver delivery) error {
 	buf := make([]byte, maxPacket)
 	for {
 		n, err := a.conn.Read(buf)
@@ -203,7 +208,7 @@ func (a *Attachment) read(ctx context.Context, ended <-chan struct{}, deliver fu
 }
 
 // readRest reads what the socket holds, without waiting.
-func (a *Attachment) readRest(buf []byte, deliver func(stream byte, p []byte) error) error {
+func (a *Attachment) readRest(buf []byte, deliver delivery) error {
 	raw, err := a.conn.SyscallConn()
 	if err != nil {
 		return nil
@@ -236,33 +241,51 @@ func (o Output) sink(stream byte) io.Writer {
 // up, so that the container goes on.
 var ErrClientStuck = fmt.Errorf("the output was not taken in time, and the container goes on without this client: %w", context.DeadlineExceeded)
 
-// patient writes each packet as it comes, and waits for a while only.
-func patient(ctx context.Context, out Output) (deliver func(byte, []byte) error, finish func() error) {
-	write, end := direct(out)
-	written := make(chan error, 1) // a Write that is left alone ends into it
-	timer := time.NewTimer(out.Patience)
-	return func(stream byte, p []byte) error {
-		go func() { written <- write(stream, p) }()
-		timer.Reset(out.Patience)
-		select {
-		case err := <-written:
+// patient has read write each packet as it comes, and waits for a while only.
+func patient(ctx context.Context, out Output, read func(delivery) error) error {
+	const idle, writing, given = 0, 1, 2
+	var state atomic.Int32 // given up, a Write that is left alone is the last one
+	write := direct(out)
+	stuck, ended := make(chan struct{}), make(chan error, 1)
+	timer := time.AfterFunc(math.MaxInt64, sync.OnceFunc(func() { close(stuck) }))
+	defer timer.Stop()
+	go func() {
+		ended <- read(func(stream byte, p []byte) error {
+			if !state.CompareAndSwap(idle, writing) {
+				return ErrClientStuck
+			}
+			timer.Reset(out.Patience)
+			err := write(stream, p)
+			timer.Stop()
+			if !state.CompareAndSwap(writing, idle) {
+				return ErrClientStuck
+			}
 			return err
-		case <-timer.C:
-			return ErrClientStuck
-		case <-ctx.Done():
-			return ctx.Err()
+		})
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-stuck:
+		state.Store(given)
+		return ErrClientStuck
+	case <-ctx.Done():
+	}
+	if state.Swap(given) == idle { // it reads, until ctx wakes it
+		if err := <-ended; !errors.Is(err, ErrClientStuck) {
+			return err
 		}
-	}, func() error { timer.Stop(); return end() }
+	}
+	return ctx.Err()
 }
 
 // direct writes each packet as it comes.
-func direct(out Output) (deliver func(byte, []byte) error, finish func() error) {
-	deliver = func(stream byte, p []byte) error {
+func direct(out Output) delivery {
+	return func(stream byte, p []byte) error {
 		if w := out.sink(stream); w != nil && len(p) > 0 {
 			_, err := w.Write(p)
 			return err
 		}
 		return nil
 	}
-	return deliver, func() error { return nil }
 }
