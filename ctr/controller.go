@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/confine"
+	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/selinux"
@@ -91,6 +92,7 @@ type Controller struct {
 // records reads containers' records and checks them against the evidence.
 type records struct {
 	o       Options
+	held    *monitor.Held // the processes of containers that are kept
 	dir     *record.Dir[Config, Status]
 	answers *runtimes
 }
@@ -143,7 +145,7 @@ func New(o Options) (*Controller, error) {
 		return nil, fmt.Errorf("opening container records: %w", err)
 	}
 	rts := &runtimes{from: o.Runtimes, asked: map[string]asked{}}
-	r := &records{o: o, dir: dir, answers: rts}
+	r := &records{o: o, dir: dir, answers: rts, held: &monitor.Held{}}
 	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
 	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}

@@ -47,7 +47,7 @@ func (c *records) derive(e record.Entry[Config, Status]) Container {
 		out.Status.Message = strings.TrimPrefix(out.Status.Message+"; its status cannot be read: "+e.Damaged.Error(), "; ")
 	case e.Status.Alive():
 		out.Status = c.evidence(e.ID, e.Status)
-	case e.Status.Prepared && !record.Alive(e.Status.Pid, e.Status.PidStart):
+	case e.Status.Prepared && !c.held.Alive(e.Status.Pid, e.Status.PidStart):
 		out.Status.Prepared = false
 	}
 	return out
@@ -154,8 +154,8 @@ func processOf(id, pidFile string) (pid, monitor int) {
 
 // evidence is the status of a container that is recorded as alive.
 func (c *records) evidence(id string, s Status) Status {
-	if record.Alive(s.Pid, s.PidStart) {
-		if s.Reason == "" && !record.Alive(s.MonitorPid, s.MonitorStart) {
+	if c.held.Alive(s.Pid, s.PidStart) {
+		if s.Reason == "" && !c.held.Alive(s.MonitorPid, s.MonitorStart) {
 			s.Reason, s.Message = ReasonMonitorLost, "its monitor has died: its output is lost from now on, and how it ends will not be known"
 		}
 		return s
@@ -164,7 +164,7 @@ func (c *records) evidence(id string, s Status) Status {
 	if err == nil && found {
 		return s.stopped(exit)
 	}
-	if record.Alive(s.MonitorPid, s.MonitorStart) {
+	if c.held.Alive(s.MonitorPid, s.MonitorStart) {
 		return s // still exiting: the monitor drains the streams first
 	}
 	// The monitor may have written the file and gone between the two looks.

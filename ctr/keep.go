@@ -235,6 +235,8 @@ func (c *keeper) await(ctx context.Context, id string, s Status) {
 
 // awaitEnd returns when a container's process and its monitor are gone.
 func (c *keeper) awaitEnd(ctx context.Context, id string, s Status) {
+	defer c.held.Hold(s.Pid, s.PidStart)()
+	defer c.held.Hold(s.MonitorPid, s.MonitorStart)()
 	if monitor.WaitPid(ctx, s.Pid, s.PidStart) != nil {
 		return
 	}
