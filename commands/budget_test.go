@@ -53,6 +53,27 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
+// TestExecBudget: an exec runs the runtime, which runs itself, and the program, and
+// syncs nothing.
+func TestExecBudget(t *testing.T) {
+	davit, image := pulled(t)
+	for _, runtime := range []string{"runc", "crun"} {
+		mustRun(t, davit, "run", "-d", "--runtime", runtime, "--network", "none", "--name", runtime, image, "sleep", "1000")
+		calls, err := harness.Trace(t.Context(), davit.Command(t.Context(), "exec", runtime, "true"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		executed := slices.DeleteFunc(calls.Programs[1:], func(p string) bool { return p == harness.Copy || p == "exe" })
+		if want := []string{runtime, "true"}; !slices.Equal(executed, want) {
+			t.Errorf("an exec by %s executes %v, want %v", runtime, executed, want)
+		}
+		if len(calls.Syncs) > 0 {
+			t.Errorf("an exec by %s syncs %v", runtime, calls.Syncs)
+		}
+	}
+	mustRun(t, davit, "rm", "-f", "-a", "-t", "0")
+}
+
 // TestInitialization holds what every start of davit pays before its first line:
 // no package may take a millisecond to initialize, and all together no more than
 // six. The best of several starts counts, since a busy machine only adds; what is
