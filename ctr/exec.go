@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
@@ -83,6 +84,9 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 	return code, overtaken(context.WithoutCancel(ctx), c, ctr, err)
 }
 
+// endingTime is how long the end of a container may take that an exec has met.
+const endingTime = 500 * time.Millisecond
+
 // overtaken is the error of an exec: where its container has ended meanwhile, that
 // and not what the runtime stumbled over then.
 func overtaken(ctx context.Context, c *sessions, ctr Container, err error) error {
@@ -91,6 +95,14 @@ func overtaken(ctx context.Context, c *sessions, ctr Container, err error) error
 		return err
 	}
 	now, gone := c.Runs(ctx, ctr.ID)
+	if gone == nil && now.Status.Pid == ctr.Status.Pid && of.Unwrap() == nil {
+		// Its processes are killed one after the other, the first one last.
+		ending, cancel := context.WithTimeout(ctx, endingTime)
+		defer cancel()
+		if monitor.WaitPid(ending, ctr.Status.Pid, ctr.Status.PidStart) == nil {
+			return fmt.Errorf("container %q has ended meanwhile: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
+		}
+	}
 	switch {
 	case errdefs.IsFailedPrecondition(gone) || errdefs.IsNotFound(gone):
 		return gone
