@@ -183,6 +183,7 @@ func (c *stopper) drained(ctx context.Context, ctr Container) error {
 	defer cancel()
 	_, err := monitor.Wait(patient, monitor.WaitConfig{
 		PersistDir: c.persist(ctr.ID, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
+		Pid: s.Pid, PidStart: s.PidStart,
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		// A process that left the container holds a stream open, or the monitor

@@ -70,8 +70,8 @@ type WaitConfig struct {
 	// MonitorPid and MonitorStart name the monitor.
 	MonitorPid   int
 	MonitorStart uint64
-	// Pid and PidStart name the container's process, if they are known: where the
-	// host has no inotify instance left, its end says when to look.
+	// Pid and PidStart name the container's process, if they are known: its end says
+	// when to look.
 	Pid      int
 	PidStart uint64
 }
@@ -81,7 +81,10 @@ type WaitConfig struct {
 // monitor's exit command. A persist folder that vanishes is ErrNotFound. A
 // monitor that is this process's child is reaped if it has ended.
 //
-// Nothing is polled, unless the host has no inotify instance left.
+// The monitor writes the exit down a moment after the end of the container's process,
+// which is when it is looked for, for a while: an inotify instance would tell as soon,
+// but the kernel takes 8 to 16 ms to close one. Otherwise nothing is polled, unless
+// the host has no inotify instance left.
 func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 	e, found, err := ReadExit(cfg.PersistDir)
 	if err != nil || found {
@@ -96,6 +99,11 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 	}
 	defer func() { _ = mon.Close() }()
 
+	if cfg.Pid > 0 {
+		if e, found, err := cfg.awaitSoon(ctx, mon); err != nil || found {
+			return e, err
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, stop := watchDir(ctx, cfg.PersistDir, func(ctx context.Context) bool {
@@ -128,6 +136,45 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 			reapPidfd(mon)
 			return lastLook(cfg.PersistDir)
 		}
+	}
+}
+
+// awaitSoon waits for the end of the container's process and looks for the exit for
+// some time then. It is false when there is none yet, or the monitor has gone.
+func (cfg WaitConfig) awaitSoon(ctx context.Context, mon *os.File) (Exit, bool, error) {
+	process, err := pidfdOf(cfg.Pid, cfg.PidStart)
+	if err == nil {
+		err = waitEither(ctx, process, mon)
+		_ = process.Close()
+	}
+	if errdefs.IsNotFound(err) {
+		err = nil
+	}
+	if err != nil {
+		return Exit{}, false, err
+	}
+	for _, pause := range []time.Duration{100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond} {
+		for range 10 {
+			e, found, err := ReadExit(cfg.PersistDir)
+			if err != nil || found || isReadable(mon) {
+				return e, found, err
+			}
+			if err := sleep(ctx, pause); err != nil {
+				return Exit{}, false, err
+			}
+		}
+	}
+	return Exit{}, false, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -101,6 +101,26 @@ func waitReadable(ctx context.Context, f *os.File) error {
 	return err
 }
 
+// waitEither waits until one of two pollable files is readable.
+func waitEither(ctx context.Context, a, b *os.File) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := make(chan error, 2)
+	for _, f := range []*os.File{a, b} {
+		go func() { first <- waitReadable(ctx, f) }()
+	}
+	err := <-first
+	cancel()
+	<-first
+	return err
+}
+
+// isReadable tells whether a pollable file is readable now.
+func isReadable(f *os.File) (is bool) {
+	raw, err := f.SyscallConn()
+	return err == nil && raw.Control(func(fd uintptr) { is = readable(int(fd)) }) == nil && is
+}
+
 func readable(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)
