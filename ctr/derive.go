@@ -35,7 +35,8 @@ const exitRecord = "exit.json"
 // process (by start time, so that a reused pid is no evidence), the monitor, and
 // only when that is gone the exit file. It writes nothing.
 func (c *records) derive(e record.Entry[Config, Status]) Container {
-	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op}
+	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op,
+		monitor: process{e.Status.MonitorPid, e.Status.MonitorStart}}
 	if e.Key != "" {
 		out.Config.Name = e.Key // it may have been renamed
 	}
@@ -216,10 +217,7 @@ type Exit struct {
 func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changes, err := c.dir.Watch(ctx)
-	if err != nil {
-		return Exit{}, fmt.Errorf("watching container %q: %w", id, err)
-	}
+	var changes <-chan record.Event // not for one that runs: an inotify instance takes its time to close
 	for {
 		ctr, err := c.Get(ctx, id)
 		if err != nil {
@@ -245,6 +243,12 @@ func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 			}
 			s = s.stopped(e)
 			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
+		}
+		if changes == nil {
+			if changes, err = c.dir.Watch(ctx); err != nil {
+				return Exit{}, fmt.Errorf("watching container %q: %w", id, err)
+			}
+			continue // it may have changed before
 		}
 		select {
 		case <-ctx.Done():

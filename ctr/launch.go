@@ -36,6 +36,9 @@ type Launch struct {
 	// BeforeStart runs when the process exists and has not started yet: the last
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
+	// Attended says that the caller stays until the container has ended, does what is
+	// due then and dismisses the monitor: its exit command waits for a while.
+	Attended bool
 	// Again says that no user asked: it is for RestartDue, and is refused with
 	// ErrFailedPrecondition if that is not so any more.
 	Again bool
@@ -44,17 +47,17 @@ type Launch struct {
 // Launch prepares a container unless it is prepared already, and starts it, as
 // one operation. On an error the container is what it was before.
 func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
-	tried := false
-	err := c.change(ctx, id, opStart, func(op *record.Op, ctr Container) error {
+	tried, attended := false, false
+	err := operate(ctx, c.settler, id, opStart, func(op *record.Op, ctr Container) error {
 		if _, due := ctr.RestartDue(c.o.Now()); l.Again && !due {
 			return fmt.Errorf("container %q is not to be started again: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 		}
-		tried = l.Again
+		tried, attended = l.Again, l.delays(ctr)
 		if l.Begun != nil {
 			l.Begun()
 		}
 		if ctr.Status.State != Created || !ctr.Status.Prepared {
-			if err := c.prepare(ctx, op, ctr, l.Sandbox); err != nil {
+			if err := c.prepare(ctx, op, ctr, l); err != nil {
 				return err
 			}
 		}
@@ -65,6 +68,9 @@ func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 		}
 		return c.start(ctx, op, ctr, l.Again)
 	})
+	if err == nil && !attended { // else the caller settles its end
+		err = c.settleExit(ctx, id)
+	}
 	if err != nil && (tried || !l.Again) {
 		return errors.Join(err, c.notStarted(ctx, id, l.Again, err))
 	}
@@ -95,6 +101,20 @@ func (c *starter) notStarted(ctx context.Context, id string, again bool, cause e
 // settled first, an error of f is undone, and an exit that nobody could settle
 // while the operation was under way is settled after it.
 func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op, Container) error) error {
+	if err := operate(ctx, c, id, kind, f); err != nil {
+		return err
+	}
+	if err := c.settleExit(ctx, id); err != nil || kind == opStart || kind == opStop || c.ended == nil {
+		return err // who starts or stops looks after the rest
+	}
+	if now, err := c.Get(ctx, id); err == nil && now.Status.State == Stopped {
+		return c.ended(context.WithoutCancel(ctx), id)
+	}
+	return nil
+}
+
+// operate is change without what comes after the operation.
+func operate(ctx context.Context, c *settler, id, kind string, f func(*record.Op, Container) error) error {
 	op, err := c.begin(ctx, id, kind)
 	if err != nil {
 		return err
@@ -112,16 +132,7 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 		}
 		return errors.Join(err, c.undo(ctx, op, kind))
 	}
-	if err := op.End(); err != nil {
-		return err
-	}
-	if err := c.settleExit(ctx, id); err != nil || kind == opStart || kind == opStop || c.ended == nil {
-		return err // who starts or stops looks after the rest
-	}
-	if now, err := c.Get(ctx, id); err == nil && now.Status.State == Stopped {
-		return c.ended(context.WithoutCancel(ctx), id)
-	}
-	return nil
+	return op.End()
 }
 
 // begin takes the operation lock and first settles what a dead owner left.
@@ -143,7 +154,7 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 
 // prepare mounts the root filesystem, has a monitor forked at the same time, and
 // lets it run the runtime once the bundle is written.
-func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, sandbox func(context.Context) (Sandbox, error)) error {
+func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l Launch) error {
 	id, cfg := ctr.ID, ctr.Config
 	if ctr.Status.Alive() || ctr.Status.Prepared || ctr.Status.State == Removing {
 		return fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
@@ -178,6 +189,9 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if err != nil {
 		return err
 	}
+	if l.delays(ctr) {
+		mcfg.ExitDelay = exitDelay
+	}
 	if dir := mcfg.Placement.Dir; dir != nil {
 		defer func() { _ = dir.Close() }()
 	}
@@ -190,7 +204,7 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, san
 	if err != nil {
 		return err
 	}
-	started, err := c.runtimeCreate(ctx, op, ctr, starting, sandbox)
+	started, err := c.runtimeCreate(ctx, op, ctr, starting, l.Sandbox)
 	if err != nil {
 		return errors.Join(err, starting.Abort())
 	}
@@ -357,6 +371,17 @@ func (c *starter) makeRunFolders(id string, n int) error {
 // done (see noteEnd), for those who watch all of them; the code itself is read from
 // the start's own folder.
 func (c *records) exitDir() string { return filepath.Join(c.o.Paths.RunRoot, "exits") }
+
+// delays tells whether the exit command of a container is to wait for the caller:
+// not where others wait for it, to start the container again.
+func (l Launch) delays(ctr Container) bool {
+	return l.Attended && ctr.Config.Health == nil && ctr.RestartPolicy().Policy == RestartNo
+}
+
+// exitDelay is how long the exit command of a container that is attended waits: more
+// than what its client does at its end takes, and what a client that was killed
+// leaves undone may wait.
+const exitDelay = 2 * time.Second
 
 func (c *starter) exitCommand(id string, n int) []string {
 	if len(c.o.ExitCommand) == 0 {

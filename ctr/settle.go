@@ -421,6 +421,15 @@ func (c *ends) Followed(id string) error {
 	return absentOS(os.Remove(filepath.Join(c.exitDir(), id)))
 }
 
+// Dismiss tells the monitor of a container, as it was read before its end was
+// settled, that all that follows that end is done: if it waits with its exit
+// command, that is not run. It is to be the last thing that is done of it.
+func (c *ends) Dismiss(ctr Container) {
+	if err := monitor.Dismiss(ctr.monitor.pid, ctr.monitor.start); err != nil { // it comes, and finds nothing to do
+		c.o.Log.Debug("an exit command is not kept from coming", "container", ctr.Config.Name, "error", err)
+	}
+}
+
 // Ended lists the containers that have ended, when nobody is about to do what
 // follows: their exit commands have ended, or never came. It reads one folder,
 // which is empty as a rule.

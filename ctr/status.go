@@ -148,6 +148,16 @@ type Container struct {
 	Status  Status
 	// Op is the operation under way on it, nil when there is none.
 	Op *record.Holder
+
+	// monitor is the one on record, also of a container that has ended and is not
+	// settled.
+	monitor process
+}
+
+// process names a process: see record.ProcessStart.
+type process struct {
+	pid   int
+	start uint64
 }
 
 // Starting tells whether somebody is about to start the container.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
@@ -169,7 +170,7 @@ func (c *runner) launch(ctx context.Context, k ctr.Container, up <-chan risen, o
 	}
 	run := &Running{ID: k.ID, pods: c}
 	err := c.ctrs.Launch(ctx, k.ID, ctr.Launch{
-		Again: o.again,
+		Again: o.again, Attended: o.streams != nil,
 		Begun: func() {
 			if o.begun != nil {
 				o.begun()
@@ -298,10 +299,15 @@ func (c *runner) StopContainer(ctx context.Context, id string, o ctr.StopOptions
 	if _, err := c.hold(ctx, id); err != nil { // its own pod has its ID
 		return err
 	}
+	before, err := c.ctrs.Get(ctx, id)
+	if err != nil {
+		return err
+	}
 	if err := c.ctrs.Stop(ctx, id, o); err != nil {
 		return err
 	}
-	return c.afterExit(ctx, id)
+	err = c.afterExit(ctx, id)
+	return c.dismiss(err, before)
 }
 
 // RestartContainer stops a container that runs and starts it. Somebody else starts
@@ -336,7 +342,7 @@ func (c *exits) RemoveContainer(ctx context.Context, id string, o ctr.RemoveOpti
 			k.Config.Name, k.Config.Sandbox[:12], errdefs.ErrFailedPrecondition)
 	}
 	if !k.Config.Implicit || (k.Status.Alive() && !o.Force) {
-		return c.ctrs.Remove(ctx, id, o)
+		return c.dismiss(c.ctrs.Remove(ctx, id, o), k)
 	}
 	err = c.Remove(ctx, k.Config.Sandbox, RemoveOptions{Force: o.Force, Timeout: o.Timeout, Volumes: o.Volumes})
 	if errdefs.IsNotFound(err) {
@@ -357,16 +363,38 @@ func (c *exits) ContainerExited(ctx context.Context, id string, start int) error
 func (c *exits) exited(ctx context.Context, id string, start int) error {
 	k, done, err := c.ctrs.Exited(ctx, id, start)
 	var busy *record.BusyError
-	if errors.As(err, &busy) || errdefs.IsNotFound(err) {
+	switch {
+	case errors.As(err, &busy):
 		return nil
-	}
-	if err != nil || !done {
+	case errdefs.IsNotFound(err), err == nil && !done:
+		return takeUp(ctx, c, id)
+	case err != nil:
 		return err
 	}
 	if k.Config.Infra {
 		return c.infraExited(ctx, k)
 	}
 	return c.afterExit(ctx, id)
+}
+
+// takeUp does what is left to do of a container that somebody else has settled, should
+// they have died over the rest.
+func takeUp(ctx context.Context, c *exits, id string) error {
+	k, err := c.ctrs.Get(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return c.dropOrphan(ctx, id)
+	}
+	if err != nil || !k.Config.Implicit {
+		return err
+	}
+	if s, err := c.Get(ctx, k.Config.Sandbox); err == nil && s.Op != nil {
+		err = c.settle(ctx, s.ID)
+		return ctr.AbsentOK(err)
+	}
+	if slices.Contains(c.ctrs.Ended(), id) {
+		return c.follow(ctx, id)
+	}
+	return nil
 }
 
 // infraExited marks a pod whose PID namespace has ended.
@@ -395,6 +423,23 @@ func (c *exits) afterExit(ctx context.Context, id string) error {
 	if err != nil || k.Status.Alive() {
 		return err
 	}
+	return c.dismiss(c.afterEnd(ctx, k), k)
+}
+
+// dismiss dismisses the monitors of containers, as they were before they ended or
+// were settled, when all that was due has been done; else their exit commands come.
+func (c *settler) dismiss(err error, before ...ctr.Container) error {
+	for _, k := range before {
+		if err == nil {
+			c.ctrs.Dismiss(k)
+		}
+	}
+	return err
+}
+
+// afterEnd does afterExit's work for a container that has ended.
+func (c *exits) afterEnd(ctx context.Context, k ctr.Container) error {
+	id := k.ID
 	_, due := k.RestartDue(c.o.Now())
 	if k.Config.Remove && !k.Config.Infra && !due {
 		return ctr.AbsentOK(c.RemoveContainer(ctx, id, ctr.RemoveOptions{}))

@@ -30,7 +30,8 @@ func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration
 	if err := c.unready(ctx, id); err != nil {
 		return err
 	}
-	if err := c.stopContainers(ctx, id, timeout); err != nil {
+	before, err := c.stopContainers(ctx, id, timeout)
+	if err != nil {
 		return err
 	}
 	if err := failpoint.Reach(ctx, failpoint.PodEnded); err != nil {
@@ -40,7 +41,7 @@ func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration
 	if err != nil {
 		return err
 	}
-	return c.down(ctx, op)
+	return c.dismiss(c.down(ctx, op), before...)
 }
 
 // unready marks a sandbox of the kubelet's that is to be stopped, before anything
@@ -58,18 +59,19 @@ func (c *settler) unready(ctx context.Context, id string) error {
 	return err
 }
 
-// stopContainers stops the containers, infra after the others.
-func (c *Controller) stopContainers(ctx context.Context, id string, timeout *time.Duration) error {
+// stopContainers stops the containers, infra after the others, and returns what they
+// were before.
+func (c *Controller) stopContainers(ctx context.Context, id string, timeout *time.Duration) ([]ctr.Container, error) {
 	if _, err := c.hold(ctx, id); err != nil {
-		return err
+		return nil, err
 	}
 	s, err := c.Get(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctrs, err := c.ContainersOf(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var g errgroup.Group
 	for _, k := range ctrs {
@@ -85,9 +87,9 @@ func (c *Controller) stopContainers(ctx context.Context, id string, timeout *tim
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, err
 	}
-	return c.removeInfra(ctx, s)
+	return ctrs, c.removeInfra(ctx, s)
 }
 
 // stageDown says that a sandbox is being taken down.
@@ -219,7 +221,7 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 	if err != nil {
 		return err
 	}
-	ctrs, err := c.ContainersOf(ctx, id)
+	ctrs, err := c.containersToRemove(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -237,7 +239,8 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 			return errors.Join(err, op.End())
 		}
 	}
-	return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
+	err = c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
+	return c.dismiss(err, ctrs...)
 }
 
 // stageVolumes says that a removal takes the containers' anonymous volumes with

@@ -5,10 +5,12 @@ package faults
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,6 +56,7 @@ func TestF8ClientKilled(t *testing.T) {
 			}
 			n.must("exec", name, "true")
 			n.say(fifo)
+			n.check() // while its exit command waits, or after that
 			if rm {
 				n.eventually("it has removed itself", func() bool {
 					return n.must("ps", "-aq").Line() == "" && n.must("pod", "ps", "-q").Line() == ""
@@ -70,6 +73,48 @@ func TestF8ClientKilled(t *testing.T) {
 			}
 			n.must("start", name)
 			n.must("rm", "--force", "-t", "0", name)
+		}
+	}
+	n.empty()
+}
+
+// The foreground run of a container that has ended is killed while it clears up: what
+// it leaves is done by the exit command, which has waited for it, and nobody else.
+func TestF8KilledWhileClearingUp(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, w.config())
+	for _, rm := range []bool{true, false} {
+		reached := w.path + ".reached"
+		w.tell("delete", fmt.Sprintf("rm $0.delete; echo >%s; exec sleep 60", reached))
+		args := []string{"run", "--name", "short"}
+		if rm {
+			args = append(args, "--rm")
+		}
+		cmd := n.Command(context.WithoutCancel(t.Context()), append(args, n.image, "sh", "-c", "exit 7")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		n.eventually("it clears up", func() bool { _, err := os.Stat(reached); return err == nil })
+		id := n.must("inspect", "--format", "{{.Id}}", "short").Line()
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		n.eventually("it is cleared up", func() bool {
+			folders, _ := filepath.Glob(filepath.Join(n.Roots.RunRoot, "*", id, "*"))
+			folders = slices.DeleteFunc(folders, func(f string) bool { return !rm && filepath.Base(f) != "bundle" && filepath.Base(f) != "ns" })
+			return len(folders) == 0
+		})
+		if left := n.must("ps", "-aq").Line(); (left == "") != rm {
+			t.Errorf("--rm=%v: %q is listed", rm, left)
+		}
+		if !rm {
+			if code := n.must("wait", "short").Line(); code != "7" {
+				t.Errorf("wait says %q", code)
+			}
+		}
+		if err := os.Remove(reached); err != nil {
+			t.Fatal(err)
 		}
 	}
 	n.empty()

@@ -149,14 +149,16 @@ func parse(args []string, dir, states string) (Process, bool) {
 }
 
 // Ending tells whether a monitor or a runtime may be on its way out: it has no
-// child but, of a monitor, the exit command, which is the program self.
+// child but, of a monitor, the exit command, which is the program self, or the fork of
+// it that waits to become that.
 func (p Process) Ending(self string) bool {
+	own, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.Pid))
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Pid, p.Pid))
 	if err != nil {
 		return true
 	}
 	for _, pid := range strings.Fields(string(data)) {
-		if program, err := os.Readlink("/proc/" + pid + "/exe"); err == nil && program != self {
+		if program, err := os.Readlink("/proc/" + pid + "/exe"); err == nil && program != self && program != own {
 			return false
 		}
 	}

@@ -40,10 +40,11 @@ func TestArguments(t *testing.T) {
 		Paths:       Paths{Bundle: "/b", PidFile: "/p", PersistDir: "/d", ExitDir: "/e", Log: "/l"},
 		Streams:     Streams{Stdin: true, StdinOnce: true, LogSizeMax: 10},
 		ExitCommand: []string{"/davit", "cleanup", "c1"},
+		ExitDelay:   3 * time.Second,
 	}
 	want := "--sync --full-attach --no-sync-log -c c1 -u c1 -n web -b /b -p /p --persist-dir /d -r /usr/sbin/runc " +
 		"--runtime-arg --root --runtime-arg /r --exit-dir /e -l k8s-file:/l --log-size-max 10 -i " +
-		"--exit-command /davit --exit-command-arg cleanup --exit-command-arg c1"
+		"--exit-delay 3 --exit-command /davit --exit-command-arg cleanup --exit-command-arg c1"
 	if diff := cmp.Diff(strings.Fields(want), c.args()); diff != "" {
 		t.Error(diff)
 	}

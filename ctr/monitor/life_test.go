@@ -243,6 +243,58 @@ func TestNothingIsLost(t *testing.T) {
 	})
 }
 
+// A monitor that is dismissed while it waits with its exit command runs none and goes;
+// one that is not runs it, and so does one that is dismissed too late.
+func TestDismiss(t *testing.T) {
+	runtimes(t, func(t *testing.T, r *rig) {
+		for _, tt := range []struct {
+			name      string
+			delay     time.Duration
+			dismissed bool
+			runs      bool
+		}{
+			{"dismissed", time.Minute, true, false},
+			{"not dismissed", time.Second, false, true},
+			{"running", 0, true, true},
+		} {
+			ran := filepath.Join(r.dir, strings.ReplaceAll(tt.name, " ", "-"))
+			c := r.create(r.spec("sh", "-c", "exit 7"), func(cfg *monitor.Config) {
+				cfg.ExitCommand = []string{"/bin/sh", "-c", "echo >" + ran + ".begun; sleep 0.5; echo >" + ran}
+				cfg.ExitDelay = tt.delay
+			})
+			c.start()
+			if e := c.wait(); e.Code != 7 {
+				t.Errorf("%s: %+v", tt.name, e)
+			}
+			mon := c.waitConfig()
+			for deadline := time.Now().Add(5 * time.Second); tt.dismissed; time.Sleep(5 * time.Millisecond) {
+				children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", mon.MonitorPid))
+				_, err := os.Stat(ran + ".begun")
+				if waits := len(children) > 0 && tt.delay > 0; waits || err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: the exit command neither waits nor runs", tt.name)
+				}
+			}
+			if tt.dismissed {
+				if err := monitor.Dismiss(mon.MonitorPid, mon.MonitorStart); err != nil {
+					t.Errorf("%s: %v", tt.name, err)
+				}
+			}
+			if err := monitor.WaitPid(c.ctx(10*time.Second), mon.MonitorPid, mon.MonitorStart); err != nil {
+				t.Errorf("%s: the monitor stays: %v", tt.name, err)
+			}
+			if _, err := os.Stat(ran); (err == nil) != tt.runs {
+				t.Errorf("%s: the exit command has run to its end: %v, want %v", tt.name, err == nil, tt.runs)
+			}
+			if err := monitor.Dismiss(mon.MonitorPid, mon.MonitorStart); err != nil {
+				t.Errorf("%s: of one that has gone: %v", tt.name, err)
+			}
+		}
+	})
+}
+
 // blocked is a sink that never takes anything.
 type blocked struct{ release chan struct{} }
 

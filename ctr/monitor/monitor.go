@@ -102,8 +102,12 @@ type Config struct {
 	// ExitCommand is run by the monitor after the exit was recorded, and
 	// waited for; empty runs nothing. The first element is an absolute path.
 	ExitCommand []string
-	Placement   Placement
-	Restore     Restore
+	// ExitDelay, in whole seconds, is how long the monitor waits, once the exit is
+	// recorded, before it runs ExitCommand: for somebody who does what that would do,
+	// and then calls [Dismiss].
+	ExitDelay time.Duration
+	Placement Placement
+	Restore   Restore
 	// Env replaces the monitor's environment, which the runtime and the exit
 	// command inherit; nil takes this process's.
 	Env []string
@@ -257,6 +261,9 @@ func (c Config) args() []string {
 		if c.Streams.Terminal || !c.Streams.StdinOnce {
 			args = append(args, "--leave-stdin-open")
 		}
+	}
+	if len(c.ExitCommand) > 0 && c.ExitDelay > 0 {
+		args = append(args, "--exit-delay", strconv.Itoa(int(c.ExitDelay/time.Second)))
 	}
 	for i, a := range c.ExitCommand {
 		if i == 0 {
