@@ -21,6 +21,7 @@ RUNTIME    ?= runc
 FOCUS      ?=
 RUN        ?=
 MODELTIME  ?= 1h
+MODELSEED  ?=
 
 # cgo stays on: btrfs, project quotas and the rootless re-exec need it.
 export CGO_ENABLED := 1
@@ -79,8 +80,8 @@ test-faults-core: need-root build build-faults ## the rows of the fault matrix t
 test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about an hour; RUN=regexp)
 	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
 
-test-model: need-root ## the nightly model test: random operations of pods, containers and images, processes killed at any step (MODELTIME=1h)
-	DAVIT_MODEL_TIME=$(MODELTIME) $(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 24h -v -run 'TestModel' $(if $(EXEC),-exec '$(ASROOT) "DAVIT_MODEL_TIME=$(MODELTIME)"') ./commands/faults/model
+test-model: need-root deps build ## the nightly model test: random operations of pods, containers and images, half of the time with fakes and killed at any step, half with the real programs and killed at any moment (MODELTIME=1h, MODELSEED=n,n…)
+	DAVIT_MODEL_TIME=$(MODELTIME) DAVIT_MODEL_SEED=$(MODELSEED) $(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 24h -v -run 'TestModel' $(if $(EXEC),-exec '$(ASROOT) "DAVIT_MODEL_TIME=$(MODELTIME)" "DAVIT_MODEL_SEED=$(MODELSEED)"') ./commands/faults/model
 
 test-cri: need-root deps build ## the Kubernetes CRI conformance suite and crictl against serve-cri (RUNTIME=runc|crun, FOCUS=regexp)
 	@.ci/fetch critools $(CRITOOLS) bin/critools-$(CRITOOLS)

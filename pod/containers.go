@@ -135,8 +135,11 @@ func (c *riser) createReady(ctx context.Context, l Launch, recorded chan<- error
 		return nil, err
 	}
 	r, err := c.rise(ctx, op, s)
-	if err != nil {
-		return nil, errors.Join(err, c.undo(ctx, op, opStart))
+	if !l.Container.Remove { // what is given back from now on, or cannot be yet, takes no container with it
+		op.Turn(opStart)
+	}
+	if err != nil { // whether there is a container is not known yet
+		return nil, errors.Join(err, c.undo(ctx, op, opStop))
 	}
 	return r, nil
 }
@@ -200,7 +203,12 @@ func (c *runner) launch(ctx context.Context, k ctr.Container, up <-chan risen, o
 		return nil, errors.Join(err, run.close(), c.afterExit(context.WithoutCancel(ctx), k.ID))
 	}
 	if now, err := c.ctrs.Get(ctx, k.ID); o.streams == nil && err == nil && now.Status.State == ctr.Stopped {
-		return run, c.afterExit(ctx, k.ID) // it was quick: the exit command may have come and gone
+		// It was quick: the exit command may have come and gone. What that could not do
+		// either stays on record, and is no error of the start.
+		if err := c.afterExit(ctx, k.ID); err != nil {
+			c.o.Log.Warn("clearing up after a container that has ended; the next command tries again", "container", k.Config.Name, "error", err)
+		}
+		return run, nil
 	}
 	if k.Config.Health != nil {
 		c.tend(ctx, k.Config.Sandbox)

@@ -230,22 +230,53 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 			return fmt.Errorf("container %q of pod %q is %s: %w", k.Config.Name, s.Config.Name, k.Status.State, errdefs.ErrFailedPrecondition)
 		}
 	}
-	op, err := c.begin(ctx, id, opRemove)
+	op, err := c.beginRemove(ctx, id)
 	if err != nil {
 		return err
 	}
-	if o.Volumes {
-		if err := op.Advance(ctx, stageVolumes); err != nil {
-			return errors.Join(err, op.End())
-		}
+	_, dead := op.Prior()
+	switch {
+	case dead && o.Volumes:
+		err = op.Supersede(ctx, stageVolumes)
+	case dead:
+		err = op.Supersede(ctx, stageAll)
+	case o.Volumes:
+		err = op.Advance(ctx, stageVolumes)
+	}
+	if err != nil {
+		op.Abandon()
+		return err
 	}
 	err = c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
 	return c.dismiss(err, ctrs...)
 }
 
-// stageVolumes says that a removal takes the containers' anonymous volumes with
-// it, for whoever finishes it.
-const stageVolumes = "volumes"
+// beginRemove is begin for a removal, which takes the place of a start or a stop that
+// a dead owner left, or that could not be finished: what keeps the sandbox from being
+// taken down does not keep its removal from being on record, and retried.
+func (c *settler) beginRemove(ctx context.Context, id string) (*record.Op, error) {
+	op, err := c.dir.Begin(ctx, id, opRemove)
+	if err != nil {
+		return nil, fmt.Errorf("pod %q: %w", id, err)
+	}
+	prior, dead := op.Prior()
+	if !dead || prior.Kind == opStart || prior.Kind == opStop {
+		return op, nil
+	}
+	op.Abandon()
+	if op, err = c.begin(ctx, id, opRemove); err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// Stages of a removal: stageVolumes says that it takes the containers' anonymous
+// volumes with it, for whoever finishes it, stageAll that it takes the place of another
+// operation.
+const (
+	stageVolumes = "volumes"
+	stageAll     = "all"
+)
 
 // remove is the way out, for a removal and for undoing a creation.
 func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions) error {

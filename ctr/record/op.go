@@ -79,6 +79,23 @@ func (o *Op) Advance(ctx context.Context, stage string) error {
 	return failpoint.ReachStage(ctx, o.l.noun(), kind, stage)
 }
 
+// Supersede is Advance for an operation that takes the place of Prior, because it takes
+// back all that was done by that: from the stage on, that one is forgotten.
+func (o *Op) Supersede(ctx context.Context, stage string) error {
+	o.mu.Lock()
+	o.prior = nil
+	o.mu.Unlock()
+	return o.Advance(ctx, stage)
+}
+
+// Turn has the operation be of another kind from the next stage on: who began to make
+// something goes on to give it back.
+func (o *Op) Turn(kind string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Kind = kind
+}
+
 func (o *Op) advance(stage string) (kind string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

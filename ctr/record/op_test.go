@@ -134,6 +134,41 @@ func TestF48HolderKilled(t *testing.T) {
 	if prior, ok := op.Prior(); ok {
 		t.Errorf("after End: %+v", prior)
 	}
+	// One that supersedes it leaves its own.
+	op.Turn("kill")
+	must(t, op.Advance(t.Context(), "one"))
+	op.Abandon()
+	op, err = d.TryBegin("a", "remove")
+	must(t, err)
+	must(t, op.Supersede(t.Context(), "two"))
+	op.Abandon()
+	op, err = d.TryBegin("a", "sweep")
+	must(t, err)
+	if prior, _ := op.Prior(); prior.Kind != "remove" || prior.Stage != "two" {
+		t.Errorf("%+v", prior)
+	}
+	must(t, op.End())
+	op, err = d.TryBegin("a", "start")
+	must(t, err)
+	// One that turns is of its first kind until it has advanced.
+	op.Turn("stop")
+	op.Abandon()
+	op, err = d.TryBegin("a", "sweep")
+	must(t, err)
+	if prior, _ := op.Prior(); prior.Kind != "start" {
+		t.Errorf("%+v", prior)
+	}
+	must(t, op.End())
+	op, err = d.TryBegin("a", "start")
+	must(t, err)
+	op.Turn("stop")
+	must(t, op.Advance(t.Context(), "down"))
+	op.Abandon()
+	op, err = d.TryBegin("a", "sweep")
+	must(t, err)
+	if prior, _ := op.Prior(); prior.Kind != "stop" || prior.Stage != "down" {
+		t.Errorf("%+v", prior)
+	}
 	must(t, op.End())
 	if dead, err := d.Dead(); err != nil || len(dead) > 0 {
 		t.Errorf("%q %v", dead, err)

@@ -110,7 +110,7 @@ func (w *world) applyPod(o op) string {
 			}
 		}
 	}
-	if p.state != ready && p.attached && w.noDel { // a stop that is not done yet comes first
+	if p.holds.due() && w.noDel { // a stop that is not done yet comes first
 		return anyFailure
 	}
 	return w.removePod(o.Name)
@@ -135,7 +135,9 @@ func (w *world) applyCreate(o op) (string, bool) {
 	case k.kube && w.ctrs[o.Name] != nil:
 		return ok, true
 	case !there:
-		w.abandon(k, o)
+		if !w.typed { // a command looks for the image before it makes anything
+			w.abandon(k, o)
+		}
 		return notFound, true
 	case w.ctrs[o.Name] != nil:
 		w.abandon(k, o)
@@ -213,7 +215,7 @@ func (w *world) applyRemove(o op) string {
 	if k.alive() && !o.Force && o.Do == "rm" {
 		return precondition
 	}
-	if k.pod == "" && !k.up && k.attached && w.noDel { // its sandbox is to be stopped first
+	if k.pod == "" && k.holds.due() && w.noDel { // its sandbox is to be stopped first
 		return anyFailure
 	}
 	if !w.drop(o.Name) {

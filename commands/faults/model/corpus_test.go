@@ -90,7 +90,14 @@ func told() []story {
 	pull := op{Do: "pull", Image: "one"}
 	pod := op{Do: "pod create", Name: "shop", Net: true}
 	quick := op{Do: "run", Name: "web", Pod: "shop", Image: "one", What: "quick"}
+	alone := quick
+	alone.Pod, alone.Net = "", true
 	return []story{
+		{name: "what ends at once has been started, though its network cannot be given back", ops: []op{pull, {Do: "no del"}, alone}},
+		{name: "a container whose network cannot be had stays", ops: []op{pull, {Do: "no add"}, {Do: "no del"}, late(alone, "container")}},
+		{name: "a pod whose network could be neither had nor given back is not removed yet", ops: []op{
+			pull, pod, {Do: "no add"}, {Do: "no del"}, quick, {Do: "pod rm", Name: "shop", Force: true},
+		}},
 		{name: "a removal that is refused is not done later", ops: []op{
 			pull, pod, {Do: "no del"}, quick, {Do: "pod stop", Name: "shop"}, {Do: "pod rm", Name: "shop", Force: true},
 		}},

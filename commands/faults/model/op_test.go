@@ -237,7 +237,7 @@ func (c chooser) whenTyped(o op) op {
 	case o.Do == "reboot":
 		o.Force = c.IntN(2) == 0
 	case o.befalls() || c.IntN(3) > 0:
-	case o.ends() && c.IntN(2) == 0:
+	case (o.Do == "kill" || o.What == "quick") && c.IntN(3) > 0: // something is to end
 		o.Kill, o.Exit = -1-c.IntN(30_000), true
 	default: // as long as a command takes on a machine that is idle, or that is not
 		o.Kill = -1 - c.IntN(1<<(15+c.IntN(4)))

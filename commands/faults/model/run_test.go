@@ -136,7 +136,8 @@ func (r *rig) settle(before, after *world, o op, p *face) (*world, error) {
 	if err := r.quiet(); err != nil { // what it has begun
 		return nil, failed("%v", err)
 	}
-	return r.choose(append([]*world{before, after}, before.between(o)...), o.ends())
+	// A server that starts clears up after it is there.
+	return r.choose(append([]*world{before, after}, before.between(o)...), o.ends() || r.typed != nil)
 }
 
 // choose finds the world that the line's worker sees. slow says that it may take a

@@ -9,11 +9,7 @@ func (w *world) down(p *sandbox) bool {
 	if p.state == ready {
 		p.state = notReady
 	}
-	if p.attached && w.noDel {
-		return false
-	}
-	p.attached = false
-	return true
+	return p.holds.back(w.noDel)
 }
 
 // bringUp makes a sandbox ready.
@@ -21,12 +17,17 @@ func (w *world) bringUp(p *sandbox) string {
 	switch {
 	case p.state == ready:
 		return ok
-	case p.state == removing, p.attached && w.noDel: // an earlier stop is to be finished first
+	case p.state == removing, p.holds != nothing && w.noDel: // an earlier stop is to be finished first
 		return anyFailure
 	case p.net && w.noAdd:
+		if w.noDel {
+			p.holds = owes
+		}
 		return anyFailure
+	case p.net:
+		p.holds = lease
 	}
-	p.state, p.attached = ready, p.net
+	p.state = ready
 	return ok
 }
 
@@ -36,11 +37,7 @@ func (w *world) lower(k *container) bool {
 		return true
 	}
 	k.up = false
-	if k.attached && w.noDel {
-		return false
-	}
-	k.attached = false
-	return true
+	return k.holds.back(w.noDel)
 }
 
 // drop removes a container with its own sandbox, whose lease stays if it must.
@@ -48,7 +45,7 @@ func (w *world) drop(name string) bool {
 	k := w.ctrs[name]
 	delete(w.ctrs, name)
 	if !w.lower(k) {
-		w.stuck++
+		w.stuck += k.holds.leases()
 		return false
 	}
 	return true
@@ -76,14 +73,14 @@ func (w *world) start(name string) string {
 	p := w.pods[k.pod]
 	own := p == nil
 	if own {
-		p = &sandbox{net: k.net, state: created, attached: k.attached}
+		p = &sandbox{net: k.net, state: created, holds: k.holds}
 		if k.up { // it is being restarted
 			p.state = ready
 		}
 	}
 	class := w.bringUp(p)
 	if own {
-		k.up, k.attached = p.state == ready, p.attached
+		k.up, k.holds = p.state == ready, p.holds
 	}
 	switch {
 	case k.what == "broken" && class == ok:
@@ -172,7 +169,7 @@ func (w *world) removePod(name string) string {
 	for _, n := range w.in(name) {
 		delete(w.ctrs, n)
 	}
-	if p.attached && w.noDel {
+	if !p.holds.back(w.noDel) {
 		p.state = removing
 		return anyFailure
 	}
@@ -203,13 +200,13 @@ func (w *world) mend() {
 	for name, p := range w.pods {
 		if p.state == removing {
 			delete(w.pods, name)
-		} else if p.state != ready {
-			p.attached = false
+		} else if p.holds.due() {
+			p.holds = nothing
 		}
 	}
 	for _, k := range w.ctrs {
-		if !k.up {
-			k.attached = false
+		if k.holds.due() {
+			k.holds = nothing
 		}
 	}
 }
@@ -224,9 +221,9 @@ func (w *world) reboot() {
 		if k.alive() {
 			k.state, k.code = stopped, unknown
 		}
-		k.up, k.attached, k.pending, k.orphan = false, false, unknown, false
+		k.up, k.holds, k.pending, k.orphan = false, nothing, unknown, false
 	}
 	for _, p := range w.pods {
-		p.state, p.attached = notReady, false
+		p.state, p.holds = notReady, nothing
 	}
 }

@@ -128,7 +128,7 @@ func (w *worker) serve(ctx context.Context) error {
 func (w *worker) answer(ctx context.Context, o op) answer {
 	ctx, cancel := context.WithTimeoutCause(ctx, opTimeout, errors.New("the operation has hung"))
 	defer cancel()
-	if o.Kill > 0 {
+	if o.Kill > 0 || o.Late != "" {
 		var n atomic.Int64
 		ctx = record.WithTrace(ctx, func(s record.Step) {
 			if s.Noun == o.Late {

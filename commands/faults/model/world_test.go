@@ -50,10 +50,43 @@ type world struct {
 
 // sandbox is a pod that somebody asked for.
 type sandbox struct {
-	kube     bool
-	net      bool // attached to a network when it is ready
-	state    string
-	attached bool
+	kube  bool
+	net   bool // attached to a network when it is ready
+	state string
+	holds holding
+}
+
+// holding is what a sandbox has of a network. A lease that could not be given back is
+// overdue: that is on record, and done as soon as it can be. One that could not be
+// attached, and not be detached either, owes that, and has no lease.
+type holding int
+
+const (
+	nothing holding = iota
+	lease
+	overdue
+	owes
+)
+
+func (h holding) due() bool { return h == overdue || h == owes }
+
+func (h holding) leases() int {
+	if h == lease || h == overdue {
+		return 1
+	}
+	return 0
+}
+
+// back gives it back, or says that it cannot be done.
+func (h *holding) back(refused bool) bool {
+	if *h != nothing && refused {
+		if *h == lease {
+			*h = overdue
+		}
+		return false
+	}
+	*h = nothing
+	return true
 }
 
 // container is one, with its implicit sandbox where pod is empty.
@@ -61,11 +94,11 @@ type container struct {
 	kube, remove, net bool
 	pod, image, what  string
 	state             string
-	code              int  // of a stopped one; unknown is one that nobody saw
-	up                bool // its implicit sandbox holds something
-	attached          bool // its implicit sandbox holds a lease
-	pending           int  // the code of a signal that a paused one has not seen yet; -1 is none
-	orphan            bool // its monitor was killed
+	code              int     // of a stopped one; unknown is one that nobody saw
+	up                bool    // its implicit sandbox holds something
+	holds             holding // its implicit sandbox
+	pending           int     // the code of a signal that a paused one has not seen yet; -1 is none
+	orphan            bool    // its monitor was killed
 }
 
 const unknown = -1
@@ -131,9 +164,7 @@ func (w *world) lines() []string {
 	leases := w.stuck
 	for name, p := range w.pods {
 		out = append(out, podLine(name, p.state))
-		if p.attached {
-			leases++
-		}
+		leases += p.holds.leases()
 	}
 	for name, k := range w.ctrs {
 		pod := k.pod
@@ -144,9 +175,7 @@ func (w *world) lines() []string {
 			}
 		}
 		out = append(out, containerLine(name, pod, k.image, k.state, k.code))
-		if k.attached {
-			leases++
-		}
+		leases += k.holds.leases()
 	}
 	for image := range w.images {
 		out = append(out, imageLine(image, w.namesOf(image)))
