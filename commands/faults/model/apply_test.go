@@ -110,9 +110,6 @@ func (w *world) applyPod(o op) string {
 			}
 		}
 	}
-	if p.holds.due() && w.noDel { // a stop that is not done yet comes first
-		return anyFailure
-	}
 	return w.removePod(o.Name)
 }
 
@@ -214,9 +211,6 @@ func (w *world) applyRemove(o op) string {
 	}
 	if k.alive() && !o.Force && o.Do == "rm" {
 		return precondition
-	}
-	if k.pod == "" && k.holds.due() && w.noDel { // its sandbox is to be stopped first
-		return anyFailure
 	}
 	if !w.drop(o.Name) {
 		return anyFailure

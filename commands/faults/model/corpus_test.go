@@ -95,10 +95,10 @@ func told() []story {
 	return []story{
 		{name: "what ends at once has been started, though its network cannot be given back", ops: []op{pull, {Do: "no del"}, alone}},
 		{name: "a container whose network cannot be had stays", ops: []op{pull, {Do: "no add"}, {Do: "no del"}, late(alone, "container")}},
-		{name: "a pod whose network could be neither had nor given back is not removed yet", ops: []op{
+		{name: "a pod whose network could be neither had nor given back is removed as soon as it can be", ops: []op{
 			pull, pod, {Do: "no add"}, {Do: "no del"}, quick, {Do: "pod rm", Name: "shop", Force: true},
 		}},
-		{name: "a removal that is refused is not done later", ops: []op{
+		{name: "a removal goes on where a stop could not, as soon as it can", ops: []op{
 			pull, pod, {Do: "no del"}, quick, {Do: "pod stop", Name: "shop"}, {Do: "pod rm", Name: "shop", Force: true},
 		}},
 	}
