@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -244,6 +245,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	if err != nil {
 		return made{}, err
 	}
+	defer warm(c, own)()
 	_, err = c.update(ctx, ctr, func(s *Status) {
 		s.Mounted, s.Cgroup = rootfs, own
 	})
@@ -259,6 +261,18 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	}
 	started, err := starting.Create(ctx)
 	return made{started, user}, err
+}
+
+// warm has the runtime's moves of a process into a cgroup be quick, as it does that
+// next; the function that is returned waits for that.
+func warm(c *starter, cgroup string) (wait func()) {
+	host, err := c.o.Cgroups()
+	if err != nil || cgroup == "" {
+		return func() {}
+	}
+	var warming sync.WaitGroup
+	warming.Go(host.Warm)
+	return warming.Wait
 }
 
 // mount mounts the container's root filesystem.
