@@ -167,14 +167,17 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := r.storage().Container(id); err != nil {
+	c, err := r.storage().Container(id)
+	if err != nil {
 		return errors.Join(r.deleteHalfMade(id, err), r.intake.relink())
 	}
 	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
 		return err
 	}
-	remove := func() error { return deleting(r.storage(), func() error { return r.storage().DeleteContainer(id) }) }
-	err := remove()
+	remove := func() error {
+		return deletingWritable(r.storage(), c.LayerID, func() error { return r.storage().DeleteContainer(id) })
+	}
+	err = remove()
 	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
 		err = remove()
 	}
@@ -188,7 +191,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 // root filesystem: it has the container's ID, and there is no container, as err
 // says. Whoever came by first may have removed it already.
 func (r *Roots) deleteHalfMade(id string, err error) error {
-	derr := deleting(r.storage(), func() error { return r.storage().DeleteLayer(id) })
+	derr := deletingWritable(r.storage(), id, func() error { return r.storage().DeleteLayer(id) })
 	if derr == nil {
 		return nil
 	}
