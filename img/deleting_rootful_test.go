@@ -33,3 +33,17 @@ func TestDeletingWritable(t *testing.T) {
 		t.Errorf("the layer stays: %v", err)
 	}
 }
+
+// What is known of a root filesystem's layer goes with it: a server sees thousands.
+func TestUsageForgotten(t *testing.T) {
+	s, im := withImage(t)
+	if _, err := s.CreateRootfs(t.Context(), RootfsConfig{ID: "c", Image: im.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.LayerUsage(t.Context(), "c"); err != nil || s.layers.Known() != 1 {
+		t.Fatalf("%d layers are known: %v", s.layers.Known(), err)
+	}
+	if err := s.DeleteRootfs(t.Context(), "c"); err != nil || s.layers.Known() != 0 {
+		t.Errorf("%d layers are known after its removal: %v", s.layers.Known(), err)
+	}
+}

@@ -184,6 +184,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("removing the rootfs of %q: %w", id, rootfsClass(err))
 	}
+	r.layers.Drop(id)
 	return failpoint.Reach(ctx, failpoint.RootfsDeleted)
 }
 
