@@ -101,13 +101,6 @@ func (u *Meter) Drop(id string) {
 	delete(u.known, id)
 }
 
-// Known counts the layers whose usage is kept.
-func (u *Meter) Known() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.known)
-}
-
 // ask is the entry of a layer, with a walk begun where it is due.
 func (u *Meter) ask(id string, walk func() (Usage, error)) *knownLayer {
 	u.mu.Lock()
