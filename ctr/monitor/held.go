@@ -55,13 +55,5 @@ func (h *Held) Alive(pid int, start uint64) bool {
 	if f == nil {
 		return record.Alive(pid, start)
 	}
-	ended := false
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { ended = readable(int(fd)) })
-	}
-	if err != nil {
-		return record.Alive(pid, start)
-	}
-	return !ended
+	return !isReadable(f)
 }
