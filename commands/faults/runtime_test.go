@@ -258,6 +258,37 @@ func TestF14RuntimeFailsAfterItsWork(t *testing.T) {
 	n.empty()
 }
 
+// dies is a runtime that is killed when the container's init waits to be started and
+// is not on its record yet: the init, which nobody tells to end, holds its stderr.
+const dies = `real "$@"; for id; do :; done; rm "$2/$id/state.json" "$pidfile"; kill -9 $$`
+
+// A runtime that is killed while it makes a container is not waited for, even though
+// what it leaves behind keeps the monitor from saying so; and that is ended, too.
+func TestF14RuntimeIsKilled(t *testing.T) {
+	w := newWrapper(t)
+	n := newNode(t, fmt.Sprintf("[engine]\nruntime = %q\n", w.path))
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	w.tell("create", dies)
+	n.must("create", "--name", "cli", "-p", "127.0.0.1::80", n.image, "sleep", "4710")
+	n.within(8*time.Second, func() { s.startFails(pod, "create", "has died") })
+	n.must("rm", "cli")
+	n.must("create", "--name", "cli", "-t", n.image, "sleep", "4710")
+	n.within(8*time.Second, func() { n.fails(125, "no reason", "start", "cli") }) // its stderr is not read
+	n.must("rm", "cli")
+	n.noProcess("runc init")
+	w.heal()
+	n.must("create", "--name", "cli", n.image, "sleep", "4710")
+	w.tell("start", "kill -9 $$")
+	n.within(8*time.Second, func() { s.startFails(pod, "start", "signal: killed") })
+	n.noProcess("runc init")
+	w.heal()
+	n.must("start", "cli")
+	s.remove(pod)
+	n.must("rm", "-f", "-t", "0", "cli")
+	n.empty()
+}
+
 // An exec whose container ends, or is started anew, before the runtime has looked at
 // it says that, and not what the runtime then missed.
 func TestF43ExecOvertaken(t *testing.T) {

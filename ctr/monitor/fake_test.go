@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,6 +135,63 @@ func TestCreateFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A runtime that has died is not waited for, whatever keeps the monitor from saying
+// so; one that lives is, whatever else the monitor has reaped.
+func TestCreateRuntimeDied(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		died bool
+	}{
+		"died":  {`read x <&4; sh -c 'setsid sleep 1000 & exit 1'; exec sleep 1000`, true},
+		"lives": {`read x <&4; sh -c 'setsid sleep 1000 & exit 1'; sleep 1000`, false},
+		"first": {`read x <&4; sleep 1000`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			s, err := Fork(ctx, script(t, tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.Create(ctx)
+			if died := errdefs.IsUnavailable(err) && strings.Contains(err.Error(), `"/opt/rt" has died`); died != tt.died {
+				t.Errorf("Create = %v", err)
+			}
+			if record.Alive(s.Pid(), s.PidStart()) {
+				t.Error("the monitor lives")
+			}
+		})
+	}
+}
+
+// What descends from a monitor that is given up ends with it, sessions or not.
+func TestAbortKillsBelow(t *testing.T) {
+	cfg := script(t, `read x <&4; setsid sh -c 'echo $$ > left; setsid sh -c "echo \$\$ > below; exec sleep 1000" & sleep 1000'`)
+	s, err := Fork(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := s.Create(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Create = %v", err)
+	}
+	for _, name := range []string{"left", "below"} {
+		data, err := os.ReadFile(filepath.Join(cfg.Paths.Bundle, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, err := record.ProcessStart(pid); err == nil && record.Alive(pid, start) {
+			t.Errorf("the process %q lives", name)
+		}
 	}
 }
 

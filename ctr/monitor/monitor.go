@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -376,6 +377,11 @@ const maxAnswer = 256 << 10
 // release lets the monitor go on and reads its answer.
 func (s *Starting) release(ctx context.Context) (answer, error) {
 	var ans answer
+	ctx, give := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watchMaker(ctx, give) })
+	defer watching.Wait()
+	defer give(nil)
 	stop := context.AfterFunc(ctx, func() {
 		_ = s.sync.SetReadDeadline(time.Now())
 		_ = s.stderr.SetReadDeadline(time.Now())
@@ -384,6 +390,10 @@ func (s *Starting) release(ctx context.Context) (answer, error) {
 	_, werr := s.begin.Write([]byte{0})
 	_ = s.begin.Close()
 	line, err := readLine(s.sync)
+	var died makerDied
+	if errors.As(context.Cause(ctx), &died) && len(line) == 0 {
+		return ans, fmt.Errorf("creating %q: %w", s.cfg.ID, died)
+	}
 	if ctx.Err() != nil && len(line) == 0 {
 		return ans, fmt.Errorf("creating %q: the runtime %q did not answer in time and was killed: %w",
 			s.cfg.ID, s.cfg.Runtime.Path, context.Cause(ctx))
@@ -429,6 +439,7 @@ func (s *Starting) Abort() error {
 	closeAll(s.sync, s.begin, s.stderr)
 	// It is our child and not reaped: the pid, and the group that it leads,
 	// are still its own.
+	killBelow(s.pid)
 	err := errors.Join(ignoreGone(unix.Kill(-s.pid, unix.SIGKILL)), ignoreGone(unix.Kill(s.pid, unix.SIGKILL)))
 	var ws unix.WaitStatus
 	for {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +51,7 @@ func reapOnce(before map[int]uint64, owned func(pid int) bool) map[int]uint64 {
 	if err != nil {
 		return now
 	}
-	for _, pid := range children() {
+	for _, pid := range childrenOf(os.Getpid()) {
 		if sid, err := unix.Getsid(pid); err != nil || sid == session || owned != nil && owned(pid) {
 			continue
 		}
@@ -68,25 +66,4 @@ func reapOnce(before map[int]uint64, owned func(pid int) bool) map[int]uint64 {
 		now[pid] = start
 	}
 	return now
-}
-
-// children lists the children of every thread, see proc(5).
-func children() []int {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return nil
-	}
-	var pids []int
-	for _, t := range tasks {
-		data, err := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
-		if err != nil {
-			continue
-		}
-		for _, f := range strings.Fields(string(data)) {
-			if pid, err := strconv.Atoi(f); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
 }

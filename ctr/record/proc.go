@@ -38,8 +38,16 @@ func ProcessParent(pid int) (int, error) {
 	return st.parent, err
 }
 
+// ProcessReaped tells whether a process has ever reaped a child. A process that is not
+// there is ErrNotFound.
+func ProcessReaped(pid int) (bool, error) {
+	st, err := processStat(pid)
+	return st.reaped, err
+}
+
 type stat struct {
 	parent  int
+	reaped  bool
 	state   byte
 	threads int
 	start   uint64
@@ -68,7 +76,9 @@ func processStat(pid int) (stat, error) {
 	if err = errors.Join(perr, err); err != nil {
 		return stat{}, fmt.Errorf("reading /proc/%d/stat: %w", pid, err)
 	}
-	return stat{parent: parent, state: fields[0][0], threads: threads, start: start}, nil
+	// Whatever has run has had page faults, which its parent is charged with then.
+	reaped := string(fields[8]) != "0" || string(fields[10]) != "0"
+	return stat{parent: parent, reaped: reaped, state: fields[0][0], threads: threads, start: start}, nil
 }
 
 // currentMountNS is the inode of this process's mount namespace, "" if it

@@ -472,8 +472,14 @@ func TestProcess(t *testing.T) {
 			t.Fatal("a process that is not reaped counts as alive")
 		}
 	}
+	if reaped, err := ProcessReaped(proc.Pid); err != nil || reaped {
+		t.Errorf("what never had a child has reaped one: %v, %v", reaped, err)
+	}
 	_, err = proc.Wait()
 	must(t, err)
+	if reaped, err := ProcessReaped(os.Getpid()); err != nil || !reaped {
+		t.Errorf("this process has reaped no child: %v, %v", reaped, err)
+	}
 }
 
 func FuzzDecode(f *testing.F) {
