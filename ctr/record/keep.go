@@ -27,7 +27,7 @@ func (d *Dir[C, S]) Keep(ctx context.Context, changed func(id string)) error {
 	if !d.l.keeping.CompareAndSwap(false, true) {
 		return nil
 	}
-	k := &kept[C, S]{from: &d.reader, changed: changed, slots: map[string]slot[C, S]{}, gone: map[string]bool{}}
+	k := newKept(&d.reader, changed)
 	events, err := d.Watch(ctx)
 	if err == nil {
 		err = k.rescan()
@@ -74,10 +74,20 @@ type kept[C, S any] struct {
 
 	mu    sync.Mutex
 	slots map[string]slot[C, S]
-	// gone are those that were removed here and whose event has not come.
-	gone map[string]bool
+	reads map[string]*reading // those that are under way
 	// writes counts the changes that were made here.
 	writes uint64
+}
+
+func newKept[C, S any](from *reader[C, S], changed func(id string)) *kept[C, S] {
+	return &kept[C, S]{from: from, changed: changed, slots: map[string]slot[C, S]{}, reads: map[string]*reading{}}
+}
+
+// reading is of an object that n goroutines read; gone says that it was removed here
+// since one of them began, which may have found it.
+type reading struct {
+	n    int
+	gone bool
 }
 
 // slot is one object, or why it cannot be read.
@@ -145,29 +155,40 @@ func (k *kept[C, S]) event(e Event) {
 
 // refresh reads an object again.
 func (k *kept[C, S]) refresh(id string) {
-	since := k.now()
+	since := k.begin(id)
 	s := k.read(id)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.put(id, s, since)
 }
 
-func (k *kept[C, S]) now() uint64 {
+// begin begins the reading of objects, which put ends for each, and returns the
+// count of writes.
+func (k *kept[C, S]) begin(ids ...string) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, id := range ids {
+		if k.reads[id] == nil {
+			k.reads[id] = &reading{}
+		}
+		k.reads[id].n++
+	}
 	return k.writes
 }
 
 // put takes over what was read of an object since that count of writes. What was
 // written here meanwhile is newer, whatever was read. k.mu is held.
 func (k *kept[C, S]) put(id string, s slot[C, S], since uint64) {
+	r := k.reads[id]
+	if r.n--; r.n == 0 {
+		delete(k.reads, id)
+	}
 	switch old, ok := k.slots[id]; {
 	case isNotFound(s.err):
 		if !ok || old.write <= since {
 			delete(k.slots, id)
-			delete(k.gone, id)
 		}
-	case k.gone[id]:
+	case r.gone:
 	case ok && old.write > since && old.entry.Number >= s.entry.Number:
 	default:
 		k.slots[id] = s
@@ -187,6 +208,7 @@ func (k *kept[C, S]) rescan() error {
 	if err != nil {
 		return err
 	}
+	k.begin(ids...)
 	found := make(map[string]slot[C, S], len(ids))
 	for _, id := range ids {
 		found[id] = k.read(id)
@@ -199,11 +221,6 @@ func (k *kept[C, S]) rescan() error {
 	for _, id := range before {
 		if _, ok := found[id]; !ok && k.slots[id].write <= since {
 			delete(k.slots, id)
-		}
-	}
-	for id := range k.gone {
-		if _, ok := found[id]; !ok {
-			delete(k.gone, id)
 		}
 	}
 	return nil
@@ -237,7 +254,9 @@ func (k *kept[C, S]) updated(id string, st statusFile[S]) {
 func (k *kept[C, S]) remove(id string) {
 	k.mu.Lock()
 	delete(k.slots, id)
-	k.gone[id] = true
+	if r := k.reads[id]; r != nil {
+		r.gone = true
+	}
 	k.writes++
 	k.mu.Unlock()
 	k.changed(id)

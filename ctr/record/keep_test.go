@@ -206,3 +206,43 @@ func TestKeepEnds(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// TestKeepForgets: nothing is kept of what was removed here, whether the event of
+// that comes after it is said or before, and whoever reads it at the time.
+func TestKeepForgets(t *testing.T) {
+	d := newDir(t)
+	k := newKept(&d.reader, func(string) {})
+	for i, remove := range []func(op *Op, id string){
+		func(op *Op, id string) { must(t, op.Remove(t.Context())); k.remove(id); k.refresh(id) },
+		func(op *Op, id string) { must(t, op.Remove(t.Context())); k.refresh(id); k.remove(id) },
+		func(op *Op, id string) {
+			since := k.begin(id)
+			found := k.read(id)
+			must(t, found.err)
+			must(t, op.Remove(t.Context()))
+			k.remove(id)
+			k.put(id, found, since)
+		},
+		func(op *Op, id string) {
+			since := k.begin(id)
+			found := k.read(id)
+			must(t, op.Remove(t.Context()))
+			k.remove(id)
+			must(t, k.rescan())
+			k.put(id, found, since)
+		},
+	} {
+		id := fmt.Sprint("id", i)
+		create(t, d, id, "")
+		k.made(id)
+		if s, ok := k.slot(id); !ok || s.err != nil {
+			t.Fatalf("%d: made, and not kept: %+v", i, s)
+		}
+		op, err := d.Begin(t.Context(), id, "remove")
+		must(t, err)
+		remove(op, id)
+		if len(k.slots) > 0 || len(k.reads) > 0 {
+			t.Errorf("%d: left: %v, %v", i, k.slots, k.reads)
+		}
+	}
+}
