@@ -149,12 +149,13 @@ func New(o Options) (*Controller, error) {
 	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
 	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}
+	m := &meter{ctrs: r}
 	return &Controller{
 		records: r, ends: &ends{r}, settler: s,
 		creator: cr, starter: st, maker: &maker{s, cr, st},
 		stopper: stop, sessions: &sessions{settler: s, large: make(chan struct{}, largeAnswers)},
-		keeper: &keeper{settler: s}, nurse: &nurse{s},
-		meter: &meter{ctrs: r}, dumper: &dumper{s}, restorer: &restorer{cr, stop},
+		keeper: &keeper{settler: s, gone: m.rates.Drop}, nurse: &nurse{s},
+		meter: m, dumper: &dumper{s}, restorer: &restorer{cr, stop},
 		runtimes: rts, checker: &checker{stop},
 	}, nil
 }

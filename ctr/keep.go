@@ -115,7 +115,8 @@ func (c *nurse) Fell(ctx context.Context, id string) error {
 // keeper watches all containers, for a process that stays.
 type keeper struct {
 	*settler
-	on Watcher
+	on   Watcher
+	gone func(id string) // told of containers that are there no more
 
 	active  atomic.Bool
 	mu      sync.Mutex
@@ -195,12 +196,16 @@ func (c *keeper) follow(ctx context.Context, exits *fsnotify.Watcher) {
 	}
 }
 
-// look tells of a container that may have changed, and begins to wait for its end
-// if it runs.
+// look tells of a container that may have changed or gone, and begins to wait for
+// its end if it runs.
 func (c *keeper) look(ctx context.Context, id string) {
 	if id != "" {
-		if e, err := c.dir.Kept(id); err == nil {
+		e, err := c.dir.Kept(id)
+		switch {
+		case err == nil:
 			c.await(ctx, id, e.Status)
+		case errdefs.IsNotFound(err):
+			c.gone(id)
 		}
 	} else if all, err := c.dir.List(); err == nil || len(all) > 0 {
 		for _, e := range all {

@@ -174,3 +174,20 @@ func TestFlights(t *testing.T) {
 		t.Errorf("a call after the end: %v", err)
 	}
 }
+
+// TestKeepForgetsRates: a reading of a sandbox that is removed is not kept for the
+// next one.
+func TestKeepForgetsRates(t *testing.T) {
+	c, s := eventPod(t)
+	now := time.Now()
+	c.rates.Add(s.ID, now, 1)
+	if _, ok := c.rates.Add(s.ID, now.Add(time.Second), 2); !ok {
+		t.Fatal("two readings have no rate")
+	}
+	if err := c.Remove(t.Context(), s.ID, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.rates.Add(s.ID, now.Add(2*time.Second), 3); ok {
+		t.Error("removed, and its readings are kept")
+	}
+}
