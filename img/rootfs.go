@@ -121,6 +121,7 @@ func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting the rootfs of %q: %w", id, rootfsClass(err))
 	}
+	r.mounts.Store(id, nil)
 	return path, failpoint.Reach(ctx, failpoint.RootfsMounted)
 }
 
@@ -136,6 +137,7 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 		_, err = r.storage().Unmount(id, true)
 	}
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
+		r.mounts.Delete(id)
 		return failpoint.Reach(ctx, failpoint.RootfsUnmounted)
 	}
 	return fmt.Errorf("unmounting the rootfs of %q: %w", id, rootfsClass(err))
@@ -174,6 +176,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	if err := failpoint.Reach(ctx, failpoint.RootfsDelete); err != nil {
 		return err
 	}
+	r.uncount(id, c.LayerID)
 	remove := func() error {
 		return deletingWritable(r.storage(), c.LayerID, func() error { return r.storage().DeleteContainer(id) })
 	}
@@ -186,6 +189,18 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 	}
 	r.layers.Drop(id)
 	return failpoint.Reach(ctx, failpoint.RootfsDeleted)
+}
+
+// uncount has the driver forget a mount of this process that another one has undone:
+// it counts it until it is undone here, too. A mount that there still is goes with its
+// layer, and so does its count. What is wrong with a layer its removal says.
+func (r *Roots) uncount(id, layer string) {
+	if _, mounted := r.mounts.LoadAndDelete(id); !mounted {
+		return
+	}
+	if l, err := r.storage().Layer(layer); err == nil && l.MountCount == 0 {
+		_, _ = r.storage().Unmount(id, true)
+	}
 }
 
 // deleteHalfMade removes the layer that a process left which died while it made a

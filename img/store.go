@@ -109,6 +109,9 @@ type core struct {
 	layers *layersize.Meter
 	inodes layerInodes
 	pulls  pulls
+	// mounts are the root filesystems, by ID, that this process has mounted and not
+	// unmounted; another one may have.
+	mounts sync.Map
 }
 
 // records are the images and layers, as the store has them on record.
