@@ -2,18 +2,23 @@ package ctr
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/davit-containers/davit/ctr/cdi"
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/confine"
+	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
@@ -29,36 +34,98 @@ func cgroupOf(d cgroup.Driver, ctr Container, sb Sandbox) (cgroupsPath, path str
 	return d.Container(sb.CgroupParent, ctr.ID)
 }
 
-// writeBundle writes the runtime spec of a container into its bundle, and returns
-// who the process runs as.
-func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) (spec.User, error) {
+// bundled is what else there is to know of a bundle.
+type bundled struct {
+	user spec.User // that the process runs as
+	// filter is what the seccomp filter that the runtime compiles is to be kept under;
+	// empty when it is kept already, or cannot be had.
+	filter string
+}
+
+// writeBundle writes the runtime spec of a container into its bundle.
+func (c *bundler) writeBundle(ctx context.Context, ctr Container, sb Sandbox, root string) (bundled, error) {
 	defer record.Span(ctx, "spec write", ctr.ID)()
 	built, err := c.specConfig(ctx, ctr, sb, root)
 	if err != nil {
-		return spec.User{}, err
+		return bundled{}, err
 	}
 	s, err := spec.Build(built)
 	if err != nil {
-		return spec.User{}, fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
+		return bundled{}, fmt.Errorf("building spec of container %q: %w", ctr.Config.Name, err)
 	}
 	if len(ctr.Config.CDIDevices) > 0 {
 		if err := cdi.Inject(s, c.o.Host.CDIDirs, ctr.Config.CDIDevices); err != nil {
-			return spec.User{}, fmt.Errorf("devices of container %q: %w", ctr.Config.Name, err)
+			return bundled{}, fmt.Errorf("devices of container %q: %w", ctr.Config.Name, err)
 		}
+	}
+	filter, err := c.readyFilter(ctr, s)
+	if err != nil {
+		return bundled{}, err
 	}
 	data, err := json.Marshal(s)
 	if err != nil {
-		return spec.User{}, fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
+		return bundled{}, fmt.Errorf("encoding spec of container %q: %w", ctr.Config.Name, err)
 	}
 	if err := failpoint.Reach(ctx, failpoint.ContainerBundle); err != nil {
-		return spec.User{}, err
+		return bundled{}, err
 	}
 	path := filepath.Join(c.bundle(ctr.ID), "config.json")
 	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil {
-		return spec.User{}, fmt.Errorf("writing bundle of container %q: %w", ctr.Config.Name, err)
+		return bundled{}, fmt.Errorf("writing bundle of container %q: %w", ctr.Config.Name, err)
 	}
 	u := s.Process.User
-	return spec.User{UID: u.UID, GID: u.GID, AdditionalGIDs: u.AdditionalGids}, nil
+	return bundled{spec.User{UID: u.UID, GID: u.GID, AdditionalGIDs: u.AdditionalGids}, filter}, nil
+}
+
+// readyFilter gives the runtime the seccomp filter as it has compiled it before, or
+// returns what that is to be kept under by keepFilter, once it has. A container whose
+// own annotations say something of its filter has that alone.
+func (c *bundler) readyFilter(ctr Container, s *specs.Spec) (string, error) {
+	rt, err := c.runtime(ctr.Config)
+	if err != nil {
+		return "", err
+	}
+	filter := s.Linux.Seccomp
+	if filter == nil || filter.ListenerPath != "" || oci.FilterOf(rt, ctr.ID) == "" {
+		return "", nil
+	}
+	for name := range s.Annotations {
+		if strings.HasPrefix(name, "run.oci.seccomp") {
+			return "", nil
+		}
+	}
+	binary, err := rt.Binary()
+	if err != nil {
+		return "", err
+	}
+	key, err := c.filters().Key(filter, binary)
+	if err != nil {
+		return "", fmt.Errorf("seccomp filter of container %q: %w", ctr.Config.Name, err)
+	}
+	program := c.filters().Get(key)
+	if program == nil {
+		return key, nil
+	}
+	annotations := map[string]string{oci.FilterAnnotation: base64.StdEncoding.EncodeToString(program)}
+	maps.Copy(annotations, s.Annotations)
+	s.Annotations = annotations
+	return "", nil
+}
+
+// keepFilter keeps what the runtime has made of a new container's seccomp filter. It
+// is no matter if that cannot be done.
+func (c *bundler) keepFilter(ctx context.Context, ctr Container, key string) {
+	rt, err := c.runtime(ctr.Config)
+	if err == nil {
+		err = c.filters().Keep(key, oci.FilterOf(rt, ctr.ID))
+	}
+	if err != nil {
+		c.o.Log.DebugContext(ctx, "a seccomp filter is not kept", "container", ctr.ID, "error", err)
+	}
+}
+
+func (c *bundler) filters() confine.Filters {
+	return confine.Filters{Dir: filepath.Join(c.o.Paths.RunRoot, "filters")}
 }
 
 // specConfig gathers what a spec is built from: what was asked for, what the

@@ -252,7 +252,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	if err != nil {
 		return made{}, err
 	}
-	user, err := c.writeBundle(ctx, ctr, sb, rootfs)
+	b, err := c.writeBundle(ctx, ctr, sb, rootfs)
 	if err != nil {
 		return made{}, err
 	}
@@ -260,7 +260,10 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 		return made{}, err
 	}
 	started, err := starting.Create(ctx)
-	return made{started, user}, err
+	if err == nil && b.filter != "" {
+		c.keepFilter(ctx, ctr, b.filter)
+	}
+	return made{started, b.user}, err
 }
 
 // warm has the runtime's moves of a process into a cgroup be quick, as it does that

@@ -180,13 +180,13 @@ func (s Snapshot) dropNetwork(r Roots) {
 
 // runFileLines lists what is in the run root but for what a davit keeps there
 // for as long as the machine is up: its boot id, locks, what the built-in network
-// is (not who is on it), and the layer store's own files.
+// is (not who is on it), seccomp filters, and the layer store's own files.
 func runFileLines(r Roots) []string {
 	return slices.DeleteFunc(fileLines(r.RunRoot), func(path string) bool {
 		rel, _ := filepath.Rel(r.RunRoot, path)
 		base := filepath.Base(rel)
 		return rel == "boot-id" || rel == "networks/davit.json" || strings.HasSuffix(base, ".lock") || base == "lock" ||
-			strings.HasPrefix(rel, "storage/") || strings.HasPrefix(base, "last_reserved_ip")
+			strings.HasPrefix(rel, "storage/") || strings.HasPrefix(rel, "filters/") || strings.HasPrefix(base, "last_reserved_ip")
 	})
 }
 

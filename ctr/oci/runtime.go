@@ -191,9 +191,27 @@ func devNull() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) 
 // WithoutCgroups returns the runtime told to make no cgroups. Only crun can do
 // that: ErrFailedPrecondition for others.
 func (r Runtime) WithoutCgroups() (Runtime, error) {
-	if !strings.HasPrefix(filepath.Base(r.Path), "crun") {
+	if !isCrun(r) {
 		return r, fmt.Errorf("runtime %q always makes cgroups; crun can do without (--runtime crun): %w", r.name(), errdefs.ErrFailedPrecondition)
 	}
 	r.ExtraArgs = append(slices.Clone(r.ExtraArgs), "--cgroup-manager=disabled")
 	return r, nil
 }
+
+// FilterAnnotation is the annotation of a spec that gives crun the seccomp filter as
+// it makes it itself of the spec's own, a program of BPF in base64, so that it need
+// not (crun(1), run.oci.seccomp_bpf_data). Versions of crun before 0.17 compile the
+// spec's all the same.
+const FilterAnnotation = "run.oci.seccomp_bpf_data"
+
+// FilterOf is the file that crun leaves the program in that it has made of a
+// container's seccomp filter, once the container is created; empty for other runtimes,
+// and where this one's root is not known.
+func FilterOf(r Runtime, id string) string {
+	if r.Root == "" || !isCrun(r) {
+		return ""
+	}
+	return filepath.Join(r.Root, id, "seccomp.bpf")
+}
+
+func isCrun(r Runtime) bool { return strings.HasPrefix(filepath.Base(r.Path), "crun") }
