@@ -67,10 +67,9 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	return r.failure(inv.action, raw, err)
 }
 
-// ownGroup gives the command a process group that dies with its context.
+// ownGroup gives the command a process group, for reapGroup.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
 }
 
