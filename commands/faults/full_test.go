@@ -101,6 +101,41 @@ func TestF26StateFolderFull(t *testing.T) {
 	n.empty()
 }
 
+// On a full run root, where statuses and exit codes are, nothing new begins either;
+// what runs is listed, stops and is removed.
+func TestF26RunRootFull(t *testing.T) {
+	n := newNodeOn(t, func(r harness.Roots) error {
+		return unix.Mount("tmpfs", r.RunRoot, "tmpfs", 0, "size=4m,mode=711")
+	}, "")
+	for _, name := range []string{"web", "other", "third"} {
+		n.must("run", "-d", "--name", name, n.image, "sleep", "1000")
+	}
+	n.try("run", "--name", "done", "--network", "none", n.image, "false")
+	n.must("pod", "create", "--name", "shop", "--network", "none")
+	n.must("run", "-d", "--pod", "shop", "--name", "clerk", n.image, "sleep", "1000")
+	free := n.fill(n.Roots.RunRoot)
+	n.fails(125, "no space left on device", "create", "--name", "new", n.image, "true")
+	n.fails(125, "no space left on device", "run", "--rm", n.image, "true")
+	n.must("ps", "--all")
+	n.must("inspect", "web")
+	n.fails(125, "no space left on device", "exec", "web", "true")
+	n.must("stop", "-t", "0", "web")
+	if got := n.must("ps", "--all", "--filter", "name=web", "--format", "{{.State}}").Line(); got != "exited" {
+		t.Errorf("after stop it is %q", got)
+	}
+	n.must("rm", "web")
+	n.must("kill", "other")
+	n.must("wait", "other")
+	n.must("rm", "other", "done")
+	n.must("rm", "-f", "-t", "0", "third")
+	n.must("pod", "stop", "-t", "0", "shop")
+	n.must("pod", "rm", "shop")
+	n.must("system", "check")
+	free()
+	n.must("run", "--rm", n.image, "true")
+	n.empty()
+}
+
 // The same of a server: it starts, says what it has no space for, stops and removes.
 func TestF26ServersStateFolderFull(t *testing.T) {
 	n := newNodeOn(t, smallState, "")

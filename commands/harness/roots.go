@@ -95,7 +95,7 @@ func (r Roots) NetworkTag() string {
 // is what a test calls after its leak check; it ends no processes.
 func (r Roots) Remove() error { return errors.Join(RemoveTree(r.RunRoot), RemoveTree(r.Dir)) }
 
-// RemoveTree deletes a folder after unmounting all that is mounted in it. What
+// RemoveTree deletes a folder after unmounting all that is mounted on it and in it. What
 // cannot be unmounted stays, with the folder.
 func RemoveTree(dir string) error {
 	data, err := os.ReadFile("/proc/self/mounts")
@@ -104,7 +104,7 @@ func RemoveTree(dir string) error {
 	}
 	var below []string
 	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1]+"/", dir+"/") {
 			below = append(below, f[1])
 		}
 	}
