@@ -131,12 +131,14 @@ func TestF12RuntimeCannotRun(t *testing.T) {
 	n.empty()
 }
 
-// A container whose runtime has gone can be stopped and removed without it.
+// A container whose runtime has gone can be stopped and removed without it, and with
+// all its processes, where no PID namespace of its own ends them.
 func TestF12RuntimeGoes(t *testing.T) {
 	w := newWrapper(t)
 	n := newNode(t, w.config())
 	s := n.serve()
-	n.must("run", "-d", "--name", "cli", n.image, "sleep", "1000")
+	n.must("run", "-d", "--name", "cli", "--pid", "host", n.image, "sh", "-c", "setsid sleep 4714 & exec sleep 1000")
+	n.eventually("it has two processes", func() bool { return len(processes("sleep 4714")) == 1 })
 	pod := s.sandbox(s.podConfig("pod"))
 	id := s.container(pod, s.containerConfig("c", "exec sleep 1000"))
 	if err := os.Remove(w.path); err != nil {
@@ -144,6 +146,7 @@ func TestF12RuntimeGoes(t *testing.T) {
 	}
 	n.fails(125, w.path, "exec", "cli", "true")
 	n.must("stop", "-t", "0", "cli")
+	n.noProcess("sleep 4714")
 	n.fails(125, w.path, "start", "cli")
 	n.must("rm", "cli")
 	if _, err := s.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: id}); err != nil {
