@@ -21,7 +21,7 @@ type process struct {
 	start uint64
 }
 
-// Hold holds a process until release is called. One that is gone, or that cannot be
+// Hold holds a process until release is called, once. One that is gone, or that cannot be
 // opened, or is held already, is not; release then does nothing.
 func (h *Held) Hold(pid int, start uint64) (release func()) {
 	f, err := pidfdOf(pid, start)
@@ -39,12 +39,12 @@ func (h *Held) Hold(pid int, start uint64) (release func()) {
 		h.files = map[process]*os.File{}
 	}
 	h.files[p] = f
-	return sync.OnceFunc(func() {
+	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		delete(h.files, p)
 		_ = f.Close()
-	})
+	}
 }
 
 // Alive is record.Alive, for any process.

@@ -53,7 +53,6 @@ func TestHeld(t *testing.T) {
 		t.Error("a process that was reaped runs")
 	}
 	release()
-	release()
 	if len(h.files) != 0 || h.Alive(pid, start) {
 		t.Error("it is held after its release, or runs")
 	}
