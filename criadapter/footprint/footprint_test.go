@@ -3,6 +3,7 @@ package footprint
 import (
 	"debug/elf"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,7 +12,7 @@ import (
 )
 
 // The program is mapped in small pages, what is written to is left alone, and the
-// process goes on with fewer pages of its program.
+// process goes on with fewer pages of its program, and without what its heap has free.
 func TestRelease(t *testing.T) {
 	path, err := os.Readlink(self)
 	if err != nil {
@@ -29,6 +30,8 @@ func TestRelease(t *testing.T) {
 		}
 	}
 	before := mappings(t, path)
+	held = make([]byte, 64<<20)
+	held = nil
 	if err := f.Release(); err != nil {
 		t.Fatal(err)
 	}
@@ -42,10 +45,18 @@ func TestRelease(t *testing.T) {
 	if !released {
 		t.Error("no part of the program has half the pages that it had")
 	}
+	var heap runtime.MemStats
+	runtime.ReadMemStats(&heap)
+	if here := heap.HeapSys - heap.HeapReleased; here > 32<<20 {
+		t.Errorf("the heap takes %d bytes, 64 MiB of which were free", here)
+	}
 	if cmp.Diff("a", "b") == "" { // code that was not used yet
 		t.Error("the program is not what it was")
 	}
 }
+
+// held is on the heap, whatever the compiler sees.
+var held []byte
 
 // mapping is one of /proc/self/smaps.
 type mapping struct {
