@@ -46,7 +46,7 @@ func NewDisk(ctx context.Context, image, at string, megabytes int, mkfs ...strin
 // Mount mounts the disk, on whichever loop device is free; what was begun before
 // a loss of power is then finished or undone by its journal.
 func (d *Disk) Mount(ctx context.Context) error {
-	return runQuietly(ctx, "mount", "-t", "ext4", "-o", "loop,commit=300", d.image, d.At)
+	return runQuietly(ctx, "mount", "-t", "ext4", "-o", "loop,commit=300,noauto_da_alloc", d.image, d.At)
 }
 
 // Unmount unmounts the disk and frees the loop device. It waits ten seconds for

@@ -188,6 +188,10 @@ func powerWrites() []powerWrite {
 				return "the name does not lead to it: " + e.Key
 			}
 			if e.Key == "new" { // the old one is free, though its release was not synced
+				sweep(t, d)
+				if exists(d.l.claimPath(OwnerCLI, "old")) {
+					return "its old name is claimed"
+				}
 				create(t, d, "b", "old")
 				op, err := d.Begin(t.Context(), "b", "rm")
 				must(t, err)
