@@ -63,17 +63,26 @@ func TestF34StateOfAnOlderRelease(t *testing.T) {
 	must(t, op.Remove(t.Context()))
 }
 
-// State that a newer release wrote is refused in words, whichever file it is, and
-// stays as it is.
+// State that a newer release wrote is refused in words, whichever file it is and
+// whatever is in it, and stays as it is.
 func TestF34StateOfANewerRelease(t *testing.T) {
-	for _, file := range []string{"root/pods/aaaa/config.json", "root/pods/aaaa/key.json", "run/status/pods/aaaa.json", "run/pods/aaaa/op", "root/pods/aaaa/exit.json"} {
+	same := func(text string) string { return strings.Replace(text, `"version":1`, `"version":99`, 1) }
+	other := func(string) string { return `{"version":99,"meta":7,"key":7,"status":7,"kind":7,"value":[7]}` }
+	for file, newer := range map[string]func(string) string{
+		"root/pods/aaaa/config.json": same, "root/pods/aaaa/config.json other": other,
+		"root/pods/aaaa/key.json": same, "root/pods/aaaa/key.json other": other,
+		"run/status/pods/aaaa.json": same, "run/status/pods/aaaa.json other": other,
+		"run/pods/aaaa/op": same, "run/pods/aaaa/op other": other,
+		"root/pods/aaaa/exit.json": same, "root/pods/aaaa/exit.json other": other,
+	} {
 		t.Run(file, func(t *testing.T) {
+			file, _, _ := strings.Cut(file, " ")
 			p := oldState(t)
 			path := strings.NewReplacer("root/", p.Root+"/", "run/", p.RunRoot+"/").Replace(file)
 			data, err := os.ReadFile(path)
 			must(t, err)
-			newer := strings.Replace(string(data), `"version":1`, `"version":99`, 1)
-			must(t, os.WriteFile(path, []byte(newer), 0o600))
+			written := newer(string(data))
+			must(t, os.WriteFile(path, []byte(written), 0o600))
 			d := testDir(t, p)
 			var extra struct{ Code int }
 			_, err = d.Get("aaaa")
@@ -84,7 +93,7 @@ func TestF34StateOfANewerRelease(t *testing.T) {
 			if !errors.As(err, &version) || version.Have != 99 || !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "99") {
 				t.Errorf("read: %v", err)
 			}
-			if after, err := os.ReadFile(path); err != nil || string(after) != newer {
+			if after, err := os.ReadFile(path); err != nil || string(after) != written {
 				t.Errorf("it was changed: %q, %v", after, err)
 			}
 		})
