@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img/sound"
+	"github.com/davit-containers/davit/img/trial"
 )
 
 // CheckOptions say how far Check looks.
@@ -57,7 +56,11 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 	if err != nil {
 		return roots, err
 	}
-	list := append(roots, s.checkImages(r, o)...)
+	list, err := s.checkTrials()
+	if err != nil {
+		return roots, err
+	}
+	list = append(roots, append(list, s.checkImages(r, o)...)...)
 	for _, l := range r.Links {
 		list = append(list, record.Finding{
 			Kind: "layer", Object: "layer " + l.Layer, Problem: fmt.Sprintf("its link %s leads nowhere", l.Path), Repair: "link it again",
@@ -74,7 +77,7 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 		})
 	}
 	for _, id := range r.Unknown {
-		if !isFullID(id) && s.trying(id) {
+		if trial.Is(id) { // or one is under way
 			continue
 		}
 		list = append(list, record.Finding{
@@ -85,11 +88,19 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 	return list, nil
 }
 
-// trying says whether a folder is one in which the driver of some process may be
-// trying out at this moment what the kernel can.
-func (s *audit) trying(folder string) bool {
-	info, err := os.Stat(filepath.Join(s.storage().GraphRoot(), s.storage().GraphDriverName(), folder))
-	return err != nil || time.Since(info.ModTime()) < staleTemp
+// checkTrials tells of what a storage driver has left that was killed as it tried out
+// what the kernel can.
+func (s *audit) checkTrials() ([]record.Finding, error) {
+	left, err := trial.Left(s.storage().GraphRoot())
+	var list []record.Finding
+	for _, name := range left {
+		list = append(list, record.Finding{
+			Kind: "layer", Object: "folder " + name, Problem: "a storage driver that was killed as it tried the kernel out has left it",
+			Repair: "unmount what is mounted there and remove it",
+			Mend:   func(context.Context) error { return trial.Sweep(s.storage().GraphRoot()) },
+		})
+	}
+	return list, err
 }
 
 // checkImages tells of damaged images, of damaged layers that are in none, and of

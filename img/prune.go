@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/img/trial"
 )
 
 // orphanAge is how old a layer that no image has must be before a prune takes
@@ -85,13 +87,13 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 
 // Sweep removes what processes that were killed, and a loss of power, have left in
 // the store: files of layers, images and containers that are on no record, blobs
-// of transfers, and layers that for a day nothing has used. What others are at
+// of transfers, what a storage driver tried out, and layers that for a day nothing has used. What others are at
 // work on has its locks or its records, and stays.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{trial.Sweep(s.storage().GraphRoot())}
 	if err := s.storage().GarbageCollect(); err != nil {
 		errs = append(errs, fmt.Errorf("sweeping the image store: %w", err))
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/layersize"
 	"github.com/davit-containers/davit/img/reserve"
+	"github.com/davit-containers/davit/img/trial"
 )
 
 // defaultBlobCopies is how many blobs a Store transfers at a time, all its
@@ -148,12 +149,18 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := afterBoot(opts); err != nil {
 		return nil, openError(opts, err)
 	}
+	due := trial.Due(opts.RunRoot)
 	st, err := openStorage(opts)
 	if errors.Is(err, unix.EROFS) {
 		st, err = openFrozen(opts, err)
 	}
 	if err != nil {
 		return nil, openError(opts, err)
+	}
+	if due {
+		if err := trial.Sweep(opts.GraphRoot); err != nil { // none of it is in anybody's way
+			log.Warn("the image store is not clean", "error", err)
+		}
 	}
 	if !reserve.Has(opts.GraphRoot) {
 		reserve.Keep(opts.GraphRoot)

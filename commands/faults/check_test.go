@@ -99,6 +99,14 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 			name := string(bridges[strings.LastIndexByte(string(bridges[:i]), ' ')+1 : i+len(n.Roots.NetworkTag())])
 			must(exec.Command("ip", "link", "add", "davitfault0", "type", "veth", "peer", "name", "davitfault1").Run(), exec.Command("ip", "link", "set", "davitfault0", "master", name).Run())
 		}},
+		{"layer", "compat4711", func() { // what is left of a driver that was killed as it tried this out
+			dir := filepath.Join(root, "storage/overlay/compat4711")
+			for _, d := range []string{"merged", "lower", "lower-mapped", "upper", "work"} {
+				must(os.MkdirAll(filepath.Join(dir, d), 0o700))
+			}
+			must(unix.Mount(dir+"/lower", dir+"/lower-mapped", "", unix.MS_BIND, ""),
+				unix.Mount("overlay", dir+"/merged", "overlay", 0, "lowerdir="+dir+"/lower-mapped,upperdir="+dir+"/upper,workdir="+dir+"/work"))
+		}},
 		{"monitor", "", func() {
 			dir := filepath.Join(run, "containers", absent, "start.1")
 			monitor = exec.Command("sh", "-c", "sleep 1000; true", "conmon", "--persist-dir", dir)

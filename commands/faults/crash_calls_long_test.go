@@ -8,7 +8,7 @@ import "testing"
 // system call that is a side effect.
 func TestCrashCalls(t *testing.T) {
 	r := newRig(t)
-	for _, o := range operations() {
+	for _, o := range append(operations(), tryouts()...) {
 		r.on(o, func(*testing.T) { r.killedAtCalls(o, 1, 1) })
 	}
 }

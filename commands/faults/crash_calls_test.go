@@ -17,3 +17,11 @@ func TestF1KilledAtSystemCalls(t *testing.T) {
 		r.on(o, func(*testing.T) { r.killedAtCalls(o, nth, nth/2) })
 	}
 }
+
+// Nothing stays of what a storage driver tried out when it was killed.
+func TestF4KilledWhileDriverIsTriedOut(t *testing.T) {
+	r := newRig(t)
+	for _, o := range tryouts() {
+		r.on(o, func(*testing.T) { r.killedAtCalls(o, 4, 3) })
+	}
+}

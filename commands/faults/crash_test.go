@@ -281,6 +281,7 @@ func (r *rig) left() string {
 		filepath.Join(r.Roots.Root, "pods", "*"), filepath.Join(r.Roots.Root, "containers", "*"), filepath.Join(r.Roots.Root, "volumes", "*"),
 		filepath.Join(r.Roots.RunRoot, "pods", "*"), filepath.Join(r.Roots.RunRoot, "containers", "*"),
 		filepath.Join(r.Roots.RunRoot, "networks", "attached", "*"),
+		filepath.Join(r.Roots.Root, "storage", "overlay", "compat*"), filepath.Join(r.Roots.Root, "storage", "overlay", "*-check*"),
 	} {
 		found, _ := filepath.Glob(pattern)
 		for _, f := range found {
