@@ -108,7 +108,7 @@ func hardwareAddr(name string) net.HardwareAddr {
 
 // ensureAddresses adds the addresses that are missing.
 func ensureAddresses(link netlink.Link, want []netip.Prefix) error {
-	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	have, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
 	}

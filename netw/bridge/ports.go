@@ -26,7 +26,7 @@ func Ports(name string) ([]Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding bridge %s: %w", name, err)
 	}
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("listing interfaces: %w", err)
 	}
@@ -46,7 +46,7 @@ func Staying(ctx context.Context, ports []Port, while time.Duration) ([]Port, er
 	ctx, cancel := context.WithTimeout(ctx, while)
 	defer cancel()
 	for {
-		links, err := netlink.LinkList()
+		links, err := whole(netlink.LinkList)
 		if err != nil {
 			return nil, fmt.Errorf("listing interfaces: %w", err)
 		}
