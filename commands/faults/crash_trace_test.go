@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,7 @@ type tracer struct {
 	kill    int
 	calls   int
 	known   map[int]bool // threads that have been seen
+	born    map[int]bool // those that were made, and have not stopped for the first time
 	effects map[uint64]string
 }
 
@@ -73,10 +75,11 @@ func newTracer() (*tracer, error) {
 		return nil, err
 	}
 	log, err := os.Create(os.Getenv(traceLog))
-	return &tracer{log: log, kill: n, known: map[int]bool{}, effects: effects()}, err
+	return &tracer{log: log, kill: n, known: map[int]bool{}, born: map[int]bool{}, effects: effects()}, err
 }
 
-// run runs the program to its end. What it leaves running is traced no more.
+// run runs the program to its end. What it leaves running is traced no more: that is
+// let go only when it has stopped for its tracer, and not for good.
 func (t *tracer) run() (code int, err error) {
 	runtime.LockOSThread() // a tracer is a thread
 	cmd := exec.Command(os.Getenv(traceProgram), os.Args[1:]...)
@@ -97,20 +100,27 @@ func (t *tracer) run() (code int, err error) {
 	}
 	t.known[main] = true
 	_ = unix.PtraceSyscall(main, 0)
-	for {
-		tid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
+	for ended, options := false, unix.WALL; ; {
+		tid, err := unix.Wait4(-1, &ws, options, nil)
 		switch {
 		case err == unix.EINTR:
+		case ended && (err == unix.ECHILD || err == nil && tid == 0 && len(t.born) == 0):
+			return code, nil
 		case err != nil:
 			return 125, err
+		case tid == 0: // one that was made is about to stop
+			time.Sleep(time.Millisecond)
 		case ws.Stopped():
 			_ = unix.PtraceSyscall(tid, t.stopped(tid, ws)) // it may have been killed
-		case tid == main && ws.Exited():
-			return ws.ExitStatus(), nil
 		case tid == main:
-			return 128 + int(ws.Signal()), nil
+			if code = ws.ExitStatus(); !ws.Exited() {
+				code = 128 + int(ws.Signal())
+			}
+			ended, options = true, unix.WALL|unix.WNOHANG
+			delete(t.born, tid)
 		default:
 			delete(t.known, tid)
+			delete(t.born, tid)
 		}
 	}
 }
@@ -124,9 +134,13 @@ func (t *tracer) stopped(tid int, ws unix.WaitStatus) int {
 		t.call(tid)
 		return 0
 	case sig == unix.SIGTRAP && ws.TrapCause() > 0: // it has cloned, or executed
+		if child, err := unix.PtraceGetEventMsg(tid); ws.TrapCause() != unix.PTRACE_EVENT_EXEC && err == nil && !t.known[int(child)] {
+			t.born[int(child)] = true
+		}
 		return 0
 	case sig == unix.SIGSTOP && !t.known[tid]: // it is new
 		t.known[tid] = true
+		delete(t.born, tid)
 		return 0
 	}
 	return int(sig)
