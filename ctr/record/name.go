@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
@@ -30,16 +31,20 @@ func (l claims) claim(ctx context.Context, m Meta) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("claiming name %q: %w", m.Key, underlying(err))
 		}
-		holder, err := l.claimHolder(m.Owner, m.Key)
+		holder, has, err := l.claimed(m.Owner, m.Key)
 		switch {
 		case err != nil:
 			return err
 		case holder == m.ID:
 			return nil
-		case holder != "":
+		case has:
 			return &NameTakenError{Key: m.Key, ID: holder}
+		case holder != "":
+			err = l.forsake(ctx, holder, m.Key)
+		default:
+			err = l.takeOver(ctx, m)
 		}
-		if err := l.takeOver(ctx, m); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -66,31 +71,71 @@ func (l claims) takeOver(ctx context.Context, m Meta) error {
 	return removeFile(path)
 }
 
-// claimHolder is the live object that the claim points to, "" if there is
-// none. A claim is made after its object's config.json and released before
-// it, so a claim without one was left by a power loss, and is dead; so is one
-// whose object was since given another key.
+// renamePatience is how long a key is waited for that an object may be about to get,
+// or to give up.
+const renamePatience = time.Second
+
+// forsake has an object give up a key that it has claimed and not got, which is what a
+// rename leaves that was cut short; a claim that leads from there to it is dead then.
+// It is a NameTakenError while a rename is under way.
+func (l claims) forsake(ctx context.Context, id, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, renamePatience)
+	defer cancel()
+	lock, err := objects{l}.lockStatus(ctx, id)
+	if err != nil {
+		return fmt.Errorf("%w: %w", &NameTakenError{Key: key, ID: id}, err)
+	}
+	defer lock.release()
+	_, keys, err := l.readMeta(id)
+	at := slices.Index(keys.Also, key)
+	if err != nil || at < 0 {
+		return err
+	}
+	keys.Also, keys.Gone = slices.Delete(keys.Also, at, at+1), append(keys.Gone, key)
+	return l.writeKey(id, keys)
+}
+
+// claimHolder is the live object that the claim points to, "" if there is none.
 func (l claims) claimHolder(owner Owner, key string) (string, error) {
-	id, err := os.Readlink(l.claimPath(owner, key))
+	id, _, err := l.claimed(owner, key)
+	return id, err
+}
+
+// named is the object that has the key, "" if there is none.
+func (l claims) named(owner Owner, key string) (string, error) {
+	id, has, err := l.claimed(owner, key)
+	if !has {
+		id = ""
+	}
+	return id, err
+}
+
+// claimed is the live object that the claim points to, "" if there is none, and whether
+// the key is its own: it is not yet, or no more, in a rename, or after one that was cut
+// short. A claim is made after its object's config.json and released before it, so a
+// claim without one was left by a power loss, and is dead; so is one whose object was
+// since given another key.
+func (l claims) claimed(owner Owner, key string) (id string, has bool, err error) {
+	id, err = os.Readlink(l.claimPath(owner, key))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", false, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading the claim of name %q: %w", key, underlying(err))
+		return "", false, fmt.Errorf("reading the claim of name %q: %w", key, underlying(err))
 	}
 	if !validID(id) {
-		return "", nil
+		return "", false, nil
 	}
 	meta, keys, err := l.readMeta(id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
+		return "", false, nil
 	case err != nil:
-		return id, nil // damaged is not dead: its key stays its own
+		return id, true, nil // damaged is not dead: its key stays its own
 	case meta.Owner != owner || !slices.Contains(keys.live(), key):
-		return "", nil
+		return "", false, nil
 	}
-	return id, nil
+	return id, keys.Key == key, nil
 }
 
 // readMeta reads an object's Meta, with the key given last, and its keys. The error is fs.ErrNotExist for a config.json that is

@@ -154,6 +154,40 @@ func TestRenameCutShort(t *testing.T) {
 	}
 }
 
+// TestRenameCutShortFreesTheName: what a rename had claimed when it was killed is
+// nobody's name, and free for others; while it is under way it is not.
+func TestRenameCutShortFreesTheName(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	create(t, d, "a", "web")
+	must(t, d.Rename(t.Context(), "a", "www"))
+	must(t, d.l.writeKey("a", keyFile{Key: "www", Also: []string{"web", "db"}}))
+	for _, key := range []string{"web", "db"} {
+		_ = os.Symlink("a", d.l.claimPath(OwnerCLI, key))
+		_, err := d.Resolve(nil, key)
+		wantErr(t, err, errdefs.ErrNotFound)
+	}
+	lock, err := d.l.lockStatus(t.Context(), "a")
+	must(t, err)
+	_, err = d.Create(t.Context(), Meta{ID: "b", Owner: OwnerCLI, Key: "db"}, conf{}, state{}, CreateOptions{})
+	wantErr(t, err, errdefs.ErrAlreadyExists)
+	lock.release()
+	create(t, d, "b", "db")
+	create(t, d, "c", "x")
+	must(t, d.Rename(t.Context(), "c", "web"))
+	for key, want := range map[string]string{"www": "a", "db": "b", "web": "c"} {
+		if id, err := d.Resolve(nil, key); err != nil || id != want {
+			t.Errorf("%q: %q, %v, want %q", key, id, err, want)
+		}
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		op, err := d.TryBegin(id, "rm")
+		must(t, err)
+		must(t, op.Remove(t.Context()))
+	}
+	checkClean(t, p)
+}
+
 func TestRenamesCompete(t *testing.T) {
 	p := memoryPaths(t)
 	d := testDir(t, p)

@@ -19,7 +19,7 @@ func (d *reader[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 	}
 	var found []string
 	for _, o := range owners {
-		id, err := d.l.claimHolder(o, ref)
+		id, err := d.l.named(o, ref)
 		if err != nil {
 			return "", err
 		}
@@ -46,7 +46,7 @@ func (d *reader[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 // Lookup finds the object of an owner that has exactly this key, whole or not.
 // ErrNotFound if there is none.
 func (d *reader[C, S]) Lookup(owner Owner, key string) (string, error) {
-	id, err := d.l.claimHolder(owner, key)
+	id, err := d.l.named(owner, key)
 	if err == nil && id == "" {
 		err = d.l.notFound(key)
 	}
