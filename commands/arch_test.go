@@ -54,6 +54,7 @@ func arrows() map[string][]string {
 		"ctr":                  {"ctr/*", "img"},
 		"img":                  {"img/*"},
 		"netw":                 {"netw/*"},
+		"netw/bridge":          {"netw/netns"},
 	}
 	for _, group := range []string{"pod", "ctr", "img", "net", "vol", "kube", "sys"} {
 		dir := "commands/" + group + "cmd"

@@ -20,19 +20,10 @@ import (
 // executes a copy of itself.
 func TestBudgets(t *testing.T) {
 	davit, image := pulled(t)
-	tests := []struct {
-		network []string
-		execs   map[string]int // by runtime
-	}{
-		{[]string{"--network", "none"}, map[string]int{"runc": 6, "crun": 5}},
-		{[]string{"--network", "host"}, map[string]int{"runc": 6, "crun": 5}},
-		{nil, map[string]int{"runc": 10, "crun": 9}},
-		{[]string{"-p", "127.0.0.1:18961:80"}, map[string]int{"runc": 10, "crun": 9}},
-	}
-	for _, tt := range tests {
-		for _, runtime := range []string{"runc", "crun"} {
-			t.Run(runtime+" "+strings.Join(tt.network, " "), func(t *testing.T) {
-				args := append([]string{"run", "--rm", "--runtime", runtime}, tt.network...)
+	for _, network := range [][]string{{"--network", "none"}, {"--network", "host"}, nil, {"-p", "127.0.0.1:18961:80"}} {
+		for runtime, execs := range map[string]int{"runc": 6, "crun": 5} {
+			t.Run(runtime+" "+strings.Join(network, " "), func(t *testing.T) {
+				args := append([]string{"run", "--rm", "--runtime", runtime}, network...)
 				// The first of a kind sets up what the network keeps.
 				mustRun(t, davit, append(args, image, "true")...)
 				calls, err := harness.Trace(t.Context(), davit.Command(t.Context(), append(args, image, "true")...))
@@ -40,8 +31,8 @@ func TestBudgets(t *testing.T) {
 					t.Fatal(err)
 				}
 				executed := slices.DeleteFunc(calls.Programs[1:], func(p string) bool { return p == harness.Copy })
-				if n := len(executed); n != tt.execs[runtime] {
-					t.Errorf("%d programs executed, want %d: %v", n, tt.execs[runtime], executed)
+				if n := len(executed); n != execs {
+					t.Errorf("%d programs executed, want %d: %v", n, execs, executed)
 				}
 				if n := len(calls.Syncs); n > 6 {
 					t.Errorf("%d syncs, 6 at most: %v", n, calls.Syncs)

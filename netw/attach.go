@@ -26,6 +26,7 @@ const undoTimeout = 2 * time.Minute
 type plan struct {
 	intent *intent
 	nets   []network
+	refs   []Ref // what is asked of each of them
 }
 
 // Attach joins a sandbox to networks and publishes its ports.
@@ -69,7 +70,7 @@ func (a *Attacher) Attach(ctx context.Context, r Request) (Attachment, error) {
 
 // plan finds the networks and fixes what will be on record.
 func (c *catalog) plan(r Request) (*plan, error) {
-	p := &plan{intent: &intent{
+	p := &plan{refs: r.Networks, intent: &intent{
 		Version: recordVersion, ID: r.ID, Name: r.Name, Namespace: r.Namespace, UID: r.UID,
 		Netns: r.Netns, Created: time.Now().UTC(), dir: filepath.Clean(r.Dir),
 	}}
@@ -100,14 +101,18 @@ func (c *catalog) plan(r Request) (*plan, error) {
 	return p, p.checkPorts(r.Ports)
 }
 
-// join is what ADD and DEL are given for the i-th network of a request.
+// join is what goes on record of the i-th network of a request: for plugins, what
+// ADD and DEL are given.
 func (n network) join(r Request, i int) join {
 	ref := r.Networks[i]
-	return join{
+	j := join{
 		Network: n.Name, IfName: ref.ifName(i), Managed: n.managed(), Aliases: ref.Aliases,
-		Names:    n.Origin == OriginUser && !n.DNSDisabled,
-		Conflist: n.conflist, Args: cniArgs(r, ref), Capabilities: n.capabilityArgs(r, ref),
+		Names: n.Origin == OriginUser && !n.DNSDisabled,
 	}
+	if !j.Managed {
+		j.Conflist, j.Args, j.Capabilities = n.conflist, cniArgs(r, ref), n.capabilityArgs(r, ref)
+	}
+	return j
 }
 
 // checkPorts refuses ports on ::1, and on a family that the first network lacks.
@@ -167,7 +172,7 @@ func (a *Attacher) joinAll(ctx context.Context, p *plan, table bool) (Attachment
 	if err := failpoint.Reach(ctx, failpoint.NetworkBridge); err != nil {
 		return Attachment{}, err
 	}
-	// plugins need the bridge, but not the table
+	// joining needs the bridge, but not the table
 	mended := make(chan error, 1)
 	go func() {
 		if len(tabled) == 0 {
@@ -180,28 +185,78 @@ func (a *Attacher) joinAll(ctx context.Context, p *plan, table bool) (Attachment
 	return result, errors.Join(err, <-mended)
 }
 
-// join calls ADD for every network.
+// join joins every network.
 func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 	var result Attachment
 	for i, j := range p.intent.Joins {
-		list, err := libcni.NetworkConfFromBytes(j.Conflist)
-		if err != nil {
-			return result, fmt.Errorf("network %q: %w", j.Network, err)
-		}
-		added := record.Span(ctx, "network add "+j.Network, p.intent.ID)
-		got, err := x.cni.AddNetworkList(ctx, list, p.intent.runtimeConf(j, p.intent.Netns))
-		added()
-		if err != nil {
-			return result, fmt.Errorf("joining network %q: %w", j.Network, p.nets[i].explain(err))
+		if err := x.joinOne(ctx, p, i, &result); err != nil {
+			return result, fmt.Errorf("joining network %q: %w", j.Network, err)
 		}
 		if err := failpoint.Reach(ctx, failpoint.NetworkAdded); err != nil {
 			return result, err
 		}
-		if err := result.add(j.Network, j.IfName, got); err != nil {
-			return result, fmt.Errorf("joining network %q: reading the result: %w", j.Network, err)
-		}
 	}
 	return result, nil
+}
+
+// joinOne joins the i-th network of the plan: by davit itself where it set the bridge
+// up, else by ADD.
+func (x *plugins) joinOne(ctx context.Context, p *plan, i int, result *Attachment) error {
+	in, j, n := p.intent, p.intent.Joins[i], p.nets[i]
+	defer record.Span(ctx, "network add "+j.Network, in.ID)()
+	if j.Managed {
+		got, err := x.plug(ctx, in, n.Network, p.refs[i], j.IfName)
+		if err == nil {
+			result.Interfaces = append(result.Interfaces, got)
+		}
+		return err
+	}
+	list, err := libcni.NetworkConfFromBytes(j.Conflist)
+	if err != nil {
+		return err
+	}
+	got, err := x.cni.AddNetworkList(ctx, list, in.runtimeConf(j, in.Netns))
+	if err != nil {
+		return n.explain(err)
+	}
+	if err := result.add(j.Network, j.IfName, got); err != nil {
+		return fmt.Errorf("reading the result: %w", err)
+	}
+	return nil
+}
+
+// plug joins one of davit's own bridges.
+func (x *plugins) plug(ctx context.Context, in *intent, n Network, ref Ref, ifName string) (Interface, error) {
+	got := Interface{Network: n.Name, Name: ifName}
+	var err error
+	if got.IPs, err = x.known.pool(n.Name, n.Subnets).take(holder{in.ID, ifName}, ref.IPs); err != nil {
+		return got, err
+	}
+	if err := failpoint.Reach(ctx, failpoint.NetworkReserved); err != nil {
+		return got, err
+	}
+	end := bridge.End{Netns: in.Netns, Name: ifName, MAC: ref.MAC, Addresses: got.IPs}
+	for _, s := range n.Subnets {
+		if s.Gateway.IsValid() {
+			got.Gateways = append(got.Gateways, s.Gateway)
+		}
+	}
+	if !n.Internal {
+		end.Routers = firstOfFamily(got.Gateways)
+	}
+	got.MAC, got.HostName, err = bridge.Join(ctx, n.bridgeConfig(), end)
+	return got, err
+}
+
+// firstOfFamily are the first address of each family.
+func firstOfFamily(ips []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, ip := range ips {
+		if !slices.ContainsFunc(out, func(o netip.Addr) bool { return o.Is6() == ip.Is6() }) {
+			out = append(out, ip)
+		}
+	}
+	return out
 }
 
 // publish records the result and puts the ports into the table, in one critical

@@ -103,7 +103,7 @@ func (x *plugins) leaveCached(ctx context.Context, at *libcni.NetworkAttachment)
 	return nil
 }
 
-// addresses are host-local's reservations.
+// addresses are the reserved ones of davit's own networks.
 func (c *audit) addresses() error {
 	all, err := c.reserved()
 	for _, r := range all {
@@ -111,7 +111,7 @@ func (c *audit) addresses() error {
 			continue // a finding of its own, if it is one
 		}
 		f := record.Finding{Kind: "address", Object: r.file, Problem: fmt.Sprintf("it is reserved for %s, which holds no network", r.id), Repair: "free it"}
-		there := func() bool { return r.id == reservedBy(r.file) }
+		there := func() bool { return r.holder == reservedBy(r.file) }
 		c.left(r.id, f, there, func(context.Context) error {
 			if !there() {
 				return nil
@@ -120,36 +120,6 @@ func (c *audit) addresses() error {
 		})
 	}
 	return err
-}
-
-// reservation of an address by host-local.
-type reserved struct{ file, id string }
-
-// reserved lists what host-local holds in davit's own networks: its files are
-// named after the address and begin with the sandbox's ID.
-func (p place) reserved() ([]reserved, error) {
-	files, err := filepath.Glob(filepath.Join(p.dir("ipam"), "*", "*"))
-	var out []reserved
-	for _, file := range files {
-		// host-local writes IPv6 addresses with dashes for colons on some systems
-		if _, err := netip.ParseAddr(strings.ReplaceAll(filepath.Base(file), "-", ":")); err != nil {
-			continue
-		}
-		if id := reservedBy(file); id != "" {
-			out = append(out, reserved{file, id})
-		}
-	}
-	return out, err
-}
-
-// reservedBy is the ID in a reservation; empty if there is none.
-func reservedBy(file string) string {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return ""
-	}
-	id, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	return strings.TrimSpace(id)
 }
 
 func absent(err error) error {
@@ -297,12 +267,6 @@ func (c *audit) lacks(all []*intent, used []Network, plugged map[string][]bridge
 	}
 }
 
-// addressOf is the address that a file of host-local's stands for.
-func addressOf(file string) netip.Addr {
-	ip, _ := netip.ParseAddr(strings.ReplaceAll(filepath.Base(file), "-", ":"))
-	return ip
-}
-
 // still tells whether an attachment is on record as it was read, and nobody is at
 // work on it.
 func (c *audit) still(in *intent) bool {
@@ -313,24 +277,13 @@ func (c *audit) still(in *intent) bool {
 	return err == nil && now.ID == in.ID && now.Created.Equal(in.Created)
 }
 
-// reserveAgain writes the reservation of an attachment's addresses as host-local
-// does, unless somebody has them by now.
+// reserveAgain reserves the addresses of an attachment, unless somebody has them by
+// now.
 func (c *audit) reserveAgain(in *intent, n Network, have Interface) error {
+	p := c.pool(n.Name, n.Subnets)
 	for _, ip := range have.IPs {
-		dir := c.dir("ipam", n.Name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("reserving %s: %w", ip.Addr(), err)
-		}
-		f, err := os.OpenFile(filepath.Join(dir, ip.Addr().String()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err == nil {
-			_, err = f.WriteString(in.ID + "\r\n" + have.Name)
-			err = errors.Join(err, f.Close())
-		}
-		if err != nil {
-			return fmt.Errorf("reserving %s: %w", ip.Addr(), err)
+		if _, err := p.reserve(holder{in.ID, have.Name}, ip.Addr()); err != nil {
+			return err
 		}
 	}
 	return nil

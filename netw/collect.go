@@ -101,8 +101,7 @@ func (s *sweep) cached(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// reservations frees addresses that host-local holds for sandboxes that
-// are gone: its files are named after the address and begin with the ID.
+// reservations frees addresses that sandboxes have which are gone.
 func (s *sweep) reservations() error {
 	all, err := s.reserved()
 	errs := []error{err}
@@ -144,7 +143,7 @@ func (s *sweep) ports() error {
 // tell whose attachments it holds.
 func (a *Attacher) GC(ctx context.Context, name string) error {
 	n, err := a.find(name)
-	if err != nil {
+	if err != nil || n.managed() {
 		return err
 	}
 	list, err := libcni.NetworkConfFromBytes(n.conflist)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
+	"github.com/davit-containers/davit/netw/bridge"
 	"github.com/davit-containers/davit/netw/netns"
 	"github.com/davit-containers/davit/netw/nft"
 )
@@ -20,8 +22,9 @@ type undoing struct {
 	pinDir string // folder of pins to remove on the way
 }
 
-// Detach undoes an attachment: withdraws its ports, calls DEL for every network
-// in reverse order with the configuration that ADD had, and removes the record.
+// Detach undoes an attachment: withdraws its ports, leaves every network in reverse
+// order, which is to call DEL with the configuration that ADD had where the network
+// is not davit's own, and removes the record.
 // Of r it needs ID and Dir; Netns, PinDir and NetnsGone say what there still is
 // of the namespace. It works alike after an Attach that was killed anywhere.
 //
@@ -99,7 +102,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	return a.forget(ctx, in)
 }
 
-// leave calls DEL, in reverse order, for the networks that are selected.
+// leave leaves, in reverse order, the networks that are selected.
 func (x *plugins) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
 	var errs []error
 	for i := len(in.Joins) - 1; i >= 0; i-- {
@@ -107,12 +110,9 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 		if !selected(j) {
 			continue
 		}
-		list, err := libcni.NetworkConfFromBytes(j.Conflist)
+		err := failpoint.Reach(ctx, failpoint.NetworkDel)
 		if err == nil {
-			err = failpoint.Reach(ctx, failpoint.NetworkDel)
-		}
-		if err == nil {
-			err = x.del(ctx, list, in, in.runtimeConf(j, path))
+			err = x.leaveOne(ctx, in, j, path)
 		}
 		if err == nil {
 			err = failpoint.Reach(ctx, failpoint.NetworkLeft)
@@ -124,11 +124,42 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 	return errors.Join(errs...)
 }
 
+// leaveOne leaves a network: one of davit's own by itself, else by DEL.
+func (x *plugins) leaveOne(ctx context.Context, in *intent, j join, path string) error {
+	defer record.Span(ctx, "network del "+j.Network, in.ID)()
+	if j.Managed {
+		return x.unplug(in, j, path)
+	}
+	list, err := libcni.NetworkConfFromBytes(j.Conflist)
+	if err != nil {
+		return err
+	}
+	return x.del(ctx, list, in, in.runtimeConf(j, path))
+}
+
+// unplug leaves one of davit's own bridges. The addresses go last: nobody else is
+// given one while an interface has it.
+func (x *plugins) unplug(in *intent, j join, path string) error {
+	if path != "" {
+		if err := bridge.Leave(path, j.IfName); err != nil {
+			return err
+		}
+	}
+	var known []netip.Addr
+	if in.Result != nil {
+		for _, i := range in.Result.Interfaces {
+			if i.Network == j.Network && i.Name == j.IfName {
+				known = addresses(i.IPs)
+			}
+		}
+	}
+	return x.known.pool(j.Network, nil).free(holder{in.ID, j.IfName}, known)
+}
+
 // del calls DEL, and once more if it fails after an ADD that did not come to its
 // end: a plugin that trips over what is only half there (bridge over a masquerading
 // chain that was not made yet, where iptables is nft's) has taken it away by then.
 func (x *plugins) del(ctx context.Context, list *libcni.NetworkConfigList, in *intent, rc *libcni.RuntimeConf) error {
-	defer record.Span(ctx, "network del "+list.Name, in.ID)()
 	err := x.cni.DelNetworkList(ctx, list, rc)
 	if err == nil || in.Result != nil || ctx.Err() != nil {
 		return err

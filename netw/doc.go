@@ -1,10 +1,12 @@
 // Package netw connects sandboxes to networks.
 //
-// A network is a CNI configuration list. There are three origins of them:
+// There are three origins of networks:
 //
 //   - the built-in network, named davit: a bridge that davit sets up by itself;
-//   - user-made networks, kept in Root/networks/<name>.conflist;
-//   - networks of the host, in ConfDir (/etc/cni/net.d), which davit only uses.
+//   - user-made networks, kept in Root/networks/<name>.conflist: bridges of davit's
+//     own, or macvlan;
+//   - networks of the host, CNI configuration lists in ConfDir (/etc/cni/net.d), which
+//     davit only uses.
 //
 // An attachment is a sandbox's membership in one or more networks: its
 // interfaces, addresses and published ports. Attach writes its intent, with the
@@ -14,8 +16,11 @@
 // crash and a regular end. RunRoot/networks/attached/<id> points to the file,
 // so that all attachments can be found.
 //
-// For bridges that davit made itself, built-in or by the user, nothing is set
-// up per attachment but the interface: masquerading, forwarding and the rules
+// Bridges that davit made itself, built-in or by the user, davit joins by netlink,
+// and gives out their addresses; all other networks are joined and left by CNI
+// plugins. What a user made is kept as a configuration list too, which other
+// programs can use. Per attachment to a bridge of davit's own nothing is set up but
+// the interface: masquerading, forwarding and the rules
 // for published ports are made once per network by package nft and found again
 // before every attachment, which mends them after a flush of the firewall. A
 // published port is then one element of a map. Networks of the host publish

@@ -63,10 +63,59 @@ func (f *fakes) calls() []string {
 // first puts the fakes before the real plugins.
 func (f *fakes) first(c *Config) { c.PluginDirs = []string{f.dir, pluginDir} }
 
-// The built-in network costs one run of bridge and one of host-local, no VERSION.
-func TestPluginRuns(t *testing.T) {
+// fakeBridge is the bridge of the network that fakes are tried on.
+const fakeBridge = "dvfake0"
+
+// network makes a network of the host, of the plugins bridge and host-local, the
+// default one, and puts the fakes before the real plugins.
+func (f *fakes) network(c *Config) {
+	f.first(c)
+	c.ConfDir, c.Default = filepath.Join(f.dir, "net.d"), "faked"
+	list := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"faked","plugins":[{"type":"bridge","bridge":%q,"isGateway":true,
+		"ipam":{"type":"host-local","dataDir":%q,"subnet":"10.99.1.0/30"}}]}`, fakeBridge, f.dir)
+	err := os.MkdirAll(c.ConfDir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.ConfDir, "10-faked.conflist"), []byte(list), 0o644)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = exec.Command("ip", "link", "del", fakeBridge).Run() })
+}
+
+// addresses are those that the network of the host has given out.
+func (f *fakes) addresses() []string {
+	files, _ := filepath.Glob(filepath.Join(f.dir, "faked", "10.*"))
+	return files
+}
+
+// Davit's own networks run no plugin, and need none.
+func TestOwnNetworksRunNoPlugin(t *testing.T) {
 	f := newFakes(t, map[string]string{"bridge": "real", "host-local": "real"})
 	w := newWorld(t, f.first)
+	w.create(Network{Name: "back", IPv6: true})
+	one, two := w.sandbox("one"), w.sandbox("two")
+	one.attach(one.on(Ref{Name: Builtin}, Ref{Name: "back"}))
+	one.detach()
+	for _, n := range []string{Builtin, "back"} {
+		if err := w.Status(t.Context(), n); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := f.calls(); len(got) != 0 {
+		t.Errorf("ran: %s", got)
+	}
+	w.Attacher = must(New(with(w.config, func(c *Config) { c.PluginDirs = []string{"/nonexistent"} })))
+	two.attach(two.request("8080:80"))
+	if p := Probe(t.Context(), w.Attacher); len(p.Plugins) != 0 {
+		t.Errorf("they are said to need %+v", p.Plugins)
+	}
+}
+
+// A network of a bridge costs one run of bridge and one of host-local, no VERSION.
+func TestPluginRuns(t *testing.T) {
+	f := newFakes(t, map[string]string{"bridge": "real", "host-local": "real"})
+	w := newWorld(t, f.network)
 	s := w.sandbox("one")
 	if _, err := w.Attach(t.Context(), s.request("8080:80")); err != nil {
 		t.Fatal(err)
@@ -75,7 +124,7 @@ func TestPluginRuns(t *testing.T) {
 		t.Errorf("ADD ran: %s", got)
 	}
 	s.detach()
-	if got := strings.Join(f.calls(), ", "); got != "bridge DEL eth0, host-local DEL eth0" {
+	if got := strings.Join(f.calls(), ", "); got != "bridge DEL eth0 ns, host-local DEL eth0 ns" {
 		t.Errorf("DEL ran: %s", got)
 	}
 	s.detach()
@@ -141,7 +190,7 @@ func TestDelAfterHalfAnAdd(t *testing.T) {
 	f := newFakes(t, nil)
 	tripped := filepath.Join(f.dir, "tripped")
 	del := fmt.Sprintf("[ $CNI_COMMAND = DEL ] && [ ! -e %s ] && touch %s && exit 2\n", tripped, tripped)
-	w := newWorld(t, f.first)
+	w := newWorld(t, f.network)
 	s := w.sandbox("one")
 	f.set("bridge", del+"[ $CNI_COMMAND = ADD ] && kill -9 $$\nreal")
 	if _, err := w.Attach(t.Context(), s.request()); err == nil {
@@ -207,17 +256,18 @@ func TestMasqueradeAfterHalfADel(t *testing.T) {
 }
 
 func TestMissingPlugin(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.PluginDirs = []string{"/nonexistent"} })
+	f := newFakes(t, nil)
+	w := newWorld(t, f.network, func(c *Config) { c.PluginDirs = []string{"/nonexistent"} })
 	s := w.sandbox("one")
 	_, err := w.Attach(t.Context(), s.request())
 	if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `CNI plugin "bridge" is not in /nonexistent`) {
 		t.Errorf("got %v", err)
 	}
-	if err := w.Status(t.Context(), Builtin); !errors.Is(err, errdefs.ErrNotFound) {
+	if err := w.Status(t.Context(), "faked"); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("status: %v", err)
 	}
 	w.Attacher = must(New(with(w.config, func(c *Config) { c.PluginDirs = []string{pluginDir} })))
-	if err := w.Status(t.Context(), Builtin); err != nil {
+	if err := w.Status(t.Context(), "faked"); err != nil {
 		t.Errorf("status: %v", err)
 	}
 	s.detach()
@@ -225,7 +275,7 @@ func TestMissingPlugin(t *testing.T) {
 
 func TestCancelled(t *testing.T) {
 	f := newFakes(t, map[string]string{"bridge": "[ $CNI_COMMAND = ADD ] || real; sleep 100"})
-	w := newWorld(t, f.first)
+	w := newWorld(t, f.network)
 	s := w.sandbox("one")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -245,7 +295,10 @@ func TestAttachAndHang(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by TestKilled")
 	}
-	a := must(New(Config{Root: dir + "/root", RunRoot: dir + "/run", PluginDirs: []string{os.Getenv("NETW_TEST_FAKES"), pluginDir}}))
+	f := &fakes{t: t, dir: os.Getenv("NETW_TEST_FAKES")}
+	c := Config{Root: dir + "/root", RunRoot: dir + "/run"}
+	f.network(&c)
+	a := must(New(c))
 	pod := filepath.Join(dir, "pods", "one")
 	_, err := a.Attach(t.Context(), Request{ID: "one", Dir: pod, Netns: pod + "/ns/net", Ports: []Port{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}})
 	t.Error("attached", err)
@@ -259,7 +312,7 @@ func TestKilled(t *testing.T) {
 		for _, collect := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, collect=%t", name, collect), func(t *testing.T) {
 				f := newFakes(t, map[string]string{"bridge": script})
-				w := newWorld(t)
+				w := newWorld(t, f.network)
 				s := w.sandbox("one")
 				cmd := exec.Command("/proc/self/exe", "-test.run=^TestAttachAndHang$")
 				cmd.Env = append(os.Environ(), "NETW_TEST_KILLED="+filepath.Dir(w.runs), "NETW_TEST_FAKES="+f.dir)
@@ -282,6 +335,9 @@ func TestKilled(t *testing.T) {
 				if _, err := readIntent(s.dir); !errors.Is(err, errdefs.ErrNotFound) {
 					t.Errorf("record left: %v", err)
 				}
+				if left := f.addresses(); len(left) != 0 {
+					t.Errorf("addresses left: %q", left)
+				}
 			})
 		}
 	}
@@ -293,7 +349,11 @@ func TestAttachOrDetach(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by TestKilledAnywhere")
 	}
-	a := must(New(Config{Root: dir + "/root", RunRoot: dir + "/run", PluginDirs: []string{pluginDir}}))
+	c := Config{Root: dir + "/root", RunRoot: dir + "/run"}
+	if fake := os.Getenv("NETW_TEST_FAKES"); fake != "" {
+		(&fakes{t: t, dir: fake}).network(&c)
+	}
+	a := must(New(c))
 	pod := filepath.Join(dir, "pods", "one")
 	r := Request{ID: "one", Dir: pod, Netns: pod + "/ns/net", Ports: []Port{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}}
 	if _, err := a.Attach(t.Context(), r); err != nil {
@@ -308,13 +368,25 @@ func TestAttachOrDetach(t *testing.T) {
 // Killed at any moment of an attachment's life, by SIGKILL, what is left is
 // undone by Detach, or by Collect, and the next attachment works.
 func TestKilledAnywhere(t *testing.T) {
-	w := newWorld(t)
+	t.Run("own network", func(t *testing.T) { killedAnywhere(t, newWorld(t), "") })
+	t.Run("host's network", func(t *testing.T) {
+		f := newFakes(t, nil)
+		killedAnywhere(t, newWorld(t, f.network), f.dir)
+		if left := f.addresses(); len(left) != 0 {
+			t.Errorf("addresses left: %q", left)
+		}
+	})
+}
+
+func killedAnywhere(t *testing.T, w *world, fakes string) {
 	first := w.sandbox("first")
-	first.attach(first.request())
-	for i := range 40 {
+	r := first.request()
+	r.Networks = []Ref{{Name: Builtin}}
+	first.attach(r)
+	for i := range 24 {
 		s := w.sandbox("one")
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestAttachOrDetach$")
-		cmd.Env = append(os.Environ(), "NETW_TEST_ANYWHERE="+filepath.Dir(w.runs))
+		cmd.Env = append(os.Environ(), "NETW_TEST_ANYWHERE="+filepath.Dir(w.runs), "NETW_TEST_FAKES="+fakes)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -18,15 +18,15 @@ import (
 	"github.com/davit-containers/davit/netw/plugin"
 )
 
-// network is a network with the configuration that plugins get.
+// network is a network with the configuration that plugins get, where they join it.
 type network struct {
 	Network
 	conflist     json.RawMessage
 	capabilities map[string]bool
 }
 
-// capable reports whether a plugin of the network declares a capability.
-func (n network) capable(name string) bool { return n.capabilities[name] }
+// capable reports whether a plugin that joins the network declares a capability.
+func (n network) capable(name string) bool { return !n.managed() && n.capabilities[name] }
 
 // accepts refuses static values that no plugin of the network would honour.
 func (n network) accepts(ref Ref) error {
@@ -101,10 +101,7 @@ func (c *catalog) find(name string) (network, error) {
 	}
 	if name == Builtin {
 		n, err := c.chooseBuiltin()
-		if err != nil {
-			return network{}, err
-		}
-		return c.generated(n)
+		return network{Network: n}, err
 	}
 	n, err := c.readUser(name)
 	if !errors.Is(err, errdefs.ErrNotFound) {
@@ -125,12 +122,6 @@ func (c *catalog) findHost(name string) (network, error) {
 		return network{}, fmt.Errorf("network %q: %w: %w", name, err, errdefs.ErrNotFound)
 	}
 	return network{}, fmt.Errorf("network %q: %w", name, errdefs.ErrNotFound)
-}
-
-// generated is a network of davit's own with its generated configuration.
-func (c *catalog) generated(n Network) (network, error) {
-	b, err := conflist(n, c.dir("ipam"))
-	return network{Network: n, conflist: b, capabilities: map[string]bool{"ips": true, "mac": true}}, err
 }
 
 // userFile is the path of a user-made network's configuration.

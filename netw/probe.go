@@ -32,9 +32,9 @@ type ProbedPlugin struct {
 	Err      error
 }
 
-// Probe looks for all plugins that a network of ConfDir, a user-made one or the
-// built-in one needs, and runs each of them once, for its versions. It changes
-// nothing.
+// Probe looks for all plugins that a network of ConfDir or a user-made one needs,
+// and runs each of them once, for its versions; bridges of davit's own need none. It
+// changes nothing.
 func Probe(ctx context.Context, a *Attacher) Probed {
 	hosts, err := a.hostNetworks()
 	p := Probed{Host: len(hosts), Broken: err}
@@ -44,13 +44,10 @@ func Probe(ctx context.Context, a *Attacher) Probed {
 			needs[kind] = append(needs[kind], network)
 		}
 	}
-	for _, kind := range []string{"bridge", "host-local"} {
-		need(kind, Builtin)
-	}
 	nets, err := a.ownNetworks()
 	p.Broken = errors.Join(p.Broken, err)
 	for _, n := range nets {
-		if n.Origin != OriginUser { // the built-in one's are above
+		if n.managed() {
 			continue
 		}
 		if f, err := a.readUser(n.Name); err == nil {

@@ -46,15 +46,16 @@ type intent struct {
 	dir string
 }
 
-// join is one network of an attachment, with the configuration that ADD was
-// given: DEL gets the same, whatever became of the network since.
+// join is one network of an attachment; of one that is not Managed, not a bridge of
+// davit's own, with what ADD was given: DEL gets the same, whatever became of the
+// network since.
 type join struct {
 	Network      string          `json:"network"`
 	IfName       string          `json:"ifName"`
 	Managed      bool            `json:"managed,omitempty"`
 	Names        bool            `json:"names,omitempty"` // takes part in Peers
 	Aliases      []string        `json:"aliases,omitempty"`
-	Conflist     json.RawMessage `json:"conflist"`
+	Conflist     json.RawMessage `json:"conflist,omitempty"`
 	Args         [][2]string     `json:"args,omitempty"`
 	Capabilities map[string]any  `json:"capabilities,omitempty"`
 }

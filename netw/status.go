@@ -29,8 +29,8 @@ func (a *Attacher) HostDefault(ctx context.Context) (Network, error) {
 }
 
 // Status says whether a sandbox could join the network now: its configuration is
-// usable, its plugins are there, and, from CNI 1.1 on, they say that they are
-// ready. An empty name means HostDefault.
+// usable, its plugins, if it needs any, are there, and, from CNI 1.1 on, they say
+// that they are ready. An empty name means HostDefault.
 func (a *Attacher) Status(ctx context.Context, name string) error {
 	if name == "" {
 		n, err := a.HostDefault(ctx)
@@ -40,7 +40,7 @@ func (a *Attacher) Status(ctx context.Context, name string) error {
 		name = n.Name
 	}
 	n, err := a.find(name)
-	if err != nil {
+	if err != nil || n.managed() {
 		return err
 	}
 	list, err := libcni.NetworkConfFromBytes(n.conflist)

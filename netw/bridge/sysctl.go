@@ -116,10 +116,14 @@ func ensureSetting(name, value string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("setting %s: the kernel has no such setting: %w", name, err)
 	}
-	if err := os.WriteFile(filepath.Join(procNet, name), []byte(value), 0); err != nil {
+	if err := writeSetting(name, value); err != nil {
 		return fmt.Errorf("setting %s to %s: %w", name, value, err)
 	}
 	return nil
+}
+
+func writeSetting(name, value string) error {
+	return os.WriteFile(filepath.Join(procNet, name), []byte(value), 0)
 }
 
 func readSetting(name string) (string, error) {

@@ -72,12 +72,14 @@ const (
 	NetworkRecord    Point = "network.record"    // an attachment is about to be written
 	NetworkPoint     Point = "network.point"     // it is written, and no list has it
 	NetworkBridge    Point = "network.bridge"    // the bridges are there
-	NetworkAdded     Point = "network.added"     // ADD has been called
+	NetworkReserved  Point = "network.reserved"  // its addresses are reserved, its interface is not there
+	NetworkPaired    Point = "network.paired"    // its interface is there, on no bridge and without an address
+	NetworkAdded     Point = "network.added"     // a network is joined
 	NetworkPublish   Point = "network.publish"   // the result is written, the ports are not in the table
 	NetworkPublished Point = "network.published" // the ports are in the table
 	NetworkWithdrawn Point = "network.withdrawn" // the ports are out of the table
-	NetworkDel       Point = "network.del"       // DEL is about to be called
-	NetworkLeft      Point = "network.left"      // DEL has been called
+	NetworkDel       Point = "network.del"       // a network is about to be left
+	NetworkLeft      Point = "network.left"      // it is left
 	NetworkForget    Point = "network.forget"    // the record is about to go
 	NetworkUnpoint   Point = "network.unpoint"   // the record is gone, a list has it
 )
