@@ -146,8 +146,9 @@ func TestF11MonitorAndServerKilled(t *testing.T) {
 	s.remove(pod)
 }
 
-// The server is killed by the kernel because its control group has no memory left:
-// the containers live on, and a server that starts again knows all.
+// The server is killed by the kernel because its control group has no memory left: the
+// containers live on, also one that was started in there, with its monitor, and a
+// server that starts again knows all.
 func TestF40ServerOutOfMemory(t *testing.T) {
 	n := newNode(t, "")
 	s := n.serve()
@@ -155,6 +156,7 @@ func TestF40ServerOutOfMemory(t *testing.T) {
 	id := s.container(pod, s.containerConfig("c", counting))
 	c := n.newCgroup("memory")
 	c.add(s.PID())
+	beside := s.container(pod, s.containerConfig("beside", "exec sleep 1000"))
 	before := s.status(id)
 	lives := longLived{id: id, log: filepath.Join(s.podConfig("lives").LogDirectory, "c.log")}
 	st := &storm{server: s}
@@ -182,6 +184,9 @@ func TestF40ServerOutOfMemory(t *testing.T) {
 	s.start()
 	if after := s.status(id); after.State != runtimeapi.ContainerState_CONTAINER_RUNNING || after.StartedAt != before.StartedAt {
 		t.Errorf("the container is %v", after)
+	}
+	if c := s.status(beside); c.State != runtimeapi.ContainerState_CONTAINER_RUNNING || c.Reason != "" {
+		t.Errorf("the container beside the server is %v", c)
 	}
 	st.unbroken(&lives)
 	s.remove(pod)
