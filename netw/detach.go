@@ -76,7 +76,7 @@ func isNetns(path string) bool {
 // namespace, in the background, faster than the plugin would.
 func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	var errs []error
-	cutOff := in.Result == nil || in.Leaving
+	blind := in.Result == nil || in.Leaving || u.netns == "" // plugins do not find all that they made
 	markLeaving(in)
 	if in.TablePorts {
 		settled, err := a.withdraw(in.ID)
@@ -93,7 +93,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 		}
 		errs = append(errs, a.leave(ctx, in, u.netns, func(j join) bool { return !early(j) }))
 	}
-	if cutOff && errors.Join(errs...) == nil { // bridge fails without the chain
+	if blind && errors.Join(errs...) == nil { // bridge fails without the chain
 		errs = append(errs, dropMasquerade(ctx, in))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -27,8 +27,8 @@ func markLeaving(in *intent) {
 }
 
 // dropMasquerade removes what masquerades a sandbox by the CNI project's own plugins,
-// of an ADD or a DEL that was cut off: they find the addresses by the interface, which
-// is the first that DEL takes away.
+// of an ADD or a DEL that was cut off, or of a namespace that is gone: they find the
+// addresses by the interface in there, which is the first that DEL takes away.
 func dropMasquerade(ctx context.Context, in *intent) error {
 	var errs []error
 	for _, m := range masquerades(in) {

@@ -57,6 +57,20 @@ func TestF21PinnedNamespaceLost(t *testing.T) {
 			}
 			n.check()
 		})
+		t.Run("kubelet's, empty, "+how, func(t *testing.T) { // from nobody's process can it be pinned again
+			c := s.podConfig("empty-" + how)
+			c.Linux.SecurityContext.NamespaceOptions.Network = runtimeapi.NamespaceMode_POD
+			pod := s.sandbox(c)
+			lose(pod)
+			s.remove(pod)
+			if del := fmt.Sprintf("DEL %s\n", pod); !strings.Contains(calls(), del) {
+				t.Errorf("DEL was not called:\n%s", calls())
+			}
+			if left := n.Roots.Leases(); len(left) > 0 {
+				t.Errorf("addresses that are not free: %q", left)
+			}
+			n.check()
+		})
 		t.Run("kubelet's, gone, "+how, func(t *testing.T) {
 			c := s.podConfig("gone-" + how)
 			pod := s.sandbox(c)
