@@ -91,7 +91,7 @@ func (s *containerServer) list(ctx context.Context, f *runtimeapi.ContainerFilte
 	if len(all) == 0 && err != nil {
 		return nil, err
 	}
-	var out []*runtimeapi.Container
+	out := make([]*runtimeapi.Container, 0, len(all))
 	for _, k := range all {
 		if containerMatches(k, f) {
 			out = append(out, containerItem(k))

@@ -194,9 +194,9 @@ func (c *records) Exists(id string) bool {
 // read are left out and named in the error, which comes beside the others.
 func (c *records) List(context.Context) ([]Container, error) {
 	entries, err := c.dir.List()
-	out := make([]Container, 0, len(entries))
-	for _, e := range entries {
-		out = append(out, c.derive(e))
+	out := make([]Container, len(entries))
+	for i := range entries {
+		out[i] = c.derive(entries[i])
 	}
 	return out, err
 }

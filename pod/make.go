@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -204,13 +205,9 @@ func (c *records) Made(ctx context.Context, id string) (ctr.Container, error) {
 // error, which comes beside the others.
 func (c *records) ContainersMade(ctx context.Context) ([]ctr.Container, error) {
 	all, err := c.ctrs.List(ctx)
-	out := all[:0:0]
-	for _, k := range all {
-		if k.Config.Owner == record.OwnerCRI && !k.Config.Infra && k.Made() {
-			out = append(out, k)
-		}
-	}
-	return out, err
+	return slices.DeleteFunc(all, func(k ctr.Container) bool {
+		return k.Config.Owner != record.OwnerCRI || k.Config.Infra || !k.Made()
+	}), err
 }
 
 // containerName is the record's name of one of the kubelet's containers.

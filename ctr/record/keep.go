@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -73,14 +75,14 @@ type kept[C, S any] struct {
 	changed func(id string)
 
 	mu    sync.Mutex
-	slots map[string]slot[C, S]
+	slots map[string]*slot[C, S]
 	reads map[string]*reading // those that are under way
 	// writes counts the changes that were made here.
 	writes uint64
 }
 
 func newKept[C, S any](from *reader[C, S], changed func(id string)) *kept[C, S] {
-	return &kept[C, S]{from: from, changed: changed, slots: map[string]slot[C, S]{}, reads: map[string]*reading{}}
+	return &kept[C, S]{from: from, changed: changed, slots: map[string]*slot[C, S]{}, reads: map[string]*reading{}}
 }
 
 // reading is of an object that n goroutines read; gone says that it was removed here
@@ -90,7 +92,8 @@ type reading struct {
 	gone bool
 }
 
-// slot is one object, or why it cannot be read.
+// slot is one object, or why it cannot be read. One that is kept is not changed, but
+// replaced: whoever lists them looks at it without the lock.
 type slot[C, S any] struct {
 	entry Entry[C, S]
 	err   error
@@ -100,24 +103,24 @@ type slot[C, S any] struct {
 func (k *kept[C, S]) slot(id string) (slot[C, S], bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s, ok := k.slots[id]
-	return s, ok
+	if s := k.slots[id]; s != nil {
+		return *s, true
+	}
+	return slot[C, S]{}, false
 }
 
 // list is List from memory.
 func (k *kept[C, S]) list() ([]Entry[C, S], error) {
 	k.mu.Lock()
-	slots := make([]slot[C, S], 0, len(k.slots))
-	for _, s := range k.slots {
-		slots = append(slots, s)
-	}
+	slots := slices.AppendSeq(make([]*slot[C, S], 0, len(k.slots)), maps.Values(k.slots))
 	k.mu.Unlock()
+	slices.SortFunc(slots, func(a, b *slot[C, S]) int { return a.entry.compare(&b.entry.Meta) })
 	out := make([]Entry[C, S], 0, len(slots))
 	var errs []error
 	for _, s := range slots {
 		if s.err == nil && s.entry.Lost {
 			// Nothing tells of a lost object's removal or renaming.
-			s = k.read(s.entry.ID)
+			s = new(k.read(s.entry.ID))
 		}
 		switch {
 		case s.err == nil:
@@ -126,7 +129,6 @@ func (k *kept[C, S]) list() ([]Entry[C, S], error) {
 			errs = append(errs, s.err)
 		}
 	}
-	sortEntries(out)
 	return out, errors.Join(errs...)
 }
 
@@ -191,7 +193,7 @@ func (k *kept[C, S]) put(id string, s slot[C, S], since uint64) {
 	case r.gone:
 	case ok && old.write > since && old.entry.Number >= s.entry.Number:
 	default:
-		k.slots[id] = s
+		k.slots[id] = &s
 	}
 }
 
@@ -219,7 +221,10 @@ func (k *kept[C, S]) rescan() error {
 		k.put(id, s, since)
 	}
 	for _, id := range before {
-		if _, ok := found[id]; !ok && k.slots[id].write <= since {
+		if _, ok := found[id]; ok {
+			continue
+		}
+		if old := k.slots[id]; old != nil && old.write <= since {
 			delete(k.slots, id)
 		}
 	}
@@ -235,13 +240,14 @@ func (k *kept[C, S]) made(id string) {
 // updated takes over a status that was written here.
 func (k *kept[C, S]) updated(id string, st statusFile[S]) {
 	k.mu.Lock()
-	s, ok := k.slots[id]
-	whole := ok && s.err == nil && !s.entry.Lost && s.entry.Damaged == nil
-	if whole && s.entry.Number < st.Number {
+	old := k.slots[id]
+	whole := old != nil && old.err == nil && !old.entry.Lost && old.entry.Damaged == nil
+	if whole && old.entry.Number < st.Number {
+		s := *old
 		s.entry.Status, s.entry.Number = st.Status, st.Number
 		k.writes++
 		s.write = k.writes
-		k.slots[id] = s
+		k.slots[id] = &s
 	}
 	k.mu.Unlock()
 	if !whole {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -36,6 +38,21 @@ func TestKeepReadsNoFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+
+	// A list is made of one copy of each object, and of pointers to them.
+	const lists = 20
+	var start, end runtime.MemStats
+	runtime.ReadMemStats(&start)
+	for range lists {
+		if _, err := d.List(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&end)
+	entry := uint64(unsafe.Sizeof(got[0]))
+	if n := (end.TotalAlloc - start.TotalAlloc) / lists; n > uint64(len(got))*(entry+entry/4+16) {
+		t.Errorf("a list of %d objects of %d bytes allocates %d bytes", len(got), entry, n)
 	}
 }
 
@@ -173,9 +190,9 @@ func TestKeepRescans(t *testing.T) {
 	k := d.kept.Load()
 	k.mu.Lock()
 	delete(k.slots, "a")
-	s := k.slots["b"]
+	s := *k.slots["b"]
 	s.entry.Status.N = 77
-	k.slots["b"], k.slots["c"] = s, s
+	k.slots["b"], k.slots["c"] = &s, &s
 	k.mu.Unlock()
 	k.event(Event{Overflow: true})
 	agree(t, d, disk)

@@ -86,12 +86,15 @@ func (d *reader[C, S]) strayError(id string) error {
 
 // sortEntries puts the oldest first.
 func sortEntries[C, S any](entries []Entry[C, S]) {
-	slices.SortFunc(entries, func(a, b Entry[C, S]) int {
-		if c := a.Created.Compare(b.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(entries, func(a, b Entry[C, S]) int { return a.compare(&b.Meta) })
+}
+
+// compare orders objects by age, the oldest first.
+func (m *Meta) compare(other *Meta) int {
+	if c := m.Created.Compare(other.Created); c != 0 {
+		return c
+	}
+	return strings.Compare(m.ID, other.ID)
 }
 
 // load reads config.json, the status, and the op file if it is not empty, in
