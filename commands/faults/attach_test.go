@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,6 +76,61 @@ func TestF44ClientNeverReads(t *testing.T) {
 		t.Errorf("attach: %v\n%s", err, says.String())
 	}
 	s.remove(pod)
+	n.empty()
+}
+
+// A client that is stopped, which can neither read nor notice that it does not, does
+// not keep the container from going on for long, and is told when it goes on itself.
+func TestF44ClientIsStopped(t *testing.T) {
+	n := newNode(t, "")
+	dir := t.TempDir()
+	n.must("run", "-d", "--name", "cli", "-v", dir+":/go", n.image, "sh", "-c", "while :; do i=$((i+1)); echo $i >/go/lines; printf '%04000d\\n' 0; done")
+	lines := func() string {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join(dir, "lines"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	cmd := n.Command(t.Context(), "attach", "cli")
+	var says strings.Builder
+	cmd.Stdout, cmd.Stderr = in, &says
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	if _, err := io.CopyN(io.Discard, out, 10_000); err != nil { // it is attached
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it sends other signals on
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	time.Sleep(time.Second)
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("the container waits for the client", func() bool {
+		was := lines()
+		time.Sleep(time.Second)
+		return lines() == was
+	})
+	was := lines()
+	n.within(15*time.Second, func() {
+		n.eventually("the container goes on", func() bool { return lines() != was })
+	})
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	n.within(10*time.Second, func() { err = cmd.Wait() })
+	if err == nil || !strings.Contains(says.String(), "not taken in time") {
+		t.Errorf("attach: %v\n%s", err, says.String())
+	}
+	n.must("rm", "-f", "-t", "0", "cli")
 	n.empty()
 }
 

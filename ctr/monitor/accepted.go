@@ -37,17 +37,22 @@ func (a *Attachment) watchAccept(ctx context.Context, refused func()) (stop func
 // accepted tells whether the other end of the connection is anybody's. Where the
 // kernel does not say, it counts as accepted.
 func (a *Attachment) accepted() bool {
+	peer, known := a.peer()
+	return !known || peer != 0
+}
+
+// peer is the inode of the other end of the connection, 0 until that is accepted.
+func (a *Attachment) peer() (inode uint32, known bool) {
 	raw, err := a.conn.SyscallConn()
 	if err != nil {
-		return true
+		return 0, false
 	}
 	var st unix.Stat_t
 	err = raw.Control(func(fd uintptr) { _ = unix.Fstat(int(fd), &st) })
 	if err != nil || st.Ino == 0 || st.Ino > math.MaxUint32 {
-		return true
+		return 0, false
 	}
-	peer, known := peerOf(uint32(st.Ino))
-	return !known || peer != 0
+	return peerOf(uint32(st.Ino))
 }
 
 // Of linux/unix_diag.h and linux/sock_diag.h.

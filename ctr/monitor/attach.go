@@ -52,7 +52,8 @@ type Output struct {
 	Stdout, Stderr io.Writer
 	Policy         Policy
 	// Patience is how long, under Block, a sink may take for one packet: then the
-	// client is given up, with ErrClientStuck. 0 is for ever.
+	// client is given up, with ErrClientStuck. 0 is for ever. It is also how long the
+	// monitor waits for this process, which may be stopped.
 	Patience time.Duration
 	// Buffer bounds what waits under Drop, in bytes; 0 is DefaultBuffer.
 	Buffer int
@@ -154,10 +155,12 @@ func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 	}
 	switch {
 	case out.Policy == Drop:
+		defer a.bound(ctx, dropBound)()
 		deliver, finish := buffered(ctx, out)
 		err = a.read(ctx, out.Ended, deliver)
 		return errors.Join(err, finish())
 	case out.Patience > 0:
+		defer a.bound(ctx, out.Patience)()
 		return patient(ctx, out, func(deliver delivery) error { return a.read(ctx, out.Ended, deliver) })
 	}
 	return a.read(ctx, out.Ended, direct(out))
@@ -190,6 +193,8 @@ func (a *Attachment) read(ctx context.Context, ended <-chan struct{}, deliver de
 			if err := deliver(buf[0], buf[1:n]); err != nil {
 				return err
 			}
+		case errors.Is(err, io.EOF) && a.lostTouch():
+			return ErrClientStuck
 		case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
