@@ -145,8 +145,8 @@ func TestCreateRuntimeDied(t *testing.T) {
 		body string
 		died bool
 	}{
-		"died":  {`read x <&4; sh -c 'setsid sleep 1000 & exit 1'; exec sleep 1000`, true},
-		"lives": {`read x <&4; sh -c 'setsid sleep 1000 & exit 1'; sleep 1000`, false},
+		"died":  {`read x <&4; sh -c 'setsid sleep 20 & exit 1'; exec sleep 1000`, true},
+		"lives": {`read x <&4; sh -c 'setsid sleep 20 & exit 1'; sleep 1000`, false},
 		"first": {`read x <&4; sleep 1000`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
