@@ -120,7 +120,7 @@ type CRIConfig struct {
 	SlowCall   int64 `key:"slow_call" check:"limit" doc:"Milliseconds after which a call is worth a line in the log; -1 never."`
 	Grace      int64 `key:"grace" check:"count" doc:"Seconds that calls under way are given when the server is told to end."`
 
-	Metrics string `key:"metrics" check:"local" doc:"Where Prometheus metrics and /debug/pprof are served: unix:///path or tcp://127.0.0.1:port. Empty: nowhere."`
+	Metrics string `key:"metrics" check:"local" doc:"Where Prometheus metrics and /debug/pprof are served: unix:///path or tcp://127.0.0.1:port. Empty: nowhere. Heap profiles need GODEBUG=memprofilerate=N in the environment."`
 
 	StreamAddress string `key:"stream_address" check:"address" doc:"IP address and port at which exec, attach and port-forward are served. Any but loopback's needs stream_cert and stream_key. Empty: a free port of 127.0.0.1."`
 	StreamCert    string `key:"stream_cert" check:"path" doc:"Certificate, in PEM, with which they are served in TLS."`

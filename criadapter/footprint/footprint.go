@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -20,7 +21,14 @@ type segment struct{ begin, end uint64 }
 // New finds out where the program is in memory, and has the kernel map it in small
 // pages: the page cache may hold it in huge ones, which count whole however little
 // of them is used. After an error Release does without the program's pages.
+//
+// It ends the sampling of allocations, unless GODEBUG asks for it: Go remembers each
+// chain of calls that a sample has come from, for ever, and of a heap as small as this
+// one so few samples say nothing.
 func New() (*Footprint, error) {
+	if !strings.Contains(os.Getenv("GODEBUG"), "memprofilerate=") {
+		runtime.MemProfileRate = 0
+	}
 	f := &Footprint{}
 	program, err := segments()
 	if err != nil {

@@ -127,3 +127,25 @@ func TestLoadedAt(t *testing.T) {
 		t.Error("what is not mapped was found")
 	}
 }
+
+// Allocations of a process that stays leave nothing behind in the runtime's profile.
+func TestNoSampling(t *testing.T) {
+	sampled := func() int {
+		runtime.GC()
+		runtime.GC() // the profile is one collection behind
+		n, _ := runtime.MemProfile(nil, true)
+		return n
+	}
+	if _, err := New(); err != nil {
+		t.Fatal(err)
+	}
+	before := sampled()
+	var large [][]byte
+	for range 64 {
+		large = append(large, make([]byte, 1<<20))
+	}
+	runtime.KeepAlive(large)
+	if after := sampled(); after != before {
+		t.Errorf("%d chains of calls are remembered, %d before", after, before)
+	}
+}
