@@ -2,6 +2,8 @@
 
 package model
 
+import "slices"
+
 // apply does an operation to the world and says which class of answer it has.
 // possible is false for what the model has no answer to, which is left out.
 func (w *world) apply(o op) (class string, possible bool) {
@@ -76,10 +78,10 @@ func (w *world) applyPod(o op) string {
 	case o.Do == "pod create" && p != nil:
 		return taken
 	case o.Do == "pod create":
-		w.pods[o.Name] = &sandbox{net: o.Net, state: created}
+		w.pods[o.Name] = &sandbox{state: created, attached: attached{net: o.Net}}
 		return ok
 	case o.Do == "runp" && p == nil:
-		p = &sandbox{net: o.Net, kube: true, state: created}
+		p = &sandbox{kube: true, state: created, attached: attached{net: o.Net}}
 		class := w.bringUp(p)
 		if class == ok {
 			w.pods[o.Name] = p
@@ -123,8 +125,8 @@ func (w *world) applyCreate(o op) (string, bool) {
 		return ok, false
 	}
 	k := &container{
-		kube: p != nil && p.kube, remove: o.Remove, net: o.Net, pod: o.Pod, image: image, what: o.What,
-		state: created, pending: unknown,
+		kube: p != nil && p.kube, remove: o.Remove, pod: o.Pod, image: image, what: o.What,
+		state: created, pending: unknown, attached: attached{net: o.Net},
 	}
 	switch {
 	case k.kube && p.state != ready:
@@ -156,7 +158,7 @@ func (w *world) applyCreate(o op) (string, bool) {
 // abandon is what becomes of the sandbox that run makes beside a container which
 // cannot be made.
 func (w *world) abandon(k *container, o op) {
-	if o.Do == "run" && k.pod == "" && k.net && !w.noAdd && w.noDel {
+	if o.Do == "run" && k.pod == "" && k.refuses(w) && !w.noAdd {
 		w.stuck++
 	}
 }
@@ -257,6 +259,8 @@ func (w *world) between(o op) []*world {
 	}
 	k := w.ctrs[o.Name]
 	switch o.Do {
+	case "pull": // it is named once it is whole
+		with(func(w *world) { w.images[o.Image] = true })
 	case "run":
 		if o := (op{Do: "create", Name: o.Name, Pod: o.Pod, Image: o.Image, What: o.What, Remove: o.Remove, Net: o.Net}); k == nil {
 			with(func(w *world) { w.apply(o) })
@@ -289,6 +293,28 @@ func (w *world) between(o op) []*world {
 		}
 	case "pod stop", "stopp", "rmp", "pod start":
 		out = append(out, w.betweenPod(o)...)
+	}
+	if slices.Contains([]string{"run", "start", "restart", "pod start"}, o.Do) {
+		out = append(out, w.fallen(append([]*world{w}, out...))...)
+	}
+	return out
+}
+
+// fallen are those of some worlds in which a pod that never was ready before, and in
+// which nothing runs, was so for a moment.
+func (w *world) fallen(worlds []*world) []*world {
+	var out []*world
+	for _, v := range worlds {
+		for name, p := range v.pods {
+			runs := slices.ContainsFunc(v.in(name), func(k string) bool { return v.ctrs[k].alive() })
+			if before := w.pods[name]; before == nil || before.state != created || p.state == notReady || runs {
+				continue
+			}
+			c := v.clone()
+			c.down(c.pods[name])
+			c.pods[name].state = notReady
+			out = append(out, c)
+		}
 	}
 	return out
 }

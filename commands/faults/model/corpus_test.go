@@ -14,20 +14,20 @@ type story struct {
 // states in which it does something else.
 func corpus() []story {
 	pull := op{Do: "pull", Image: "one"}
-	run := op{Do: "run", Name: "web", Image: "one", What: "trap", Net: true}
+	run := op{Do: "run", Name: "web", Image: "one", What: "trap", Net: modelnet}
 	removes := run
 	removes.Remove = true
 	inPod := run
-	inPod.Pod, inPod.Net = "shop", false
+	inPod.Pod, inPod.Net = "shop", ""
 	dies := inPod
 	dies.Remove = true
 	quick := run
 	quick.What = "quick"
 	broken := run
 	broken.What = "broken"
-	pod := op{Do: "pod create", Name: "shop", Net: true}
+	pod := op{Do: "pod create", Name: "shop", Net: modelnet}
 	s, k := podName("s"), kubeName("s", "x")
-	runp := op{Do: "runp", Name: s, Net: true}
+	runp := op{Do: "runp", Name: s, Net: modelnet}
 	made := op{Do: "cri create", Pod: s, Name: k, Image: "one", What: "trap"}
 	web := func(do string) op { return op{Do: do, Name: "web"} }
 	webNow := func(do string) op { return op{Do: do, Name: "web", Force: true} }
@@ -62,6 +62,7 @@ func corpus() []story {
 		{"unpause what runs", []op{pull, run, web("unpause")}, false},
 		{"pod create", []op{pod}, false},
 		{"pod start", []op{pull, pod, inPod, {Do: "pod stop", Name: "shop"}, {Do: "pod start", Name: "shop"}}, false},
+		{"pod start the first time", []op{pod, {Do: "pod start", Name: "shop"}}, true},
 		{"pod start of what is ready", []op{pull, pod, inPod, {Do: "pod start", Name: "shop"}}, false},
 		{"pod stop", []op{pull, pod, inPod, {Do: "pod stop", Name: "shop"}}, false},
 		{"pod stop, removed at its end", []op{pull, pod, dies, {Do: "pod stop", Name: "shop"}}, true},
@@ -88,10 +89,10 @@ func late(o op, what string) op {
 // told are sequences that davit has failed, which are done once, as they are.
 func told() []story {
 	pull := op{Do: "pull", Image: "one"}
-	pod := op{Do: "pod create", Name: "shop", Net: true}
+	pod := op{Do: "pod create", Name: "shop", Net: modelnet}
 	quick := op{Do: "run", Name: "web", Pod: "shop", Image: "one", What: "quick"}
 	alone := quick
-	alone.Pod, alone.Net = "", true
+	alone.Pod, alone.Net = "", modelnet
 	return []story{
 		{name: "what ends at once has been started, though its network cannot be given back", ops: []op{pull, {Do: "no del"}, alone}},
 		{name: "a container whose network cannot be had stays", ops: []op{pull, {Do: "no add"}, {Do: "no del"}, late(alone, "container")}},

@@ -113,8 +113,13 @@ func (d *dump) images(images []img.Image) {
 	}
 }
 
-// leases counts the addresses that are out.
-func leases(dir string) int {
-	files, _ := filepath.Glob(filepath.Join(dir, "10.*"))
-	return len(files)
+// addresses counts the addresses that are out, of version 4: each sandbox on a network
+// has one.
+func (r *rig) addresses() int {
+	n := 0
+	for _, dir := range []string{r.leases, filepath.Join(r.roots.RunRoot, "networks", "ipam", builtin)} {
+		files, _ := filepath.Glob(filepath.Join(dir, "[0-9]*.*.*.*"))
+		n += len(files)
+	}
+	return n
 }

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -14,14 +15,17 @@ import (
 type op struct {
 	Do string `json:"do"`
 	// Name is what it is done to; Pod a pod that it is done in, Image the image
-	// that it needs, What a container's behaviour, To a new name or a signal.
+	// that it needs, What a container's behaviour, Net the network that it is to be
+	// on, To a new name or a signal.
 	Name   string `json:"name,omitempty"`
 	Pod    string `json:"pod,omitempty"`
 	Image  string `json:"image,omitempty"`
 	What   string `json:"what,omitempty"`
 	To     string `json:"to,omitempty"`
 	Remove bool   `json:"remove,omitempty"`
-	Net    bool   `json:"net,omitempty"`
+	Net    string `json:"net,omitempty"`
+	// Publish publishes a port.
+	Publish bool `json:"publish,omitempty"`
 	// Force is --force, and of a stop -t 0.
 	Force bool `json:"force,omitempty"`
 	// Kill is the step at which its process is killed; 0 lets it live. A
@@ -57,10 +61,11 @@ func (o op) command() string {
 			words = append(words, f...)
 		}
 	}
-	network := map[bool]string{true: "modelnet", false: "none"}[o.Net]
+	network := cmp.Or(o.Net, "none")
 	switch o.Do {
 	case "pod create":
 		words = append(words, "pod", "create", "--name", o.Name, "--network", network)
+		flag(o.Publish, "-p", "80")
 	case "pod start", "pod rm":
 		words = append(words, "pod", strings.Fields(o.Do)[1])
 		flag(o.Force && o.Do == "pod rm", "--force", "-t", "0")
@@ -73,6 +78,7 @@ func (o op) command() string {
 		flag(o.Remove, "--rm")
 		flag(o.Pod != "", "--pod", o.Pod)
 		flag(o.Pod == "", "--network", network)
+		flag(o.Pod == "" && o.Publish, "-p", "80")
 		words = append(words, "--pull", "never", "--name", o.Name, o.Image, cmdline(o.What))
 	case "stop", "restart":
 		words = append(words, o.Do)
@@ -197,10 +203,10 @@ func (c chooser) op() op {
 	pods, sandboxes, images := []string{"shop", "lab"}, []string{podName("s"), podName("t")}, []string{"one", "two", "x"}
 	switch o.Do {
 	case "pod create", "pod start", "pod stop", "pod rm":
-		o.Name, o.Force, o.Net = c.there(o.Do != "pod create", c.w.hasPod, pods...), c.IntN(2) == 0, c.IntN(2) == 0
+		o.Name, o.Force, o.Net = c.there(o.Do != "pod create", c.w.hasPod, pods...), c.IntN(2) == 0, c.one("", modelnet)
 	case "create", "run":
 		o.Name, o.Image, o.What = c.there(false, c.w.hasContainer, clis...), c.there(true, c.w.hasImage, images...), c.what()
-		o.Pod, o.Remove, o.Net = c.one("", c.there(true, c.w.hasPod, pods...)), c.IntN(3) == 0, c.IntN(2) == 0
+		o.Pod, o.Remove, o.Net = c.one("", c.there(true, c.w.hasPod, pods...)), c.IntN(3) == 0, c.one("", modelnet)
 	case "rename":
 		o.Name, o.To = c.there(true, c.w.hasContainer, clis...), c.there(false, c.w.hasContainer, clis...)
 	case "kill", "pause", "unpause", "rm", "kill monitor":
@@ -215,7 +221,7 @@ func (c chooser) op() op {
 	case "rmi":
 		o.Image = c.there(true, c.w.hasImage, images...)
 	case "runp", "stopp", "rmp":
-		o.Name, o.Net = c.there(o.Do != "runp", c.w.hasPod, sandboxes...), true
+		o.Name, o.Net = c.there(o.Do != "runp", c.w.hasPod, sandboxes...), modelnet
 	case "cri create":
 		o.Pod, o.Image, o.What = c.there(true, c.w.hasPod, sandboxes...), c.there(true, c.w.hasImage, "one", "two"), c.what()
 		o.Name = kubeName(strings.Split(o.Pod, "_")[1], c.one("x", "y"))
@@ -231,8 +237,11 @@ func (c chooser) op() op {
 	return o
 }
 
-// whenTyped is an operation with what befalls only real programs.
+// whenTyped is an operation with what only real programs have, and what befalls them.
 func (c chooser) whenTyped(o op) op {
+	if o.Net != "" && o.Do != "runp" {
+		o.Net, o.Publish = c.one(modelnet, builtin, builtin), c.IntN(3) == 0
+	}
 	switch {
 	case o.Do == "reboot":
 		o.Force = c.IntN(2) == 0

@@ -63,7 +63,7 @@ func newRealRig(dir, bin string, from images) (*rig, error) {
 		return nil, err
 	}
 	r := &rig{
-		roots: roots, leases: filepath.Join(dir, "leases", "modelnet"), marks: filepath.Join(dir, "marks"),
+		roots: roots, leases: filepath.Join(dir, "leases", modelnet), marks: filepath.Join(dir, "marks"),
 		images: from, count: map[string]int{},
 	}
 	err = errors.Join(r.realNetwork(), roots.TrustRegistry(from.registry.Addr))
@@ -81,18 +81,18 @@ func newRealRig(dir, bin string, from images) (*rig, error) {
 	return r, nil
 }
 
-// realNetwork writes the network that the command line's and the kubelet's pods are
-// on: a bridge of its own.
+// realNetwork writes the network that the kubelet's pods are on, and some of the command
+// line's: a bridge of its own.
 func (r *rig) realNetwork() error {
 	plugins, nets := filepath.Join(r.roots.Dir, "plugins"), filepath.Join(r.roots.Dir, "cni")
 	where, err := pluginFolder()
 	if err != nil {
 		return err
 	}
-	conflist := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "modelnet", "plugins": [
+	conflist := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "plugins": [
   {"type": "modelnet", "bridge": "cri-%s", "isGateway": true,
    "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.96.0.0/16"}]]}}]}`,
-		r.roots.NetworkTag(), filepath.Dir(r.leases))
+		modelnet, r.roots.NetworkTag(), filepath.Dir(r.leases))
 	return errors.Join(os.Mkdir(plugins, 0o755), os.Mkdir(nets, 0o755), os.Mkdir(r.marks, 0o755),
 		os.WriteFile(filepath.Join(nets, "10-model.conflist"), []byte(conflist), 0o644),
 		os.WriteFile(filepath.Join(plugins, "modelnet"), fmt.Appendf(nil, refusing, r.marks, filepath.Join(where, "bridge")), 0o755),
@@ -114,11 +114,12 @@ func (t *typed) scope() harness.Scope {
 	return harness.Scope{Roots: []harness.Roots{t.roots}, IgnoreNetwork: true}
 }
 
-// warm runs a container once, and notes what the machine holds after it.
+// warm runs a container once on each network, and notes what the machine holds after it.
 func (t *typed) warm(from images) error {
 	image := from.registry.Ref("one:latest")
 	for _, args := range [][]string{
-		{"pull", "-q", image}, {"run", "--rm", "--network", "modelnet", image, "/model", "quick"}, {"rmi", image},
+		{"pull", "-q", image}, {"run", "--rm", "--network", modelnet, image, "/model", "quick"},
+		{"run", "--rm", "--network", builtin, "-p", "80", image, "/model", "quick"}, {"rmi", image},
 	} {
 		got, err := t.davit.Run(context.Background(), args...)
 		if err == nil && got.Code != 0 && got.Code != 3 {
@@ -131,6 +132,24 @@ func (t *typed) warm(from images) error {
 	var err error
 	t.before, err = harness.Take(context.Background(), t.scope())
 	return err
+}
+
+// leftTyped lists what is left on an empty machine with the real programs, once davit
+// has had the time to clear up after processes that were killed: of the layer store, a
+// server does that as it starts.
+func (r *rig) leftTyped() ([]string, error) {
+	if r.killed {
+		if err := r.befall(op{Do: "restart server"}, newWorld()); err != nil {
+			return nil, err
+		}
+	}
+	if r.torn {
+		if err := r.typed.clear(); err != nil {
+			return nil, err
+		}
+	}
+	left, err := r.typed.left(r.line, r.server)
+	return left, errors.Join(err, r.typed.check(newWorld()))
 }
 
 // left lists what the machine holds more than at first, but for the processes of its
@@ -170,6 +189,16 @@ func (t *typed) check(w *world) error {
 		return failed("davit system check: exit code %d\n%s%s", got.Code, strings.Join(wrong, ""), got.Stderr)
 	}
 	return nil
+}
+
+// clear removes the layers that no image has, of pulls and removals that were killed:
+// davit keeps them for a day, for who tries again.
+func (t *typed) clear() error {
+	got, err := t.davit.Run(context.Background(), "system", "check", "--repair", "--max", "1ns")
+	if err == nil && got.Code != 0 {
+		err = failed("davit system check --repair: exit code %d\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
+	return err
 }
 
 // rests says of a process in a container that it stays as it is until something is

@@ -26,7 +26,7 @@ import (
 // and the two faces.
 type rig struct {
 	roots  harness.Roots
-	leases string // where the network has the addresses that are out
+	leases string // where the host's network has the addresses that are out
 	marks  string // where the network plugin looks for what it is to refuse
 	env    []string
 	images images
@@ -34,6 +34,9 @@ type rig struct {
 	server face
 	typed  *typed         // of a machine with the real programs
 	count  map[string]int // what has happened, for the log
+	// killed says that a process of davit's was killed, torn that it was one that
+	// brings or removes an image.
+	killed, torn bool
 	// lastOnly compares after the last operation of a sequence alone; blind says
 	// that nothing is compared now.
 	lastOnly, blind bool
@@ -295,7 +298,7 @@ func (r *rig) left() []string {
 	for _, p := range r.processes() {
 		out = append(out, fmt.Sprintf("process %d: %s", p.PID, strings.Join(p.Args, " ")))
 	}
-	if n := leases(r.leases); n > 0 {
+	if n := r.addresses(); n > 0 {
 		out = append(out, leaseLine(n))
 	}
 	return out

@@ -25,7 +25,7 @@ func (f *failure) Error() string { return fmt.Sprintf("operation %d: %s", f.at+1
 // *failure when the engine and the model do not agree.
 func (r *rig) run(ops []op) error {
 	w := newWorld()
-	w.typed = r.typed != nil
+	w.typed, r.killed, r.torn = r.typed != nil, false, false
 	for i, o := range ops {
 		r.blind = r.lastOnly && i < len(ops)-1
 		next, err := r.step(w, o)
@@ -80,6 +80,7 @@ func (r *rig) step(w *world, o op) (*world, error) {
 	got, err := (*p).ask(o)
 	err = errors.Join(err, rest())
 	if errors.Is(err, errDied) && o.Kill != 0 {
+		r.killed, r.torn = true, r.torn || slices.Contains([]string{"pull", "rmi", "image prune"}, o.Do)
 		return r.settle(w, after, o, p)
 	}
 	if err != nil {
@@ -100,7 +101,9 @@ func (r *rig) withoutExit(o op) (rest func() error) {
 	stop := r.hunt(time.Duration(-o.Kill) * time.Microsecond)
 	return func() error {
 		err := r.quiet()
-		r.count["exit commands killed"] += stop()
+		n := stop()
+		r.count["exit commands killed"] += n
+		r.killed = r.killed || n > 0
 		if err != nil {
 			return failed("%v", err)
 		}
@@ -257,7 +260,7 @@ func (r *rig) seen(w *world, p face, disk bool) error {
 	}
 	got, want := a.Dump.Lines, w.lines()
 	if disk {
-		got = append(got, leaseLine(leases(r.leases)))
+		got = append(got, leaseLine(r.addresses()))
 		slices.Sort(got)
 		if !w.noDel && len(a.Dump.Held) > 0 {
 			return failed("held without a reason:\n%s", strings.Join(a.Dump.Held, "\n"))
@@ -314,15 +317,14 @@ func (r *rig) empty(w *world) error {
 	if err := r.compare(newWorld(), false); err != nil {
 		return err
 	}
-	left := r.left()
+	var left []string
 	if r.typed != nil {
-		more, err := r.typed.left(r.line, r.server)
-		if err = errors.Join(err, r.typed.check(newWorld())); err != nil {
+		var err error
+		if left, err = r.leftTyped(); err != nil {
 			return err
 		}
-		left = append(left, more...)
 	}
-	if len(left) > 0 {
+	if left = append(left, r.left()...); len(left) > 0 {
 		return failed("left behind:\n%s", strings.Join(left, "\n"))
 	}
 	return nil

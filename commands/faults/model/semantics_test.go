@@ -9,7 +9,7 @@ func (w *world) down(p *sandbox) bool {
 	if p.state == ready {
 		p.state = notReady
 	}
-	return p.holds.back(w.noDel)
+	return p.back(w)
 }
 
 // bringUp makes a sandbox ready.
@@ -17,14 +17,14 @@ func (w *world) bringUp(p *sandbox) string {
 	switch {
 	case p.state == ready:
 		return ok
-	case p.state == removing, p.holds != nothing && w.noDel: // an earlier stop is to be finished first
+	case p.state == removing, p.holds != nothing && p.refuses(w): // an earlier stop is to be finished first
 		return anyFailure
-	case p.net && w.noAdd:
+	case p.net == modelnet && w.noAdd:
 		if w.noDel {
 			p.holds = owes
 		}
 		return anyFailure
-	case p.net:
+	case p.net != "":
 		p.holds = lease
 	}
 	p.state = ready
@@ -37,7 +37,7 @@ func (w *world) lower(k *container) bool {
 		return true
 	}
 	k.up = false
-	return k.holds.back(w.noDel)
+	return k.back(w)
 }
 
 // drop removes a container with its own sandbox, whose lease stays if it must.
@@ -73,14 +73,14 @@ func (w *world) start(name string) string {
 	p := w.pods[k.pod]
 	own := p == nil
 	if own {
-		p = &sandbox{net: k.net, state: created, holds: k.holds}
+		p = &sandbox{state: created, attached: k.attached}
 		if k.up { // it is being restarted
 			p.state = ready
 		}
 	}
 	class := w.bringUp(p)
 	if own {
-		k.up, k.holds = p.state == ready, p.holds
+		k.up, k.attached = p.state == ready, p.attached
 	}
 	switch {
 	case k.what == "broken" && class == ok:
@@ -169,7 +169,7 @@ func (w *world) removePod(name string) string {
 	for _, n := range w.in(name) {
 		delete(w.ctrs, n)
 	}
-	if !p.holds.back(w.noDel) {
+	if !p.back(w) {
 		p.state = removing
 		return anyFailure
 	}

@@ -82,7 +82,7 @@ func classOfText(code int, says string) string {
 		{"no container \"", notFound}, {"no pod \"", notFound}, {": not found", notFound}, {"the name \"", taken},
 		{"owned by the kubelet", denied},
 		{"in use by", precondition}, {" not running", precondition}, {" is running", precondition}, {" is paused", precondition},
-		{" not paused", precondition}, {" has ended", precondition}, {"still runs", precondition},
+		{" not paused", precondition}, {" has ended", precondition}, {"still runs", precondition}, {"that run: ", precondition},
 	} {
 		if strings.Contains(says, c.text) {
 			return c.class

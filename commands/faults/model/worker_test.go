@@ -245,8 +245,8 @@ func (w *worker) doPod(ctx context.Context, pods *pod.Controller, id string, o o
 func (w *worker) podConfig(o op) pod.Config {
 	c := pod.Config{Name: o.Name, CgroupsOff: true, Namespaces: pod.Namespaces{IPC: spec.ModePod, UTS: spec.ModePod}}
 	c.Network.Mode = pod.NetworkNone
-	if o.Net {
-		c.Network = pod.Network{Networks: []netw.Ref{{Name: "modelnet"}}}
+	if o.Net != "" {
+		c.Network = pod.Network{Networks: []netw.Ref{{Name: o.Net}}}
 	}
 	return c
 }

@@ -51,9 +51,36 @@ type world struct {
 // sandbox is a pod that somebody asked for.
 type sandbox struct {
 	kube  bool
-	net   bool // attached to a network when it is ready
 	state string
+	attached
+}
+
+// Networks: modelnet is one of the host's, with the plugin that may refuse; builtin is
+// davit's own, which the real programs have.
+const (
+	modelnet = "modelnet"
+	builtin  = "davit"
+)
+
+// attached is what a sandbox has of a network: net names it, "" is none.
+type attached struct {
+	net   string // attached to it when it is ready
 	holds holding
+}
+
+// refuses says whether its network does not take back what it gave.
+func (a attached) refuses(w *world) bool { return w.noDel && a.net == modelnet }
+
+// back gives back what it holds, or says that it cannot be done.
+func (a *attached) back(w *world) bool {
+	if a.holds != nothing && a.refuses(w) {
+		if a.holds == lease {
+			a.holds = overdue
+		}
+		return false
+	}
+	a.holds = nothing
+	return true
 }
 
 // holding is what a sandbox has of a network. A lease that could not be given back is
@@ -77,28 +104,16 @@ func (h holding) leases() int {
 	return 0
 }
 
-// back gives it back, or says that it cannot be done.
-func (h *holding) back(refused bool) bool {
-	if *h != nothing && refused {
-		if *h == lease {
-			*h = overdue
-		}
-		return false
-	}
-	*h = nothing
-	return true
-}
-
 // container is one, with its implicit sandbox where pod is empty.
 type container struct {
-	kube, remove, net bool
-	pod, image, what  string
-	state             string
-	code              int     // of a stopped one; unknown is one that nobody saw
-	up                bool    // its implicit sandbox holds something
-	holds             holding // its implicit sandbox
-	pending           int     // the code of a signal that a paused one has not seen yet; -1 is none
-	orphan            bool    // its monitor was killed
+	kube, remove     bool
+	pod, image, what string
+	state            string
+	code             int  // of a stopped one; unknown is one that nobody saw
+	up               bool // its implicit sandbox is
+	attached              // that sandbox
+	pending          int  // the code of a signal that a paused one has not seen yet; -1 is none
+	orphan           bool // its monitor was killed
 }
 
 const unknown = -1
