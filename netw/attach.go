@@ -186,7 +186,7 @@ func (a *Attacher) joinAll(ctx context.Context, p *plan, table bool) (Attachment
 }
 
 // join joins every network.
-func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
+func (x *joiner) join(ctx context.Context, p *plan) (Attachment, error) {
 	var result Attachment
 	for i, j := range p.intent.Joins {
 		if err := x.joinOne(ctx, p, i, &result); err != nil {
@@ -201,7 +201,7 @@ func (x *plugins) join(ctx context.Context, p *plan) (Attachment, error) {
 
 // joinOne joins the i-th network of the plan: by davit itself where it set the bridge
 // up, else by ADD.
-func (x *plugins) joinOne(ctx context.Context, p *plan, i int, result *Attachment) error {
+func (x *joiner) joinOne(ctx context.Context, p *plan, i int, result *Attachment) error {
 	in, j, n := p.intent, p.intent.Joins[i], p.nets[i]
 	defer record.Span(ctx, "network add "+j.Network, in.ID)()
 	if j.Managed {
@@ -226,7 +226,7 @@ func (x *plugins) joinOne(ctx context.Context, p *plan, i int, result *Attachmen
 }
 
 // plug joins one of davit's own bridges.
-func (x *plugins) plug(ctx context.Context, in *intent, n Network, ref Ref, ifName string) (Interface, error) {
+func (x *joiner) plug(ctx context.Context, in *intent, n Network, ref Ref, ifName string) (Interface, error) {
 	got := Interface{Network: n.Name, Name: ifName}
 	var err error
 	if got.IPs, err = x.known.pool(n.Name, n.Subnets).take(holder{in.ID, ifName}, ref.IPs); err != nil {

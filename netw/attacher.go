@@ -51,7 +51,7 @@ type Attacher struct {
 	*catalog
 	*ledger
 	*firewall
-	*plugins
+	*joiner
 	*readiness
 	config Config
 	log    *slog.Logger
@@ -75,8 +75,9 @@ type ledger struct {
 	log *slog.Logger
 }
 
-// plugins joins and leaves networks.
-type plugins struct {
+// joiner joins and leaves networks: those of davit's own by itself, all others by
+// CNI plugins.
+type joiner struct {
 	cni   *libcni.CNIConfig
 	known *ledger
 }
@@ -122,7 +123,7 @@ func New(c Config) (*Attacher, error) {
 	a.catalog = &catalog{place: p, config: c, log: c.Log}
 	a.ledger = &ledger{place: p, log: c.Log}
 	a.firewall = &firewall{place: p, table: nft.New(c.tableName()), nets: a.catalog, known: a.ledger, log: c.Log}
-	a.plugins = &plugins{known: a.ledger}
+	a.joiner = &joiner{known: a.ledger}
 	a.cni = libcni.NewCNIConfigWithCacheDir(c.PluginDirs, a.dir("cache"), &plugin.Exec{Timeout: c.PluginTimeout})
 	return a, nil
 }

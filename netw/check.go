@@ -88,7 +88,7 @@ func (c *audit) cached() error {
 }
 
 // leaveCached calls DEL for an attachment of the cache.
-func (x *plugins) leaveCached(ctx context.Context, at *libcni.NetworkAttachment) error {
+func (x *joiner) leaveCached(ctx context.Context, at *libcni.NetworkAttachment) error {
 	list, err := libcni.NetworkConfFromBytes(at.Config)
 	if err == nil {
 		rt := &libcni.RuntimeConf{ContainerID: at.ContainerID, IfName: at.IfName, Args: at.CniArgs, CapabilityArgs: at.CapabilityArgs}

@@ -68,7 +68,7 @@ func (a *Attacher) extend(ctx context.Context, in *intent, p *plan) error {
 
 // dropTail leaves the networks of joins that in does not have, and puts in on
 // record. If one cannot be left, the record keeps all of them for Detach.
-func (x *plugins) dropTail(ctx context.Context, in *intent, joins []join) error {
+func (x *joiner) dropTail(ctx context.Context, in *intent, joins []join) error {
 	tail := *in
 	tail.Joins = joins[len(in.Joins):]
 	path := in.Netns
@@ -113,7 +113,7 @@ func (a *Attacher) Disconnect(ctx context.Context, r Request, network string) (A
 
 // attachedIntent reads a complete attachment. What a Connect that was killed has
 // left at its end is undone first.
-func (x *plugins) attachedIntent(ctx context.Context, r Request) (*intent, error) {
+func (x *joiner) attachedIntent(ctx context.Context, r Request) (*intent, error) {
 	if err := r.checkTarget(); err != nil {
 		return nil, err
 	}

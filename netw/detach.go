@@ -103,7 +103,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 }
 
 // leave leaves, in reverse order, the networks that are selected.
-func (x *plugins) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
+func (x *joiner) leave(ctx context.Context, in *intent, path string, selected func(join) bool) error {
 	var errs []error
 	for i := len(in.Joins) - 1; i >= 0; i-- {
 		j := in.Joins[i]
@@ -125,7 +125,7 @@ func (x *plugins) leave(ctx context.Context, in *intent, path string, selected f
 }
 
 // leaveOne leaves a network: one of davit's own by itself, else by DEL.
-func (x *plugins) leaveOne(ctx context.Context, in *intent, j join, path string) error {
+func (x *joiner) leaveOne(ctx context.Context, in *intent, j join, path string) error {
 	defer record.Span(ctx, "network del "+j.Network, in.ID)()
 	if j.Managed {
 		return x.unplug(in, j, path)
@@ -139,7 +139,7 @@ func (x *plugins) leaveOne(ctx context.Context, in *intent, j join, path string)
 
 // unplug leaves one of davit's own bridges. The addresses go last: nobody else is
 // given one while an interface has it.
-func (x *plugins) unplug(in *intent, j join, path string) error {
+func (x *joiner) unplug(in *intent, j join, path string) error {
 	if path != "" {
 		if err := bridge.Leave(path, j.IfName); err != nil {
 			return err
@@ -159,7 +159,7 @@ func (x *plugins) unplug(in *intent, j join, path string) error {
 // del calls DEL, and once more if it fails after an ADD that did not come to its
 // end: a plugin that trips over what is only half there (bridge over a masquerading
 // chain that was not made yet, where iptables is nft's) has taken it away by then.
-func (x *plugins) del(ctx context.Context, list *libcni.NetworkConfigList, in *intent, rc *libcni.RuntimeConf) error {
+func (x *joiner) del(ctx context.Context, list *libcni.NetworkConfigList, in *intent, rc *libcni.RuntimeConf) error {
 	err := x.cni.DelNetworkList(ctx, list, rc)
 	if err == nil || in.Result != nil || ctx.Err() != nil {
 		return err

@@ -3,6 +3,7 @@
 package netw
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -205,4 +206,20 @@ func TestJoinVLAN(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	b.reach("10.93.0.1")
+}
+
+// An end is not waited for by whoever waits no more.
+func TestJoinCancelled(t *testing.T) {
+	b := newWire(t)
+	run(t, "ip", "link", "set", b.c.Name, "down") // its port never comes up
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, _, err := bridge.Join(ctx, b.c, b.end("eth0", "10.93.0.2/24", "fd93::2/64"))
+	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second {
+		t.Errorf("%v after %s", err, took)
+	}
+	if left := b.ports(); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
 }

@@ -54,7 +54,7 @@ func Join(ctx context.Context, c Config, e End) (mac, port string, err error) {
 		return "", "", fmt.Errorf("joining bridge %s: %w", c.Name, err)
 	}
 	if err = failpoint.Reach(ctx, failpoint.NetworkPaired); err == nil {
-		mac, err = furnish(host, c, e, port)
+		mac, err = furnish(ctx, host, c, e, port)
 	}
 	if err != nil {
 		// either end takes the other with it
@@ -109,7 +109,7 @@ func makePair(host *netlink.Handle, c Config, e End) (port string, err error) {
 
 // furnish plugs the port in, sets up the sandbox's end, and waits until
 // traffic flows.
-func furnish(host *netlink.Handle, c Config, e End, port string) (mac string, err error) {
+func furnish(ctx context.Context, host *netlink.Handle, c Config, e End, port string) (mac string, err error) {
 	master, err := host.LinkByName(c.Name)
 	if isAbsent(err) {
 		return "", fmt.Errorf("the bridge is gone: %w", errdefs.ErrNotFound)
@@ -136,19 +136,19 @@ func furnish(host *netlink.Handle, c Config, e End, port string) (mac string, er
 		return "", fmt.Errorf("bringing %s up: %w", port, err)
 	}
 	err = netns.Do(e.Netns, func() error {
-		mac, err = e.setUp()
+		mac, err = e.setUp(ctx)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	// with its first port the bridge comes up too
-	return mac, errors.Join(awaitUse(host, port, nil), awaitUse(host, c.Name, c.Addresses))
+	return mac, errors.Join(awaitUse(ctx, host, port, nil), awaitUse(ctx, host, c.Name, c.Addresses))
 }
 
 // setUp gives the interface its addresses and routes, in the thread's network
 // namespace. The other end must be up.
-func (e End) setUp() (mac string, err error) {
+func (e End) setUp(ctx context.Context) (mac string, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return "", err
@@ -184,7 +184,7 @@ func (e End) setUp() (mac string, err error) {
 			return "", fmt.Errorf("adding the route by %s: %w", via, err)
 		}
 	}
-	return link.Attrs().HardwareAddr.String(), awaitUse(h, e.Name, e.Addresses)
+	return link.Attrs().HardwareAddr.String(), awaitUse(ctx, h, e.Name, e.Addresses)
 }
 
 // prepare writes the settings of the thread's network namespace (networking/ip-sysctl)
@@ -211,7 +211,7 @@ func (e End) prepare() error {
 // awaitUse waits until an interface can be used: the kernel sees a carrier in the
 // background, drops what is sent before, and takes an IPv6 address for its own only
 // some time after it was added.
-func awaitUse(h *netlink.Handle, name string, addresses []netip.Prefix) error {
+func awaitUse(ctx context.Context, h *netlink.Handle, name string, addresses []netip.Prefix) error {
 	for began, pause := time.Now(), 500*time.Microsecond; ; pause *= 2 {
 		lack, err := lacks(h, name, addresses)
 		if err != nil || lack == "" {
@@ -220,7 +220,11 @@ func awaitUse(h *netlink.Handle, name string, addresses []netip.Prefix) error {
 		if time.Since(began) > useTime {
 			return fmt.Errorf("%s after %s: %w", lack, useTime, errdefs.ErrUnavailable)
 		}
-		time.Sleep(pause)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", lack, context.Cause(ctx))
+		case <-time.After(pause):
+		}
 	}
 }
 
