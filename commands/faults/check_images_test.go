@@ -3,7 +3,11 @@
 package faults
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,6 +51,9 @@ func TestF32DamagedLayers(t *testing.T) {
 		{name: "a link that leads nowhere", says: "leads nowhere", stays: true, damage: func(layer string) { n.remove(linkOf(t, layer)) }},
 		{name: "the archive's description removed", says: "description", damage: func(layer string) {
 			n.remove(filepath.Join(layer, "../../overlay-layers", filepath.Base(layer)+".tar-split.gz"))
+		}},
+		{name: "the archive's description changed", says: "digest", deep: true, damage: func(layer string) {
+			changePadding(t, filepath.Join(layer, "../../overlay-layers", filepath.Base(layer)+".tar-split.gz"))
 		}},
 		{name: "the list of lower layers removed", says: "below it", damage: func(layer string) { n.remove(filepath.Join(layer, "lower")) }},
 	} {
@@ -186,6 +193,34 @@ func linkOf(t *testing.T, layer string) string {
 		t.Fatal(err)
 	}
 	return filepath.Join(filepath.Dir(layer), "l", string(name))
+}
+
+// changePadding changes what a description of an archive has of the zeros behind its
+// last file: what is read of the archive is as it was.
+func changePadding(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	var in *gzip.Reader
+	if err == nil {
+		in, err = gzip.NewReader(bytes.NewReader(data))
+	}
+	if err == nil {
+		data, err = io.ReadAll(in)
+	}
+	at := bytes.LastIndex(data, []byte(`"AAAA`)) // zeros in base64
+	if err != nil || at < 0 {
+		t.Fatalf("no padding in %s: %v", path, err)
+	}
+	data[at+1] = 'B'
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err = w.Write(data)
+	if err = errors.Join(err, w.Close()); err == nil {
+		err = os.WriteFile(path, out.Bytes(), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // flipBit changes a bit in the middle of a file.
