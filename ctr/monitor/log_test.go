@@ -125,8 +125,15 @@ func TestF27LogOnAFullDisk(t *testing.T) {
 	})}); out.n != 1_000_000 {
 		t.Fatalf("%d bytes, %v", out.n, err)
 	}
+	before, err := os.Stat(log)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := monitor.ReopenLog(c.ctx(time.Second), c.cfg.Paths.Bundle, log); err != nil {
 		t.Errorf("ReopenLog with the file in place: %v", err)
+	}
+	if after, err := os.Stat(log); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the log is another file than before, %v", err)
 	}
 	if err := os.Truncate(log, 0); err != nil {
 		t.Fatal(err)
