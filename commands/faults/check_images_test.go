@@ -89,6 +89,30 @@ func TestF32DamagedLayers(t *testing.T) {
 	n.empty()
 }
 
+// A link in a layer that leads elsewhere is found, which has no contents to be compared.
+func TestF32ChangedLink(t *testing.T) {
+	n := newNode(t, "")
+	links, err := filepath.Glob(filepath.Join(n.topLayer(n.image), "diff/bin/*"))
+	links = slices.DeleteFunc(links, func(path string) bool { _, err := os.Readlink(path); return err != nil })
+	if err != nil || len(links) == 0 {
+		t.Fatalf("links: %q, %v", links, err)
+	}
+	n.remove(links[0])
+	if err := os.Symlink("elsewhere", links[0]); err != nil {
+		t.Fatal(err)
+	}
+	found, code := n.findings("--deep")
+	if code != 1 || len(found) != 1 || found[0].Kind != "image" || !strings.Contains(found[0].Problem, "does not link to") {
+		t.Errorf("exit code %d, found %+v", code, found)
+	}
+	if done, code := n.findings("--deep", "--repair"); code != 0 {
+		t.Errorf("--repair: exit code %d, %+v", code, done)
+	}
+	n.must("pull", "-q", n.image)
+	n.must("run", "--rm", n.image, "true")
+	n.empty()
+}
+
 // An image whose layer is damaged stays while a container was made of it, unless
 // by force.
 func TestF32DamagedImageInUse(t *testing.T) {

@@ -143,8 +143,8 @@ func (n *node) rootfs(container string) string {
 	return string(found[1])
 }
 
-// busy makes a mount busy: by somebody who sits in it or has a file of it open, by a
-// mount below it, or by one over it.
+// busy makes a mount busy: by somebody who sits in it or has a file of it open, by
+// mounts below it, or by some over it.
 func (n *node) busy(how, path string) (undo func()) {
 	n.t.Helper()
 	switch how {
@@ -156,8 +156,10 @@ func (n *node) busy(how, path string) (undo func()) {
 		path = dir
 		fallthrough
 	case "over":
-		if err := unix.Mount("tmpfs", path, "tmpfs", 0, ""); err != nil {
-			n.t.Fatalf("%s: %v", path, err)
+		for range 2 {
+			if err := unix.Mount("tmpfs", path, "tmpfs", 0, ""); err != nil {
+				n.t.Fatalf("%s: %v", path, err)
+			}
 		}
 		return func() {}
 	case "open":
