@@ -23,24 +23,41 @@ import (
 
 // figures are what a server holds, after a collection of garbage. Its memory is
 // what is its own: pages of the program count where the kernel has them once, and
-// come as soon as they are needed for the first time.
+// come as soon as they are needed for the first time. So do those of what Go has in use
+// for its heap and stacks: that counts whole, used yet or not.
 type figures struct {
 	memory, fds, goroutines, heap int
 }
 
-// anonymous is the memory of a process that no file has.
-func anonymous(t *testing.T, pid int) int {
+// anonymous is the memory of a process that no file has, without the mapping of this
+// size.
+func anonymous(t *testing.T, pid, without int) int {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(data), "\nAnonymous:")
-	var kb int
-	if _, err := fmt.Sscan(rest, &kb); err != nil {
-		t.Fatal(err)
+	sum, size, left := 0, 0, false
+	for line := range strings.Lines(string(data)) {
+		var what string
+		var kb int
+		if n, _ := fmt.Sscan(line, &what, &kb); n < 2 {
+			continue
+		}
+		switch what {
+		case "Size:":
+			size = kb << 10
+			left = left || size == without
+		case "Anonymous:":
+			if size != without {
+				sum += kb << 10
+			}
+		}
 	}
-	return kb << 10
+	if !left {
+		t.Fatalf("no mapping of %d bytes, which the heap is to have:\n%s", without, data)
+	}
+	return sum
 }
 
 // metricsAt is the configuration of a server that tells of itself.
@@ -66,31 +83,28 @@ func (n *node) page(socket, path string) string {
 }
 
 // figures are the least of what a server shows when it is looked at several times:
-// what it needs at rest. Its memory is looked at from outside, and before it is asked
-// for all else: some seconds after the last call that did something it gives back what
-// calls have needed, once, and what it is asked for here needs some megabytes.
+// what it needs at rest, some seconds after the last call that did something.
 func (s *server) figures(socket string) figures {
 	s.n.t.Helper()
 	least := figures{math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt}
 	for range 16 {
 		time.Sleep(500 * time.Millisecond)
-		least.memory = min(least.memory, anonymous(s.n.t, s.PID()))
-	}
-	for range 4 {
 		profile := s.n.page(socket, "/debug/pprof/heap?gc=1&debug=1") // its figures are those right after the collection
 		text := s.n.page(socket, "/metrics")
 		get := func(name string) int {
-			m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text + profile)
+			m := regexp.MustCompile(`(?m)^` + name + `(\S+)$`).FindStringSubmatch(text + profile)
 			if m == nil {
 				s.n.t.Fatalf("the metrics lack %s", name)
 			}
 			v, _ := strconv.ParseFloat(m[1], 64)
 			return int(v)
 		}
-		least.fds = min(least.fds, get("process_open_fds"))
-		least.goroutines = min(least.goroutines, get("go_goroutines"))
-		least.heap = min(least.heap, get("# HeapAlloc ="))
-		time.Sleep(250 * time.Millisecond)
+		heap, stacks := get("# HeapSys = "), get(`# Stack = \d+ / `) // together they are one mapping
+		memory := anonymous(s.n.t, s.PID(), heap+stacks) + get("# HeapInuse = ") + stacks
+		least.memory = min(least.memory, memory)
+		least.fds = min(least.fds, get("process_open_fds "))
+		least.goroutines = min(least.goroutines, get("go_goroutines "))
+		least.heap = min(least.heap, get("# HeapAlloc = "))
 	}
 	return least
 }
