@@ -104,8 +104,10 @@ func TestF26StateFolderFull(t *testing.T) {
 // On a full run root, where statuses and exit codes are, nothing new begins either;
 // what runs is listed, stops and is removed.
 func TestF26RunRootFull(t *testing.T) {
-	n := newNodeOn(t, func(r harness.Roots) error {
-		return unix.Mount("tmpfs", r.RunRoot, "tmpfs", 0, "size=4m,mode=711")
+	n := newNodeOn(t, func(r harness.Roots) error { // but for what the layer store notes of its mounts
+		mounts, store := filepath.Join(r.Dir, "mounts"), filepath.Join(r.RunRoot, "storage")
+		err := errors.Join(os.Mkdir(mounts, 0o700), unix.Mount("tmpfs", r.RunRoot, "tmpfs", 0, "size=4m,mode=711"))
+		return errors.Join(err, os.Mkdir(store, 0o700), unix.Mount(mounts, store, "", unix.MS_BIND, ""))
 	}, "")
 	for _, name := range []string{"web", "other", "third"} {
 		n.must("run", "-d", "--name", name, n.image, "sleep", "1000")
