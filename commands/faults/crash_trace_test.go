@@ -4,6 +4,7 @@ package faults
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,8 +109,9 @@ func (t *tracer) run() (code int, err error) {
 			return code, nil
 		case err != nil:
 			return 125, err
-		case tid == 0: // one that was made is about to stop
+		case tid == 0: // one that was made is about to stop, or has gone before its maker told
 			time.Sleep(time.Millisecond)
+			maps.DeleteFunc(t.born, func(tid int, _ bool) bool { return unix.Kill(tid, 0) != nil })
 		case ws.Stopped():
 			_ = unix.PtraceSyscall(tid, t.stopped(tid, ws)) // it may have been killed
 		case tid == main:
