@@ -99,8 +99,11 @@ func (s *server) figures(socket string) figures {
 			v, _ := strconv.ParseFloat(m[1], 64)
 			return int(v)
 		}
-		heap, stacks := get("# HeapSys = "), get(`# Stack = \d+ / `) // together they are one mapping
-		memory := anonymous(s.n.t, s.PID(), heap+stacks) + get("# HeapInuse = ") + stacks
+		// Heap and stacks, and some of what the collector needs, are in one mapping.
+		const grows = 4 << 20 // that grows by so much
+		stacks := get(`# Stack = \d+ / `)
+		mapping := (get("# HeapSys = ") + stacks + grows - 1) / grows * grows
+		memory := anonymous(s.n.t, s.PID(), mapping) + get("# HeapInuse = ") + stacks
 		least.memory = min(least.memory, memory)
 		least.fds = min(least.fds, get("process_open_fds "))
 		least.goroutines = min(least.goroutines, get("go_goroutines "))
