@@ -22,6 +22,7 @@ const (
 	pauseMin = 50 * time.Microsecond
 	pauseMax = 10 * time.Millisecond  // where nothing wakes us
 	pauseLax = 250 * time.Millisecond // where inotify does
+	lookTime = 400 * time.Millisecond // the last pause for those who only look
 )
 
 // errLocked is what tryLock and waitLock return for a lock that others hold.

@@ -239,12 +239,17 @@ func (d *Dir[C, S]) Begin(ctx context.Context, id, kind string) (*Op, error) {
 // TryBegin is Begin for those who do not wait: a [*BusyError] comes at once.
 func (d *Dir[C, S]) TryBegin(id, kind string) (*Op, error) {
 	return d.l.begin(id, kind, func(fd int) error {
-		// Dead takes the lock for an instant to see whether it can.
 		for pause := pauseMin; ; pause *= 2 {
 			err := tryLock(fd, unix.LOCK_EX)
-			if !errors.Is(err, errLocked) || pause > 10*pauseMin {
+			if !errors.Is(err, errLocked) {
 				return err
 			}
+			// Dead shares the lock for an instant, to see whether it can; who is
+			// kept from going on meanwhile, by the scheduler, still lets it go.
+			if tryLock(fd, unix.LOCK_SH) != nil || pause > lookTime {
+				return errLocked
+			}
+			_ = unix.Flock(fd, unix.LOCK_UN)
 			time.Sleep(pause)
 		}
 	})

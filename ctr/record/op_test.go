@@ -368,6 +368,29 @@ func TestDeadDoesNotDisturb(t *testing.T) {
 	wg.Wait()
 }
 
+// Who looks whether an operation is dead may be kept from going on with the lock taken.
+func TestTryBeginWaitsForWhoLooks(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "")
+	for how, free := range map[int]bool{unix.LOCK_SH: true, unix.LOCK_EX: false} {
+		fd, err := open(d.l.opPath("a"), unix.O_RDONLY)
+		must(t, err)
+		must(t, tryLock(fd, how))
+		timer := time.AfterFunc(50*time.Millisecond, func() { _ = unix.Flock(fd, unix.LOCK_UN) })
+		op, err := d.TryBegin("a", "x")
+		if free {
+			must(t, err)
+			op.Abandon()
+		} else {
+			wantErr(t, err, errdefs.ErrUnavailable)
+			if !timer.Stop() {
+				t.Error("it has waited for an operation")
+			}
+		}
+		unix.Close(fd)
+	}
+}
+
 // A removal that fails is given up, so that the same process can take it up again.
 func TestRemoveIsRepeated(t *testing.T) {
 	p := testPaths(t)
