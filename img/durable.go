@@ -202,8 +202,8 @@ func (in *intake) relink() error {
 }
 
 // mendLinks makes each layer's note of its link and the link agree. A note may be
-// empty, after a loss of power, or where its writing was cut short or found no
-// room: the driver, told to remove such a layer, removes all links instead. The
+// empty, or of zeros, after a loss of power, or where its writing was cut short or
+// found no room: the driver, told to remove such a layer, removes all links instead. The
 // caller holds the lock of the layers.
 func mendLinks(home string) error {
 	entries, err := os.ReadDir(home)
@@ -214,7 +214,7 @@ func mendLinks(home string) error {
 	for _, e := range entries {
 		there[e.Name()] = true
 		if note, err := os.ReadFile(filepath.Join(home, e.Name(), "link")); err == nil {
-			notes[e.Name()] = string(note)
+			notes[e.Name()] = sound.LinkName(note)
 		}
 	}
 	links, err := os.ReadDir(filepath.Join(home, "l"))

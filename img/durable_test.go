@@ -3,6 +3,7 @@ package img
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -28,13 +29,16 @@ func TestMendLinks(t *testing.T) {
 	put("emptied", "BBB", "")
 	put("unlinked", "", "")
 	put("lost", "", "DDD")
+	zeros := strings.Repeat("\x00", 26) // as a file system gives what never reached the disk
+	put("zeroed", "FFF", zeros)
+	put("zeroed, unlinked", "", zeros)
 	if err := os.Symlink("../gone/diff", filepath.Join(home, "l", "EEE")); err != nil {
 		t.Fatal(err)
 	}
 	if err := mendLinks(home); err != nil {
 		t.Fatal(err)
 	}
-	for id, want := range map[string]string{"whole": "AAA", "emptied": "BBB"} {
+	for id, want := range map[string]string{"whole": "AAA", "emptied": "BBB", "zeroed": "FFF"} {
 		if got, err := os.ReadFile(filepath.Join(home, id, "link")); err != nil || string(got) != want {
 			t.Errorf("link of %s = %q, %v; want %q", id, got, err, want)
 		}
@@ -45,7 +49,9 @@ func TestMendLinks(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(home, "l", "EEE")); !os.IsNotExist(err) {
 		t.Errorf("a link of no layer is left: %v", err)
 	}
-	if _, err := os.Lstat(filepath.Join(home, "unlinked", "link")); !os.IsNotExist(err) {
-		t.Errorf("a layer without a link keeps an empty note: %v", err)
+	for _, id := range []string{"unlinked", "zeroed, unlinked"} {
+		if _, err := os.Lstat(filepath.Join(home, id, "link")); !os.IsNotExist(err) {
+			t.Errorf("%s: a layer without a link keeps an empty note: %v", id, err)
+		}
 	}
 }

@@ -113,7 +113,7 @@ func TestCheckRecordsLost(t *testing.T) {
 	}
 	n.remove(again.run("pods", "network.json"))
 	n.remove(filepath.Join(n.Roots.RunRoot, "networks/attached", again.id))
-	n.mended([]string{"network", "address", "link"})
+	n.mended([]string{"address", "link"})
 	n.must("run", "--rm", "--name", "lost", n.image, "true")
 	if err := unix.Kill(sound.pid, 0); err != nil {
 		t.Errorf("the container that was sound: %v", err)

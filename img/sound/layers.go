@@ -22,6 +22,17 @@ type Link struct {
 	Layer, Path, Target string
 }
 
+// LinkName is the name of a layer's link by the driver's note of it; empty if the note
+// is none, as one that a loss of power has filled with zeros.
+func LinkName(note []byte) string {
+	for _, c := range note {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return ""
+		}
+	}
+	return string(note)
+}
+
 // LinkOf is the link of a layer of that name in a driver's folder.
 func LinkOf(home, layer, name string) Link {
 	return Link{Layer: layer, Path: filepath.Join(home, "l", name), Target: path.Join("..", layer, "diff")}
@@ -115,12 +126,13 @@ func tarSplit(store storage.Store, id string) bool {
 // below.
 func (r *Report) overlay(store storage.Store, home string, l *storage.Layer) {
 	dir := filepath.Join(home, l.ID)
-	name, err := os.ReadFile(filepath.Join(dir, "link"))
-	if err != nil || len(name) == 0 {
+	note, err := os.ReadFile(filepath.Join(dir, "link"))
+	name := LinkName(note)
+	if err != nil || name == "" {
 		r.damaged(store, l.ID, "the name of its link is gone")
 		return
 	}
-	link := LinkOf(home, l.ID, string(name))
+	link := LinkOf(home, l.ID, name)
 	if target, err := os.Readlink(link.Path); (err != nil || target != link.Target) && store.Exists(l.ID) {
 		r.Links = append(r.Links, link)
 	}
