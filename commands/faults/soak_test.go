@@ -21,43 +21,26 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// figures are what a server holds, after a collection of garbage. Its memory is
-// what is its own: pages of the program count where the kernel has them once, and
-// come as soon as they are needed for the first time. So do those of what Go has in use
-// for its heap and stacks: that counts whole, used yet or not.
+// figures are what a server holds. Its memory is what no file has: pages of the
+// program count where the kernel has them once, and come as soon as they are needed for
+// the first time.
 type figures struct {
 	memory, fds, goroutines, heap int
 }
 
-// anonymous is the memory of a process that no file has, without the mapping of this
-// size.
-func anonymous(t *testing.T, pid, without int) int {
+// anonymous is the resident memory of a process that no file has, see proc(5).
+func anonymous(t *testing.T, pid int) int {
 	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum, size, left := 0, 0, false
-	for line := range strings.Lines(string(data)) {
-		var what string
-		var kb int
-		if n, _ := fmt.Sscan(line, &what, &kb); n < 2 {
-			continue
-		}
-		switch what {
-		case "Size:":
-			size = kb << 10
-			left = left || size == without
-		case "Anonymous:":
-			if size != without {
-				sum += kb << 10
-			}
-		}
+	_, rest, _ := strings.Cut(string(data), "\nRssAnon:")
+	var kb int
+	if _, err := fmt.Sscan(rest, &kb); err != nil {
+		t.Fatal(err)
 	}
-	if !left {
-		t.Fatalf("no mapping of %d bytes, which the heap is to have:\n%s", without, data)
-	}
-	return sum
+	return kb << 10
 }
 
 // metricsAt is the configuration of a server that tells of itself.
@@ -83,31 +66,31 @@ func (n *node) page(socket, path string) string {
 }
 
 // figures are the least of what a server shows when it is looked at several times:
-// what it needs at rest, some seconds after the last call that did something.
+// what it needs at rest. Its memory is looked at from outside, and before it is asked
+// for all else: some seconds after the last call that did something it gives back what
+// calls have needed, once, and what it is asked for here needs some megabytes.
 func (s *server) figures(socket string) figures {
 	s.n.t.Helper()
 	least := figures{math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt}
 	for range 16 {
 		time.Sleep(500 * time.Millisecond)
+		least.memory = min(least.memory, anonymous(s.n.t, s.PID()))
+	}
+	for range 4 {
+		time.Sleep(250 * time.Millisecond)
 		profile := s.n.page(socket, "/debug/pprof/heap?gc=1&debug=1") // its figures are those right after the collection
 		text := s.n.page(socket, "/metrics")
 		get := func(name string) int {
-			m := regexp.MustCompile(`(?m)^` + name + `(\S+)$`).FindStringSubmatch(text + profile)
+			m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text + profile)
 			if m == nil {
 				s.n.t.Fatalf("the metrics lack %s", name)
 			}
 			v, _ := strconv.ParseFloat(m[1], 64)
 			return int(v)
 		}
-		// Heap and stacks, and some of what the collector needs, are in one mapping.
-		const grows = 4 << 20 // that grows by so much
-		stacks := get(`# Stack = \d+ / `)
-		mapping := (get("# HeapSys = ") + stacks + grows - 1) / grows * grows
-		memory := anonymous(s.n.t, s.PID(), mapping) + get("# HeapInuse = ") + stacks
-		least.memory = min(least.memory, memory)
-		least.fds = min(least.fds, get("process_open_fds "))
-		least.goroutines = min(least.goroutines, get("go_goroutines "))
-		least.heap = min(least.heap, get("# HeapAlloc = "))
+		least.fds = min(least.fds, get("process_open_fds"))
+		least.goroutines = min(least.goroutines, get("go_goroutines"))
+		least.heap = min(least.heap, get("# HeapAlloc ="))
 	}
 	return least
 }
