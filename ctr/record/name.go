@@ -36,7 +36,10 @@ func (l claims) claim(ctx context.Context, m Meta) error {
 		case err != nil:
 			return err
 		case holder == m.ID:
-			return nil
+			var ours bool
+			if ours, err = l.confirm(ctx, m); ours {
+				return nil
+			}
 		case has:
 			return &NameTakenError{Key: m.Key, ID: holder}
 		case holder != "":
@@ -48,6 +51,17 @@ func (l claims) claim(ctx context.Context, m Meta) error {
 			return err
 		}
 	}
+}
+
+// confirm tells whether a claim that was found to be the object's own is so for good:
+// one of a key that it had given up may have been looked at by who takes it over.
+func (l claims) confirm(ctx context.Context, m Meta) (bool, error) {
+	lock, err := l.lockNames(ctx, m.ID)
+	if err != nil {
+		return false, err
+	}
+	defer lock.release()
+	return l.owns(m, m.Key), nil
 }
 
 // takeOver removes a dead claim. The caller then claims in competition with

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 )
@@ -186,6 +188,29 @@ func TestRenameCutShortFreesTheName(t *testing.T) {
 		must(t, op.Remove(t.Context()))
 	}
 	checkClean(t, p)
+}
+
+// TestRenameBack: a claim that the object had given up, and gets again, is not the one
+// that somebody is taking over.
+func TestRenameBack(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "web")
+	must(t, d.Rename(t.Context(), "a", "www"))
+	must(t, os.Symlink("a", d.l.claimPath(OwnerCLI, "web"))) // its release was cut short
+	lock, err := d.l.lockNames(t.Context(), "b")
+	must(t, err)
+	renamed := make(chan error)
+	go func() { renamed <- d.Rename(t.Context(), "a", "web") }()
+	for m, keys, err := d.l.readMeta("a"); m.Key != "web" && !slices.Contains(keys.Also, "web"); m, keys, err = d.l.readMeta("a") {
+		must(t, err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	must(t, os.Remove(d.l.claimPath(OwnerCLI, "web"))) // it was dead when it was looked at
+	lock.release()
+	must(t, <-renamed)
+	if id, err := d.Resolve(nil, "web"); err != nil || id != "a" {
+		t.Errorf("%q, %v", id, err)
+	}
 }
 
 func TestRenamesCompete(t *testing.T) {

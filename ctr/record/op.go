@@ -277,7 +277,12 @@ func (l objects) begin(id, kind string, lock func(fd int) error) (*Op, error) {
 			unlock(fd)
 			continue
 		}
-		return l.begun(id, kind, fd)
+		op, err := l.begun(id, kind, fd)
+		if err == nil && !linked(fd) { // we made this file, and a Create has put its own there
+			unlock(fd)
+			continue
+		}
+		return op, err
 	}
 }
 
