@@ -74,11 +74,28 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	return nil, errors.Join(err, op.drop(context.WithoutCancel(ctx)))
 }
 
-// createOp makes both folders, and the op file, which has its name only when
+// createOp is createOpOnce, and again where a run folder without a record was in the
+// way: a Create that was killed has left it, or somebody who met a removal has made it
+// and is about to take it back.
+func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
+	for try := 0; ; try++ {
+		op, err := l.createOpOnce(ctx, id, stage)
+		if !errors.Is(err, errdefs.ErrAlreadyExists) || try == maxCreates || exists(l.rootDir(id)) {
+			return op, err
+		}
+		l.takeBack(id)
+		time.Sleep(time.Duration(try) * time.Millisecond)
+	}
+}
+
+// maxCreates is how often a run folder without a record may be in the way.
+const maxCreates = 5
+
+// createOpOnce makes both folders, and the op file, which has its name only when
 // it is locked and written. That happens under a shared lock on the folder of
 // all run folders: who has it exclusively (see sweep) knows that a run folder
 // without an op file is nobody's.
-func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
+func (l objects) createOpOnce(ctx context.Context, id, stage string) (*Op, error) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := l.makeFolders(); err != nil {

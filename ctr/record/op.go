@@ -331,10 +331,9 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 		o.text.Fresh = found.Fresh
 	case !exists(l.rootDir(id)):
 		// A Remove overtook us, and we made this file anew.
-		err := errors.Join(l.notFound(id), removeFile(l.opPath(id)))
-		_ = unix.Rmdir(l.runDir(id))
 		unlock(fd)
-		return nil, err
+		l.takeBack(id)
+		return nil, l.notFound(id)
 	case l.half(id, false) || l.loser(id):
 		o.prior = &Holder{Kind: KindCreate}
 		o.text.Fresh = true
@@ -352,6 +351,19 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 		return nil, err
 	}
 	return o, nil
+}
+
+// takeBack removes a run folder that has no record, as a sweep does; a Create that is
+// on its way is waited for, which may have put its own operation there.
+func (l objects) takeBack(id string) {
+	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unlock(window)
+	if waitLock(never{}, window, unix.LOCK_EX, "") == nil {
+		sweeper{l}.sweepOne(id)
+	}
 }
 
 func (l objects) holder(kind string) Holder {
