@@ -52,7 +52,7 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	if err != nil {
 		return nil, l.wrap(m.ID, "encoding configuration", err)
 	}
-	op, err := l.createOp(ctx, m.ID, o.Stage)
+	op, err := insistOnOp(ctx, l, m.ID, o.Stage)
 	if err != nil {
 		return nil, err
 	}
@@ -74,16 +74,16 @@ func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOption
 	return nil, errors.Join(err, op.drop(context.WithoutCancel(ctx)))
 }
 
-// createOp is createOpOnce, and again where a run folder without a record was in the
+// insistOnOp is createOp, and again where a run folder without a record was in the
 // way: a Create that was killed has left it, or somebody who met a removal has made it
 // and is about to take it back.
-func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
+func insistOnOp(ctx context.Context, l objects, id, stage string) (*Op, error) {
 	for try := 0; ; try++ {
-		op, err := l.createOpOnce(ctx, id, stage)
+		op, err := l.createOp(ctx, id, stage)
 		if !errors.Is(err, errdefs.ErrAlreadyExists) || try == maxCreates || exists(l.rootDir(id)) {
 			return op, err
 		}
-		l.takeBack(id)
+		sweeper{l}.takeBack(id)
 		time.Sleep(time.Duration(try) * time.Millisecond)
 	}
 }
@@ -91,11 +91,11 @@ func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
 // maxCreates is how often a run folder without a record may be in the way.
 const maxCreates = 5
 
-// createOpOnce makes both folders, and the op file, which has its name only when
+// createOp makes both folders, and the op file, which has its name only when
 // it is locked and written. That happens under a shared lock on the folder of
 // all run folders: who has it exclusively (see sweep) knows that a run folder
 // without an op file is nobody's.
-func (l objects) createOpOnce(ctx context.Context, id, stage string) (*Op, error) {
+func (l objects) createOp(ctx context.Context, id, stage string) (*Op, error) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := l.makeFolders(); err != nil {

@@ -153,3 +153,16 @@ func (l sweeper) sweepOne(id string) {
 		l.log.Debug("removing a run folder without a record", "kind", l.kind, "id", id, "err", err)
 	}
 }
+
+// takeBack removes a run folder that has no record, as a sweep does; a Create that is
+// on its way is waited for, which may have put its own operation there.
+func (l sweeper) takeBack(id string) {
+	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unlock(window)
+	if waitLock(never{}, window, unix.LOCK_EX, "") == nil {
+		l.sweepOne(id)
+	}
+}

@@ -332,7 +332,7 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 	case !exists(l.rootDir(id)):
 		// A Remove overtook us, and we made this file anew.
 		unlock(fd)
-		l.takeBack(id)
+		sweeper{l}.takeBack(id)
 		return nil, l.notFound(id)
 	case l.half(id, false) || l.loser(id):
 		o.prior = &Holder{Kind: KindCreate}
@@ -351,19 +351,6 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 		return nil, err
 	}
 	return o, nil
-}
-
-// takeBack removes a run folder that has no record, as a sweep does; a Create that is
-// on its way is waited for, which may have put its own operation there.
-func (l objects) takeBack(id string) {
-	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return
-	}
-	defer unlock(window)
-	if waitLock(never{}, window, unix.LOCK_EX, "") == nil {
-		sweeper{l}.sweepOne(id)
-	}
 }
 
 func (l objects) holder(kind string) Holder {
