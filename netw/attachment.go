@@ -37,9 +37,7 @@ type Interface struct {
 func (a Attachment) IPs() []netip.Addr {
 	var ips []netip.Addr
 	for _, i := range a.Interfaces {
-		for _, p := range i.IPs {
-			ips = append(ips, p.Addr())
-		}
+		ips = append(ips, addresses(i.IPs)...)
 	}
 	return ips
 }

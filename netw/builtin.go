@@ -282,19 +282,11 @@ func (in *intent) elements() []nft.Element {
 	if !in.TablePorts || in.Result == nil || len(in.Result.Interfaces) == 0 {
 		return nil
 	}
-	var to4, to6 netip.Addr
-	for _, ip := range in.Result.Interfaces[0].IPs {
-		switch addr := ip.Addr(); {
-		case addr.Is4() && !to4.IsValid():
-			to4 = addr
-		case addr.Is6() && !to6.IsValid():
-			to6 = addr
-		}
-	}
+	own := firstOfFamily(addresses(in.Result.Interfaces[0].IPs))
 	var out []nft.Element
 	for _, p := range in.Ports {
-		for _, to := range []netip.Addr{to4, to6} {
-			if !to.IsValid() || !p.wants(to) {
+		for _, to := range own {
+			if !p.wants(to) {
 				continue
 			}
 			e := nft.Element{Owner: in.ID, Protocol: p.Protocol, HostPort: p.HostPort, To: netip.AddrPortFrom(to, p.ContainerPort)}

@@ -189,7 +189,7 @@ func (a *Attacher) Reload(ctx context.Context) error {
 		errs = append(errs, ensureBridge(n))
 		for _, in := range all {
 			if i := in.joins(n.Name); i >= 0 && in.Result != nil && i < len(in.Result.Interfaces) {
-				errs = append(errs, bridge.Plug(n.Interface, in.Result.Interfaces[i].HostName))
+				errs = append(errs, bridge.Plug(n.bridgeConfig(), in.Result.Interfaces[i].HostName))
 			}
 		}
 	}

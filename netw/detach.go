@@ -73,7 +73,7 @@ func isNetns(path string) bool {
 // undo carries out all steps, joins their errors, and removes the record if
 // there were none. Networks that need the namespace come first, then the pins
 // go, then davit's own bridges: the kernel removes the interfaces with the
-// namespace, in the background, faster than the plugin would.
+// namespace, in the background.
 func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	var errs []error
 	blind := in.Result == nil || in.Leaving || u.netns == "" // plugins do not find all that they made

@@ -41,8 +41,7 @@ func Ensure(c Config) error {
 	if err := ensureAddresses(link, c.Addresses); err != nil {
 		return fmt.Errorf("setting up addresses of bridge %s: %w", c.Name, err)
 	}
-	six := slices.ContainsFunc(c.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	if err := ensureSysctls(c, six); err != nil {
+	if err := ensureSysctls(c, has6(c.Addresses)); err != nil {
 		return fmt.Errorf("setting up bridge %s: %w", c.Name, err)
 	}
 	return nil
@@ -116,13 +115,7 @@ func ensureAddresses(link netlink.Link, want []netip.Prefix) error {
 		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return prefixOf(a.IPNet) == p }) {
 			continue
 		}
-		addr := &netlink.Addr{IPNet: ipNet(p)}
-		if p.Addr().Is6() {
-			// Duplicate address detection would leave the gateway unusable for a
-			// second, and there is nobody else to have the address.
-			addr.Flags = unix.IFA_F_NODAD
-		}
-		if err := netlink.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := netlink.AddrAdd(link, addrOf(p)); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("adding %s: %w", p, err)
 		}
 	}
@@ -148,9 +141,9 @@ func Remove(name string) error {
 	return nil
 }
 
-// Plug makes an interface a port of the bridge again, with hairpin mode; an
-// absent interface is success.
-func Plug(name, port string) error {
+// Plug makes an interface a port of the bridge again, with hairpin mode and its VLAN;
+// an absent interface is success.
+func Plug(c Config, port string) error {
 	link, err := netlink.LinkByName(port)
 	if isAbsent(err) || port == "" {
 		return nil
@@ -158,20 +151,32 @@ func Plug(name, port string) error {
 	if err != nil {
 		return fmt.Errorf("finding interface %s: %w", port, err)
 	}
-	master, err := netlink.LinkByName(name)
+	master, err := netlink.LinkByName(c.Name)
 	if err != nil {
-		return fmt.Errorf("finding bridge %s: %w", name, err)
+		return fmt.Errorf("finding bridge %s: %w", c.Name, err)
 	}
 	if link.Attrs().MasterIndex != master.Attrs().Index {
-		if err := netlink.LinkSetMaster(link, master); err != nil {
-			return fmt.Errorf("plugging %s into bridge %s: %w", port, name, err)
-		}
-		if err := netlink.LinkSetHairpin(link, true); err != nil {
-			return fmt.Errorf("plugging %s into bridge %s: %w", port, name, err)
+		if err := plugIn(&netlink.Handle{}, c, master, link); err != nil {
+			return err
 		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("bringing %s up: %w", port, err)
+	}
+	return nil
+}
+
+// plugIn makes link a port of the bridge, by h.
+func plugIn(h *netlink.Handle, c Config, master, link netlink.Link) error {
+	err := h.LinkSetMaster(link, master)
+	if err == nil {
+		err = h.LinkSetHairpin(link, true)
+	}
+	if err == nil && c.VLAN != 0 {
+		err = h.BridgeVlanAdd(link, uint16(c.VLAN), true, true, false, true)
+	}
+	if err != nil {
+		return fmt.Errorf("plugging %s into bridge %s: %w", link.Attrs().Name, c.Name, err)
 	}
 	return nil
 }
@@ -189,6 +194,33 @@ func Exists(name string) (bool, error) {
 func isAbsent(err error) bool {
 	var notFound netlink.LinkNotFoundError
 	return errors.As(err, &notFound) || errors.Is(err, unix.ENODEV)
+}
+
+// deleteLink deletes the interface of that name where h is; absent is success.
+func deleteLink(h *netlink.Handle, name string) error {
+	link, err := h.LinkByName(name)
+	if err == nil {
+		err = h.LinkDel(link)
+	}
+	if isAbsent(err) {
+		return nil
+	}
+	return err
+}
+
+// has6 reports whether an address of IPv6 is among them.
+func has6(ps []netip.Prefix) bool {
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
+
+// addrOf is an address to add. Duplicate address detection would leave one of IPv6
+// unusable for a second, and whoever gave it out knows that nobody else has it.
+func addrOf(p netip.Prefix) *netlink.Addr {
+	addr := &netlink.Addr{IPNet: ipNet(p)}
+	if p.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return addr
 }
 
 // prefixOf converts a library address; the zero prefix if it is none.

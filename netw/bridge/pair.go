@@ -58,14 +58,7 @@ func Join(ctx context.Context, c Config, e End) (mac, port string, err error) {
 	}
 	if err != nil {
 		// either end takes the other with it
-		link, find := host.LinkByName(port)
-		if find == nil {
-			find = host.LinkDel(link)
-		}
-		if isAbsent(find) {
-			find = nil
-		}
-		return "", "", fmt.Errorf("joining bridge %s: %w", c.Name, errors.Join(err, find))
+		return "", "", fmt.Errorf("joining bridge %s: %w", c.Name, errors.Join(err, deleteLink(host, port)))
 	}
 	return mac, port, nil
 }
@@ -121,16 +114,8 @@ func furnish(ctx context.Context, host *netlink.Handle, c Config, e End, port st
 	if err != nil {
 		return "", err
 	}
-	if err := host.LinkSetMaster(link, master); err != nil {
-		return "", fmt.Errorf("plugging %s in: %w", port, err)
-	}
-	if err := host.LinkSetHairpin(link, true); err != nil {
-		return "", fmt.Errorf("plugging %s in: %w", port, err)
-	}
-	if c.VLAN != 0 {
-		if err := host.BridgeVlanAdd(link, uint16(c.VLAN), true, true, false, true); err != nil {
-			return "", fmt.Errorf("plugging %s into VLAN %d: %w", port, c.VLAN, err)
-		}
+	if err := plugIn(host, c, master, link); err != nil {
+		return "", err
 	}
 	if err := host.LinkSetUp(link); err != nil {
 		return "", fmt.Errorf("bringing %s up: %w", port, err)
@@ -162,11 +147,7 @@ func (e End) setUp(ctx context.Context) (mac string, err error) {
 		return "", err
 	}
 	for _, p := range e.Addresses {
-		addr := &netlink.Addr{IPNet: ipNet(p)}
-		if p.Addr().Is6() {
-			addr.Flags = unix.IFA_F_NODAD // whoever gave the address out knows that nobody else has it
-		}
-		if err := h.AddrAdd(link, addr); err != nil {
+		if err := h.AddrAdd(link, addrOf(p)); err != nil {
 			return "", fmt.Errorf("adding %s to %s: %w", p, e.Name, err)
 		}
 	}
@@ -195,14 +176,12 @@ func (e End) prepare() error {
 	four, six := "ipv4/conf/"+e.Name+"/", "ipv6/conf/"+e.Name+"/"
 	_ = writeSetting(four+"arp_notify", "1") // of no consequence where the kernel has none
 	_ = writeSetting(six+"accept_dad", "0")
-	for _, p := range e.Addresses {
-		if !p.Addr().Is6() {
-			continue
-		}
-		for _, s := range [][2]string{{"ipv6/conf/lo/disable_ipv6", "0"}, {six + "disable_ipv6", "0"}, {six + "keep_addr_on_down", "1"}} {
-			if err := ensureSetting(s[0], s[1]); err != nil {
-				return err
-			}
+	if !has6(e.Addresses) {
+		return nil
+	}
+	for _, s := range [][2]string{{"ipv6/conf/lo/disable_ipv6", "0"}, {six + "disable_ipv6", "0"}, {six + "keep_addr_on_down", "1"}} {
+		if err := ensureSetting(s[0], s[1]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -252,14 +231,8 @@ func lacks(h *netlink.Handle, name string, addresses []netip.Prefix) (string, er
 // Leave deletes the interface of that name in the namespace at path, with its other
 // end. An absent namespace and an absent interface are success.
 func Leave(path, name string) error {
-	err := netns.Do(path, func() error {
-		link, err := netlink.LinkByName(name)
-		if err == nil {
-			err = netlink.LinkDel(link)
-		}
-		return err
-	})
-	if err != nil && !isAbsent(err) && !errdefs.IsNotFound(err) {
+	err := netns.Do(path, func() error { return deleteLink(&netlink.Handle{}, name) })
+	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting interface %s: %w", name, err)
 	}
 	return nil
