@@ -182,7 +182,7 @@ func (c *checker) folders() {
 		}
 		f := Finding{Kind: "run folder", Problem: "there is no such " + c.noun(), Repair: "remove it"}
 		c.found(id, f, func(_ context.Context, id string) error {
-			c.sweep([]string{id})
+			c.sweep(ended{}, id)
 			if exists(c.runDir(id)) && !exists(c.rootDir(id)) {
 				return fmt.Errorf("removing %s: %w", c.runDir(id), errBusyFolder)
 			}

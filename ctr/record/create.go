@@ -83,7 +83,7 @@ func insistOnOp(ctx context.Context, l objects, id, stage string) (*Op, error) {
 		if !errors.Is(err, errdefs.ErrAlreadyExists) || try == maxCreates || exists(l.rootDir(id)) {
 			return op, err
 		}
-		sweeper{l}.takeBack(id)
+		sweeper{l}.sweep(never{}, id)
 		time.Sleep(time.Duration(try) * time.Millisecond)
 	}
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +53,7 @@ func (l sweeper) dead() ([]string, error) {
 		}
 	}
 	if len(orphans) > 0 {
-		l.sweep(orphans)
+		l.sweep(ended{}, orphans...)
 	}
 	slices.Sort(dead)
 	return dead, nil
@@ -118,17 +119,17 @@ func (l sweeper) reclaim(id string) {
 	}
 }
 
-// sweep removes run folders that have neither a record nor an operation.
-func (l sweeper) sweep(ids []string) {
+// sweep removes run folders that have neither a record nor an operation. A Create that
+// is on its way is waited for until ctx ends: it may be about to put its operation there.
+func (l sweeper) sweep(ctx context.Context, ids ...string) {
 	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return
 	}
-	if tryLock(window, unix.LOCK_EX) != nil {
-		unix.Close(window)
-		return // a Create is on its way: another time
-	}
 	defer unlock(window)
+	if waitLock(ctx, window, unix.LOCK_EX, "") != nil {
+		return // another time
+	}
 	for _, id := range ids {
 		l.sweepOne(id)
 	}
@@ -151,18 +152,5 @@ func (l sweeper) sweepOne(id string) {
 	}
 	if err := removeTree(l.runDir(id)); err != nil {
 		l.log.Debug("removing a run folder without a record", "kind", l.kind, "id", id, "err", err)
-	}
-}
-
-// takeBack removes a run folder that has no record, as a sweep does; a Create that is
-// on its way is waited for, which may have put its own operation there.
-func (l sweeper) takeBack(id string) {
-	window, err := open(l.run, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return
-	}
-	defer unlock(window)
-	if waitLock(never{}, window, unix.LOCK_EX, "") == nil {
-		l.sweepOne(id)
 	}
 }

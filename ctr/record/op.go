@@ -332,7 +332,7 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 	case !exists(l.rootDir(id)):
 		// A Remove overtook us, and we made this file anew.
 		unlock(fd)
-		sweeper{l}.takeBack(id)
+		sweeper{l}.sweep(never{}, id)
 		return nil, l.notFound(id)
 	case l.half(id, false) || l.loser(id):
 		o.prior = &Holder{Kind: KindCreate}
