@@ -42,7 +42,9 @@ trap 'exit 7' USR1
 while :; do sleep 1000 & wait; done
 `
 
-// refusing is the bridge plugin, with marks that have it refuse.
+// refusing is the bridge plugin, with marks that have it refuse. A bridge at which it
+// was killed before it had given it an address for good has none once the last port
+// has gone, and then the plugin fails: that is given one here.
 const refusing = `#!/bin/sh
 refuse() {
 	[ -e %[1]q/"$1" ] || return 0
@@ -50,7 +52,10 @@ refuse() {
 	exit 1
 }
 case $CNI_COMMAND in
-ADD) refuse no-add ;;
+ADD)
+	refuse no-add
+	ip link set %[3]q address 02:00:00:00:00:01 2>/dev/null
+	;;
 DEL) refuse no-del ;;
 esac
 exec %[2]q
@@ -89,13 +94,14 @@ func (r *rig) realNetwork() error {
 	if err != nil {
 		return err
 	}
+	bridge := "cri-" + r.roots.NetworkTag()
 	conflist := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "plugins": [
-  {"type": "modelnet", "bridge": "cri-%s", "isGateway": true,
+  {"type": "modelnet", "bridge": %q, "isGateway": true,
    "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.96.0.0/16"}]]}}]}`,
-		modelnet, r.roots.NetworkTag(), filepath.Dir(r.leases))
+		modelnet, bridge, filepath.Dir(r.leases))
 	return errors.Join(os.Mkdir(plugins, 0o755), os.Mkdir(nets, 0o755), os.Mkdir(r.marks, 0o755),
 		os.WriteFile(filepath.Join(nets, "10-model.conflist"), []byte(conflist), 0o644),
-		os.WriteFile(filepath.Join(plugins, "modelnet"), fmt.Appendf(nil, refusing, r.marks, filepath.Join(where, "bridge")), 0o755),
+		os.WriteFile(filepath.Join(plugins, "modelnet"), fmt.Appendf(nil, refusing, r.marks, filepath.Join(where, "bridge"), bridge), 0o755),
 		r.roots.Configure(fmt.Sprintf("[network]\ncni_dir = %q\nplugin_dirs = [%q, %q]\n", nets, plugins, where)))
 }
 
