@@ -19,6 +19,7 @@ type Calls struct {
 	Programs []string
 	Syncs    []string // the files that were synced, in order
 	Opens    []string // the files that were opened, in order; one that is not there is none
+	Commits  int      // transactions of nf_tables
 }
 
 // Copy stands in Calls for a program's copy of itself.
@@ -46,7 +47,7 @@ func Trace(ctx context.Context, cmd *exec.Cmd) (Calls, error) {
 	_ = log.Close()
 	defer os.Remove(log.Name())
 	args := []string{"-f", "-qq", "-y", "-s", "200", "-e", "signal=none",
-		"-e", "trace=execve,execveat,open,openat,openat2,fsync,fdatasync,sync,syncfs,sync_file_range", "-o", log.Name(), "--", cmd.Path}
+		"-e", "trace=execve,execveat,open,openat,openat2,fsync,fdatasync,sync,syncfs,sync_file_range,sendmsg", "-o", log.Name(), "--", cmd.Path}
 	traced := exec.CommandContext(ctx, "strace", append(args, cmd.Args[1:]...)...)
 	traced.Env, traced.Dir = cmd.Env, cmd.Dir
 	r, err := Capture(traced)
@@ -82,6 +83,10 @@ func parseTrace(text string) Calls {
 			arguments = pending[pid+call]
 		}
 		switch {
+		case call == "sendmsg":
+			if strings.Contains(arguments, "NFNL_MSG_BATCH_BEGIN") {
+				c.Commits++
+			}
 		case strings.HasPrefix(call, "open"):
 			if !strings.HasPrefix(outcome, "-") {
 				c.Opens = append(c.Opens, m[5])

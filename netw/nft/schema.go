@@ -229,7 +229,7 @@ func (s *schema) mapFor(e Element) portMap {
 const maxElements = 256
 
 // addPorts queues the elements of ports.
-func (s *schema) addPorts(c *nftables.Conn, ports []Element) error {
+func (s *schema) addPorts(c *socket, ports []Element) error {
 	byMap := make(map[string][]nftables.SetElement)
 	for _, p := range ports {
 		if p.HostIP.IsValid() && p.HostIP.Is4() != p.To.Addr().Is4() {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/nftables"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,24 +69,6 @@ func (e Element) Clashes(o Element) bool {
 	return !e.HostIP.IsValid() || !o.HostIP.IsValid() || e.HostIP == o.HostIP
 }
 
-// batchBuffer is how much of a transaction the socket takes at once: the whole of
-// it has to fit, and publishing a range of all ports makes some megabytes.
-const batchBuffer = 16 << 20
-
-// dial opens one netlink socket for several requests; close it.
-func (t Table) dial() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		// forced, where the privilege is there; the default is enough otherwise
-		_ = c.SetWriteBuffer(batchBuffer)
-		_ = c.SetReadBuffer(batchBuffer)
-		return nil
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("opening netfilter netlink socket: %w", err)
-	}
-	return c, nil
-}
-
 // Holds reports whether the table stands as Replace made it and knows all of
 // networks (one without a bridge says nothing). It is false after a flush of the
 // ruleset, of the table or of a chain, and for a table of another version of
@@ -101,7 +82,7 @@ func (t Table) Holds(networks []Network) (bool, error) {
 	return t.holds(c, networks)
 }
 
-func (t Table) holds(c *nftables.Conn, networks []Network) (bool, error) {
+func (t Table) holds(c *socket, networks []Network) (bool, error) {
 	s := newSchema(t.name)
 	for _, ch := range s.chains {
 		rules, err := c.GetRules(s.table, ch.chain)
@@ -216,9 +197,8 @@ func (t Table) Add(ports []Element) error {
 
 // Remove withdraws all published ports for which drop is true. It is
 // idempotent; an absent table is success. The ports are gone when it returns;
-// settled is closed when the socket is too, which takes the 10 to 15 ms of an
-// RCU grace period in which the caller can do something else
-// (nft_rcv_nl_event flushes the kernel's destruction of what was deleted).
+// settled is closed when the socket is left, which the caller waits for when it has
+// done what else there is to do: see leave.
 func (t Table) Remove(drop func(Element) bool) (settled <-chan struct{}, err error) {
 	done := make(chan struct{})
 	c, err := t.dial()
@@ -228,14 +208,14 @@ func (t Table) Remove(drop func(Element) bool) (settled <-chan struct{}, err err
 	}
 	defer func() {
 		go func() {
-			_ = c.CloseLasting()
+			c.leave()
 			close(done)
 		}()
 	}()
 	return done, t.remove(c, drop)
 }
 
-func (t Table) remove(c *nftables.Conn, drop func(Element) bool) error {
+func (t Table) remove(c *socket, drop func(Element) bool) error {
 	found := false
 	for _, m := range newSchema(t.name).maps {
 		raw, err := c.GetSetElements(m.set)
@@ -304,7 +284,7 @@ func (t Table) AllElements() ([]Element, error) {
 	return all, nil
 }
 
-func (t Table) elements(c *nftables.Conn) ([]Element, error) {
+func (t Table) elements(c *socket) ([]Element, error) {
 	var out []Element
 	for _, m := range newSchema(t.name).maps {
 		raw, err := c.GetSetElements(m.set)
