@@ -46,7 +46,7 @@ func faultRows() []faultRow {
 		{"address range full", ""},
 		{"layer store full during a pull", "tmpfs"},
 		{"inodes out", "tmpfs"},
-		{"state folder full", "tmpfs"},
+		{"state folder, run root full", "tmpfs"},
 		{"log folder full", "tmpfs"},
 		{"state or layer store read-only", "loop device"},
 		{"fsync fails", "strace"},

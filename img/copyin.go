@@ -97,10 +97,13 @@ func tempFolders(store storage.Store) []string {
 	return out
 }
 
+// rooms are where a store keeps a reserve for when it is full.
+func rooms(store storage.Store) reserve.Rooms { return reserve.Of(store.GraphRoot(), store.RunRoot()) }
+
 // deleting runs f, which deletes layers, and then whatever of them it may have left
 // because its temporary folders were not guarded. On a full store it has some room.
 func deleting(store storage.Store, f func() error) error {
-	inRoom := func() error { return reserve.Use(store.GraphRoot(), f) }
+	inRoom := func() error { return rooms(store).Use(f) }
 	unguarded, err := guarded(store, inRoom)
 	if !unguarded {
 		return err
@@ -112,7 +115,7 @@ func deleting(store storage.Store, f func() error) error {
 // to. All there is of it is its folder, and where that is still there it was left;
 // a watch would tell the same, but the kernel takes 8 to 16 ms to end one.
 func deletingWritable(store storage.Store, layer string, f func() error) error {
-	inRoom := func() error { return reserve.Use(store.GraphRoot(), f) }
+	inRoom := func() error { return rooms(store).Use(f) }
 	err := inRoom()
 	left := errors.Is(err, fs.ErrNotExist)
 	if err == nil {

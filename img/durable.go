@@ -18,7 +18,6 @@ import (
 
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img/frozen"
-	"github.com/davit-containers/davit/img/reserve"
 	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/spare"
 )
@@ -193,9 +192,11 @@ func (in *intake) relink() error {
 	if err != nil {
 		return nil // read-only: nothing was made
 	}
-	lock.Lock()
-	defer lock.Unlock()
-	if err := reserve.Use(root, func() error { return mendLinks(filepath.Join(root, "overlay")) }); err != nil {
+	if err := rooms(in.plain()).Use(func() error {
+		lock.Lock()
+		defer lock.Unlock()
+		return mendLinks(filepath.Join(root, "overlay"))
+	}); err != nil {
 		return fmt.Errorf("mending the layers' links: %w", err)
 	}
 	return nil

@@ -157,7 +157,11 @@ func pruneSome(store storage.Store, take func(*storage.Layer) bool) (int64, erro
 		errs  []error
 	)
 	for _, l := range topDown(t, used) {
-		if err := deleting(store, func() error { return store.DeleteLayer(l.ID) }); err != nil {
+		err := deleting(store, func() error { return store.DeleteLayer(l.ID) })
+		if errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrNotALayer) { // by now
+			continue
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("removing layer %s: %w", l.ID, err))
 			continue
 		}

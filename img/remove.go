@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/img/frozen"
+	"github.com/davit-containers/davit/img/reserve"
 )
 
 // RemoveOptions say how far a removal goes.
@@ -85,11 +86,20 @@ const maxInUse = 10
 
 // deleteImage deletes an image and the layers that nothing else has.
 func (r *records) deleteImage(id, ref string) error {
+	own, err := layersBelow(r.storage(), id)
+	if err != nil {
+		return fmt.Errorf("removing image %q: %w", ref, err)
+	}
 	for n := 1; ; n++ {
+		full := false // once
 		err := deleting(r.storage(), func() error {
 			_, err := r.storage().DeleteImage(id, true) // looks for containers under the store's locks
+			full = full || reserve.IsFull(err)
 			return err
 		})
+		if full && isNoImage(err) { // the first time the image went, and its layers did not
+			_, err = pruneSome(r.storage(), func(l *storage.Layer) bool { return own[l.ID] })
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -100,12 +110,37 @@ func (r *records) deleteImage(id, ref string) error {
 			if n == maxInUse {
 				return &classified{msg: fmt.Sprintf("image %q is in use", ref), class: []error{errdefs.ErrFailedPrecondition}, cause: err}
 			}
-		case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage): // by now
+		case isNoImage(err): // by now
 			return notFound(ref)
 		default:
 			return fmt.Errorf("removing image %q: %w", ref, err)
 		}
 	}
+}
+
+func isNoImage(err error) bool {
+	return errors.Is(err, storage.ErrImageUnknown) || errors.Is(err, storage.ErrNotAnImage)
+}
+
+// layersBelow are the IDs of the layers of an image; none when there is no such image.
+func layersBelow(store storage.Store, id string) (map[string]bool, error) {
+	out := map[string]bool{}
+	im, err := store.Image(id)
+	if err != nil {
+		if isNoImage(err) {
+			err = nil
+		}
+		return out, err
+	}
+	layers, err := store.Layers()
+	if err != nil {
+		return nil, err
+	}
+	t := newTally(layers)
+	for _, top := range append(im.MappedTopLayers, im.TopLayer) {
+		t.below(top, func(l *storage.Layer) { out[l.ID] = true })
+	}
+	return out, nil
 }
 
 // users are the containers that have the image, as their root filesystem or

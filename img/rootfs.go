@@ -132,9 +132,13 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := r.storage().Unmount(id, true)
+	unmount := func() error {
+		_, err := r.storage().Unmount(id, true)
+		return err
+	}
+	err := rooms(r.storage()).Use(unmount)
 	if errors.Is(err, unix.EBUSY) && uncover(r, id) == nil {
-		_, err = r.storage().Unmount(id, true)
+		err = rooms(r.storage()).Use(unmount)
 	}
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
 		r.mounts.Delete(id)

@@ -162,9 +162,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			log.Warn("the image store is not clean", "error", err)
 		}
 	}
-	if !reserve.Has(opts.GraphRoot) {
-		reserve.Keep(opts.GraphRoot)
-	}
+	reserve.Of(opts.GraphRoot, opts.RunRoot).Keep()
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
 		records: records{storage: frozen.Thaw(st, func() (storage.Store, error) { return openStorage(opts) }).Store, sizes: map[string]int64{}, known: map[string]knownImage{}},

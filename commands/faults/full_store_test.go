@@ -98,3 +98,66 @@ func TestF25NoInodesLeft(t *testing.T) {
 	n := newNodeOn(t, smallStore("size=64m,nr_inodes=1200"), "")
 	n.pullTooMuch(bigImage(t, 4, 300, 10), `no space left[\s\S]*Hint: .*/root/storage has no inode left`)
 }
+
+// A run root without a byte or an inode left, where the layer store notes what is
+// mounted besides what davit has there: what runs stops and is removed all the same, and
+// images go. Whatever each step gives back is taken at once.
+func TestF26StoresRunRootFull(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options string
+		fill    func(dir string, spare int64) (undo func() error, err error)
+	}{
+		"bytes":  {"size=4m,mode=711", harness.Fill},
+		"inodes": {"nr_inodes=2000,mode=711", func(dir string, _ int64) (func() error, error) { return harness.FillInodes(dir, 0) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNodeOn(t, func(r harness.Roots) error {
+				return unix.Mount("tmpfs", r.RunRoot, "tmpfs", 0, tt.options)
+			}, "")
+			for _, name := range []string{"web", "other", "third", "one", "two", "three"} {
+				n.must("run", "-d", "--name", name, n.image, "sleep", "1000")
+			}
+			n.try("run", "--name", "done", "--network", "none", n.image, "false")
+			n.must("create", "--name", "made", n.image, "true")
+			n.must("pod", "create", "--name", "shop", "--network", "none")
+			n.must("run", "-d", "--pod", "shop", "--name", "clerk", n.image, "sleep", "1000")
+			undo := func() error { return nil }
+			full := func() {
+				t.Helper()
+				err := undo()
+				if err == nil {
+					undo, err = tt.fill(n.Roots.RunRoot, 0)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, args := range [][]string{{"create", "--name", "new", n.image, "true"}, {"run", "--rm", n.image, "true"}} {
+				full()
+				n.fails(125, "no space left", args...)
+			}
+			for _, args := range [][]string{
+				{"ps", "--all"}, {"inspect", "web"},
+				{"stop", "-t", "0", "web"}, {"rm", "web"},
+				{"kill", "other"}, {"wait", "other"}, {"rm", "other", "done", "made"},
+				{"rm", "-f", "-t", "0", "third"},
+				{"stop", "-t", "0", "one", "two", "three"}, {"rm", "one", "two", "three"}, // at the same time
+				{"pod", "stop", "-t", "0", "shop"}, {"pod", "rm", "shop"},
+				{"rmi", n.image}, {"system", "check"},
+			} {
+				full()
+				n.must(args...)
+			}
+			if err := undo(); err != nil {
+				t.Fatal(err)
+			}
+			notes, err := os.ReadFile(filepath.Join(n.Roots.RunRoot, "storage", "overlay-layers", "mountpoints.json"))
+			if err != nil || strings.TrimSpace(string(notes)) != "[]" {
+				t.Errorf("of what is mounted the store notes %s, %v", notes, err)
+			}
+			n.must("pull", "-q", n.image)
+			n.must("run", "--rm", n.image, "true")
+			n.empty()
+		})
+	}
+}
