@@ -51,9 +51,12 @@ func catch(signals []os.Signal, deliver func(syscall.Signal)) *catcher {
 	return c
 }
 
-// stop ends the catching and waits for what is being delivered.
+// stop ends the catching and waits for what is being delivered. It is for a process
+// that ends: the signals that ask it to do so have their effect again, and of the others
+// none has any from then on. To give one back takes the runtime two changes of threads,
+// which for all is more than all else that is left to be done.
 func (c *catcher) stop() {
-	signal.Stop(c.signals)
+	signal.Reset(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM)
 	close(c.stopped)
 	<-c.done
 }
