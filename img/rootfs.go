@@ -121,8 +121,22 @@ func (r *Roots) MountRootfs(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mounting the rootfs of %q: %w", id, rootfsClass(err))
 	}
-	r.mounts.Store(id, nil)
+	r.keepInMind(id)
 	return path, failpoint.Reach(ctx, failpoint.RootfsMounted)
+}
+
+// keepInMind notes a mount, and has the driver forget those whose layers other
+// processes have removed. Where it cannot now, the next mount does.
+func (r *Roots) keepInMind(id string) {
+	driver, err := r.storage().GraphDriver()
+	if err != nil || !r.mounts.Add(id, driver.Exists) {
+		return
+	}
+	if err := r.renew(); err != nil {
+		r.log.Debug("the layer store is not opened anew", "error", err)
+		return
+	}
+	r.mounts.Renewed()
 }
 
 // UnmountRootfs unmounts a root filesystem, however often it was mounted and by
@@ -141,7 +155,7 @@ func (r *Roots) UnmountRootfs(ctx context.Context, id string) error {
 		err = rooms(r.storage()).Use(unmount)
 	}
 	if err == nil || errors.Is(err, storage.ErrLayerNotMounted) {
-		r.mounts.Delete(id)
+		r.mounts.Drop(id)
 		return failpoint.Reach(ctx, failpoint.RootfsUnmounted)
 	}
 	return fmt.Errorf("unmounting the rootfs of %q: %w", id, rootfsClass(err))
@@ -199,7 +213,7 @@ func (r *Roots) DeleteRootfs(ctx context.Context, id string) error {
 // it counts it until it is undone here, too. A mount that there still is goes with its
 // layer, and so does its count. What is wrong with a layer its removal says.
 func (r *Roots) uncount(id, layer string) {
-	if _, mounted := r.mounts.LoadAndDelete(id); !mounted {
+	if !r.mounts.Drop(id) {
 		return
 	}
 	if l, err := r.storage().Layer(layer); err == nil && l.MountCount == 0 {

@@ -81,6 +81,10 @@ func TestChild(t *testing.T) {
 		fmt.Printf("store %s %s %s\n", s.storage().GraphRoot(), s.storage().RunRoot(), s.storage().GraphDriverName())
 	case "unmount":
 		err = s.UnmountRootfs(ctx, args[5])
+	case "remove":
+		for _, id := range args[5:] {
+			err = errors.Join(err, s.UnmountRootfs(ctx, id), s.DeleteRootfs(ctx, id))
+		}
 	}
 	if err != nil {
 		t.Fatal(err)

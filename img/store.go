@@ -27,6 +27,7 @@ import (
 
 	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/layersize"
+	"github.com/davit-containers/davit/img/mounted"
 	"github.com/davit-containers/davit/img/reserve"
 	"github.com/davit-containers/davit/img/trial"
 )
@@ -110,9 +111,8 @@ type core struct {
 	layers *layersize.Meter
 	inodes layerInodes
 	pulls  pulls
-	// mounts are the root filesystems, by ID, that this process has mounted and not
-	// unmounted; another one may have.
-	mounts sync.Map
+	mounts mounted.Set
+	renew  func() error // opens the library's store anew
 }
 
 // records are the images and layers, as the store has them on record.
@@ -163,10 +163,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 	}
 	reserve.Of(opts.GraphRoot, opts.RunRoot).Keep()
+	thawing := frozen.Thaw(st, func() (storage.Store, error) { return openStorage(opts) })
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
-		records: records{storage: frozen.Thaw(st, func() (storage.Store, error) { return openStorage(opts) }).Store, sizes: map[string]int64{}, known: map[string]knownImage{}},
-		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(),
+		records: records{storage: thawing.Store, sizes: map[string]int64{}, known: map[string]knownImage{}},
+		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(), renew: thawing.Renew,
 	}
 	c.intake.plain, c.intake.mode, c.intake.opts = c.storage, sync, opts
 	c.pulls.flights, c.inodes.known = map[string]*flight{}, map[string]uint64{}
