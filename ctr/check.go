@@ -143,12 +143,12 @@ func (c *checker) belied() ([]record.Finding, error) {
 			f.Mend = func(ctx context.Context) error {
 				return AbsentOK(c.Remove(ctx, e.ID, RemoveOptions{Force: true}))
 			}
-		case now.Alive() && !record.Alive(raw.MonitorPid, raw.MonitorStart) && record.Alive(raw.Pid, raw.PidStart):
+		case now.Alive() && !raw.Monitor().Alive() && raw.Process().Alive():
 			f.Problem, f.Repair = "it runs and its monitor is gone: nothing is logged, and its exit code will not be known", "restart it"
 		case !now.Alive() && !now.Prepared && raw.Mounted != "":
 			f.Problem, f.Repair = "it has ended and is not settled", "settle it"
 			f.Mend = func(ctx context.Context) error { return c.settleEnded(ctx, e.ID) }
-			f.Until = func(ctx context.Context) { _ = monitor.WaitPid(ctx, raw.MonitorPid, raw.MonitorStart) }
+			f.Until = func(ctx context.Context) { _ = monitor.AwaitGone(ctx, raw.Monitor()) }
 		case now.Alive() && filepath.Base(raw.Mounted) == "merged": // an overlay's
 			if set, merr := mounted(); merr != nil || set[raw.Mounted] {
 				continue
@@ -181,10 +181,10 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 			if len(c.process(p)) == 0 {
 				return nil
 			}
-			if err := monitor.Signal(p.Pid, p.Start, sigKill); err != nil {
+			if err := monitor.Signal(p.Process, sigKill); err != nil {
 				return AbsentOK(err)
 			}
-			return monitor.WaitPid(ctx, p.Pid, p.Start)
+			return monitor.AwaitGone(ctx, p.Process)
 		},
 	}
 	if p.Verb != "" {
@@ -201,7 +201,7 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 	default:
 		f.Problem = fmt.Sprintf("it is not the monitor of container %s that is on record", p.ID)
 	}
-	if now, err := c.dir.Get(p.ID); err == nil && (now.Op != nil || now.Number != e.Number) || !record.Alive(p.Pid, p.Start) {
+	if now, err := c.dir.Get(p.ID); err == nil && (now.Op != nil || now.Number != e.Number) || !p.Alive() {
 		return nil
 	}
 	return []record.Finding{f}
@@ -221,7 +221,7 @@ func (c *checker) AwaitMonitors(ctx context.Context, id string) {
 // awaitEnding waits for a process that may be on its way out.
 func (c *checker) awaitEnding(ctx context.Context, p leftover.Process) {
 	if self, err := os.Executable(); err == nil && p.Ending(self) {
-		_ = monitor.WaitPid(ctx, p.Pid, p.Start)
+		_ = monitor.AwaitGone(ctx, p.Process)
 	}
 }
 
@@ -326,8 +326,8 @@ func (c *checker) lives(ctx context.Context, k Container) (Status, error) {
 		return s, err
 	}
 	state, err := rt.State(ctx, k.ID)
-	start, perr := record.ProcessStart(state.Pid)
-	if err != nil || perr != nil || !record.Alive(state.Pid, start) {
+	process, perr := record.ProcessOf(state.Pid)
+	if err != nil || perr != nil || !process.Alive() {
 		return s, nil
 	}
 	switch state.Status {
@@ -358,13 +358,15 @@ func (c *checker) lives(ctx context.Context, k Container) (Status, error) {
 	if s.Mounted, err = c.mount(ctx, k); err != nil {
 		return s, err
 	}
-	s.Pid, s.PidStart, s.StartedAt = state.Pid, start, c.o.Now()
+	of := monitor.Started{Process: process}
 	all, err := processesOf(c.records, k.ID)
 	for _, p := range all {
 		if p.Verb == "" {
-			s.MonitorPid, s.MonitorStart = p.Pid, p.Start
+			of.Monitor = p.Process
 		}
 	}
+	s.setProcesses(of)
+	s.StartedAt = c.o.Now()
 	return s, err
 }
 

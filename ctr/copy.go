@@ -68,7 +68,7 @@ func (c *sessions) inRoot(ctr Container, f func(*archive.Root) error) error {
 	path := ctr.Status.Mounted
 	if ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost {
 		root, err := archive.OpenRoot(fmt.Sprintf("/proc/%d/root", ctr.Status.Pid))
-		if err == nil && record.Alive(ctr.Status.Pid, ctr.Status.PidStart) {
+		if err == nil && ctr.Status.Process().Alive() {
 			defer func() { _ = root.Close() }()
 			return f(root)
 		}

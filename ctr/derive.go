@@ -36,7 +36,7 @@ const exitRecord = "exit.json"
 // only when that is gone the exit file. It writes nothing.
 func (c *records) derive(e record.Entry[Config, Status]) Container {
 	out := Container{ID: e.ID, Created: e.Created, Config: e.Config, Status: e.Status, Op: e.Op,
-		monitor: process{e.Status.MonitorPid, e.Status.MonitorStart}}
+		monitor: e.Status.Monitor()}
 	if e.Key != "" {
 		out.Config.Name = e.Key // it may have been renamed
 	}
@@ -48,7 +48,7 @@ func (c *records) derive(e record.Entry[Config, Status]) Container {
 		out.Status.Message = strings.TrimPrefix(out.Status.Message+"; its status cannot be read: "+e.Damaged.Error(), "; ")
 	case e.Status.Alive():
 		out.Status = c.evidence(e.ID, e.Status)
-	case e.Status.Prepared && !c.held.Alive(e.Status.Pid, e.Status.PidStart):
+	case e.Status.Prepared && !c.held.Alive(e.Status.Process()):
 		out.Status.Prepared = false
 	}
 	return out
@@ -122,9 +122,11 @@ func found(c *records, id string) Status {
 	if s.StartedAt.IsZero() {
 		alive.StartedAt = c.o.Now()
 	}
-	alive.Pid, alive.MonitorPid = processOf(id, filepath.Join(c.bundle(id), "pidfile"))
-	alive.PidStart, _ = record.ProcessStart(alive.Pid)
-	alive.MonitorStart, _ = record.ProcessStart(alive.MonitorPid)
+	pid, mon := processOf(id, filepath.Join(c.bundle(id), "pidfile"))
+	var of monitor.Started
+	of.Process, _ = record.ProcessOf(pid)
+	of.Monitor, _ = record.ProcessOf(mon)
+	alive.setProcesses(of)
 	return c.evidence(id, alive)
 }
 
@@ -155,8 +157,8 @@ func processOf(id, pidFile string) (pid, monitor int) {
 
 // evidence is the status of a container that is recorded as alive.
 func (c *records) evidence(id string, s Status) Status {
-	if c.held.Alive(s.Pid, s.PidStart) {
-		if s.Reason == "" && !c.held.Alive(s.MonitorPid, s.MonitorStart) {
+	if c.held.Alive(s.Process()) {
+		if s.Reason == "" && !c.held.Alive(s.Monitor()) {
 			s.Reason, s.Message = ReasonMonitorLost, "its monitor has died: its output is lost from now on, and how it ends will not be known"
 		}
 		return s
@@ -165,7 +167,7 @@ func (c *records) evidence(id string, s Status) Status {
 	if err == nil && found {
 		return s.stopped(exit)
 	}
-	if c.held.Alive(s.MonitorPid, s.MonitorStart) {
+	if c.held.Alive(s.Monitor()) {
 		return s // still exiting: the monitor drains the streams first
 	}
 	// The monitor may have written the file and gone between the two looks.
@@ -179,7 +181,7 @@ func (c *records) evidence(id string, s Status) Status {
 // stopped is the status after an exit.
 func (s Status) stopped(e monitor.Exit) Status {
 	s.State, s.Prepared = Stopped, false
-	s.Pid, s.PidStart, s.MonitorPid, s.MonitorStart = 0, 0, 0, 0
+	s.setProcesses(monitor.Started{})
 	s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled = e.Finished, e.Code, !e.Lost, e.OOM
 	s.Message = ""
 	if e.Lost {
@@ -229,14 +231,13 @@ func (c *records) Wait(ctx context.Context, id string) (Exit, error) {
 			return Exit{Code: s.ExitCode, Known: s.CodeKnown, OOMKilled: s.OOMKilled, Finished: s.FinishedAt}, nil
 		case s.Alive(), s.Prepared:
 			e, err := monitor.Wait(ctx, monitor.WaitConfig{
-				PersistDir: c.persist(id, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
-				Pid: s.Pid, PidStart: s.PidStart,
+				PersistDir: c.persist(id, s.Start), Monitor: s.Monitor(), Process: s.Process(),
 			})
 			if err != nil {
 				return Exit{}, fmt.Errorf("waiting for container %q: %w", id, err)
 			}
-			if e.Lost && record.Alive(s.Pid, s.PidStart) {
-				if err := monitor.WaitPid(ctx, s.Pid, s.PidStart); err != nil {
+			if e.Lost && s.Process().Alive() {
+				if err := monitor.AwaitGone(ctx, s.Process()); err != nil {
 					return Exit{}, fmt.Errorf("waiting for container %q: %w", id, err)
 				}
 				continue

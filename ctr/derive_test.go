@@ -49,23 +49,23 @@ const (
 )
 
 func TestGetDerivesState(t *testing.T) {
-	self, err := record.ProcessStart(os.Getpid())
+	self, err := record.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
 	running := Status{State: Running, Start: 1, Pid: gonePid, PidStart: goneStart, MonitorPid: gonePid, MonitorStart: goneStart}
 	exiting := running
-	exiting.MonitorPid, exiting.MonitorStart = os.Getpid(), self
+	exiting.MonitorPid, exiting.MonitorStart = self.Pid, self.Start
 	alive := running
-	alive.Pid, alive.PidStart = os.Getpid(), self
-	alive.MonitorPid, alive.MonitorStart = os.Getpid(), self
+	alive.Pid, alive.PidStart = self.Pid, self.Start
+	alive.MonitorPid, alive.MonitorStart = self.Pid, self.Start
 	orphan := alive
 	orphan.MonitorPid, orphan.MonitorStart = gonePid, goneStart
 	orphaned := orphan
 	orphaned.Reason = ReasonMonitorLost
 	orphaned.Message = "its monitor has died: its output is lost from now on, and how it ends will not be known"
 	reused := running
-	reused.Pid, reused.PidStart = os.Getpid(), self+1
+	reused.Pid, reused.PidStart = self.Pid, self.Start+1
 	for _, tt := range []struct {
 		name   string
 		status Status
@@ -116,11 +116,11 @@ func TestGetDerivesState(t *testing.T) {
 // The exit file of an earlier start is no evidence about this one.
 func TestGetIgnoresLastStartsExit(t *testing.T) {
 	c := testController(t)
-	self, err := record.ProcessStart(os.Getpid())
+	self, err := record.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := recorded(t, c, Status{State: Running, Start: 2, Pid: os.Getpid(), PidStart: self})
+	id := recorded(t, c, Status{State: Running, Start: 2, Pid: self.Pid, PidStart: self.Start})
 	dir := c.persist(id, 1)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)

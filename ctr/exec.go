@@ -99,7 +99,7 @@ func overtaken(ctx context.Context, c *sessions, ctr Container, err error) error
 		// Its processes are killed one after the other, the first one last.
 		ending, cancel := context.WithTimeout(ctx, endingTime)
 		defer cancel()
-		if monitor.WaitPid(ending, ctr.Status.Pid, ctr.Status.PidStart) == nil {
+		if monitor.AwaitGone(ending, ctr.Status.Process()) == nil {
 			return fmt.Errorf("container %q has ended meanwhile: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 		}
 	}

@@ -298,7 +298,7 @@ func (c *bundler) joinTarget(ctx context.Context, ctr Container, n *spec.Namespa
 	if err := nspin.Unpin(path); err != nil {
 		return err
 	}
-	if err := nspin.Pin(path, "pid", target.Status.Pid, target.Status.PidStart); err != nil {
+	if err := nspin.Pin(path, "pid", target.Status.Process()); err != nil {
 		if errdefs.IsNotFound(err) { // it has just ended
 			err = errdefs.ErrFailedPrecondition
 		}

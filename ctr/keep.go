@@ -76,10 +76,10 @@ func (c Container) NeedsCare(now time.Time) bool {
 // read; settled waits for its monitor, too, which has run the exit command then.
 func (c *nurse) AwaitEnd(ctx context.Context, ctr Container, settled bool) error {
 	s := ctr.Status
-	if err := AbsentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart)); err != nil || !settled {
+	if err := AbsentOK(monitor.AwaitGone(ctx, s.Process())); err != nil || !settled {
 		return err
 	}
-	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+	return AbsentOK(monitor.AwaitGone(ctx, s.Monitor()))
 }
 
 // UpdateHealth changes what is known of a container's health, if it still runs, by
@@ -88,7 +88,7 @@ func (c *nurse) AwaitEnd(ctx context.Context, ctr Container, settled bool) error
 func (c *nurse) UpdateHealth(ctx context.Context, ctr Container, f func(HealthState) HealthState) (HealthState, error) {
 	var out HealthState
 	_, err := c.dir.Update(ctx, ctr.ID, func(s Status) (Status, error) {
-		if s.Start != ctr.Status.Start || !s.Alive() || s.Health == nil || !record.Alive(s.Pid, s.PidStart) {
+		if s.Start != ctr.Status.Start || !s.Alive() || s.Health == nil || !s.Process().Alive() {
 			return s, fmt.Errorf("container %q does not run any more: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 		}
 		out = f(*s.Health)
@@ -240,13 +240,13 @@ func (c *keeper) await(ctx context.Context, id string, s Status) {
 
 // awaitEnd returns when a container's process and its monitor are gone.
 func (c *keeper) awaitEnd(ctx context.Context, id string, s Status) {
-	defer c.held.Hold(s.Pid, s.PidStart)()
-	defer c.held.Hold(s.MonitorPid, s.MonitorStart)()
-	if monitor.WaitPid(ctx, s.Pid, s.PidStart) != nil {
+	defer c.held.Hold(s.Process())()
+	defer c.held.Hold(s.Monitor())()
+	if monitor.AwaitGone(ctx, s.Process()) != nil {
 		return
 	}
 	c.on.Changed(ctx, id)
-	if monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart) != nil {
+	if monitor.AwaitGone(ctx, s.Monitor()) != nil {
 		return
 	}
 	// An exit command has settled it by now, if there was one.

@@ -211,8 +211,7 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l L
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
 		s.Prepared, s.User = true, &started.user
-		s.Pid, s.PidStart = started.Pid, started.PidStart
-		s.MonitorPid, s.MonitorStart = started.MonitorPid, started.MonitorStart
+		s.setProcesses(started.Started)
 	})
 	return err
 }
@@ -228,7 +227,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	sandbox func(context.Context) (Sandbox, error)) (made, error) {
 	_, err := c.update(ctx, ctr, func(s *Status) {
 		s.Start++
-		s.MonitorPid, s.MonitorStart = starting.Pid(), starting.PidStart()
+		s.setProcesses(monitor.Started{Monitor: starting.Monitor()})
 	})
 	if err != nil {
 		return made{}, err

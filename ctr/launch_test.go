@@ -31,16 +31,16 @@ func TestRefusedStartUndoesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-			start, err := record.ProcessStart(cmd.Process.Pid)
+			process, err := record.ProcessOf(cmd.Process.Pid)
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.status.Start, tt.status.Pid, tt.status.PidStart = 1, cmd.Process.Pid, start
+			tt.status.Start, tt.status.Pid, tt.status.PidStart = 1, process.Pid, process.Start
 			id := recorded(t, c, tt.status)
 			if err := tt.start(c, t.Context(), id); !errdefs.IsFailedPrecondition(err) {
 				t.Errorf("error %v, want %v", err, errdefs.ErrFailedPrecondition)
 			}
-			if !record.Alive(cmd.Process.Pid, start) {
+			if !process.Alive() {
 				t.Error("a refused start killed the container")
 			}
 			got, err := c.Get(t.Context(), id)
@@ -54,11 +54,11 @@ func TestRefusedStartUndoesNothing(t *testing.T) {
 // A container that is on its way out is there: it is not running, not absent.
 func TestKillOfOneThatIsExiting(t *testing.T) {
 	c := testController(t)
-	self, err := record.ProcessStart(os.Getpid())
+	self, err := record.ProcessOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := recorded(t, c, Status{State: Running, Start: 1, Pid: gonePid, PidStart: goneStart, MonitorPid: os.Getpid(), MonitorStart: self})
+	id := recorded(t, c, Status{State: Running, Start: 1, Pid: gonePid, PidStart: goneStart, MonitorPid: self.Pid, MonitorStart: self.Start})
 	if err := c.Kill(t.Context(), id, "TERM"); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("error %v, want %v", err, errdefs.ErrFailedPrecondition)
 	}

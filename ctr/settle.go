@@ -317,7 +317,7 @@ func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 	}
 	_, err = c.update(ctx, ctr, func(s *Status) {
 		s.Prepared, s.Mounted, s.Cgroup = false, "", ""
-		s.Pid, s.PidStart, s.MonitorPid, s.MonitorStart = 0, 0, 0, 0
+		s.setProcesses(monitor.Started{})
 	})
 	return err
 }
@@ -327,7 +327,7 @@ func (c *settler) undoStart(ctx context.Context, ctr Container) error {
 func (c *settler) killAll(ctx context.Context, ctr Container) error {
 	s := ctr.Status
 	if s.Pid != 0 {
-		if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+		if err := AbsentOK(monitor.Signal(s.Process(), sigKill)); err != nil {
 			return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
 		}
 	}
@@ -339,7 +339,7 @@ func (c *settler) killAll(ctx context.Context, ctr Container) error {
 	if s.Pid == 0 {
 		return nil
 	}
-	return AbsentOK(monitor.WaitPid(ctx, s.Pid, s.PidStart))
+	return AbsentOK(monitor.AwaitGone(ctx, s.Process()))
 }
 
 func (c *settler) killCgroup(ctx context.Context, path string) error {
@@ -356,10 +356,10 @@ func (c *settler) killMonitor(ctx context.Context, ctr Container) error {
 	if s.MonitorPid == 0 {
 		return nil
 	}
-	if err := AbsentOK(monitor.Signal(s.MonitorPid, s.MonitorStart, sigKill)); err != nil {
+	if err := AbsentOK(monitor.Signal(s.Monitor(), sigKill)); err != nil {
 		return fmt.Errorf("killing monitor of container %q: %w", ctr.Config.Name, err)
 	}
-	return AbsentOK(monitor.WaitPid(ctx, s.MonitorPid, s.MonitorStart))
+	return AbsentOK(monitor.AwaitGone(ctx, s.Monitor()))
 }
 
 // killMakers kills a monitor as killMonitor does, and the runtime that it runs, which
@@ -374,7 +374,7 @@ func killStrays(ctx context.Context, c *records, id string) error {
 	all, err := processesOf(c, id)
 	errs := []error{err}
 	for _, p := range all {
-		errs = append(errs, AbsentOK(monitor.Signal(p.Pid, p.Start, sigKill)), AbsentOK(monitor.WaitPid(ctx, p.Pid, p.Start)))
+		errs = append(errs, AbsentOK(monitor.Signal(p.Process, sigKill)), AbsentOK(monitor.AwaitGone(ctx, p.Process)))
 	}
 	return errors.Join(errs...)
 }
@@ -425,7 +425,7 @@ func (c *ends) Followed(id string) error {
 // settled, that all that follows that end is done: if it waits with its exit
 // command, that is not run. It is to be the last thing that is done of it.
 func (c *ends) Dismiss(ctr Container) {
-	if err := monitor.Dismiss(ctr.monitor.pid, ctr.monitor.start); err != nil { // it comes, and finds nothing to do
+	if err := monitor.Dismiss(ctr.monitor); err != nil { // it comes, and finds nothing to do
 		c.o.Log.Debug("an exit command is not kept from coming", "container", ctr.Config.Name, "error", err)
 	}
 }
@@ -442,7 +442,7 @@ func (c *ends) Ended() []string {
 	for _, f := range entries {
 		id, _, half := strings.Cut(f.Name(), ".")
 		e, err := c.dir.Get(id)
-		over := err == nil && e.Op == nil && !record.Alive(e.Status.MonitorPid, e.Status.MonitorStart)
+		over := err == nil && e.Op == nil && !e.Status.Monitor().Alive()
 		switch {
 		case errdefs.IsNotFound(err): // removed behind its back
 			_ = c.Followed(f.Name())

@@ -3,6 +3,7 @@ package ctr
 import (
 	"time"
 
+	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
 )
@@ -151,13 +152,7 @@ type Container struct {
 
 	// monitor is the one on record, also of a container that has ended and is not
 	// settled.
-	monitor process
-}
-
-// process names a process: see record.ProcessStart.
-type process struct {
-	pid   int
-	start uint64
+	monitor record.Process
 }
 
 // Starting tells whether somebody is about to start the container.
@@ -257,3 +252,17 @@ func (s Status) quick() int {
 
 // Alive tells whether the container has a process.
 func (s Status) Alive() bool { return s.State == Running || s.State == Paused }
+
+// Process is the container's first process.
+func (s Status) Process() record.Process { return record.Process{Pid: s.Pid, Start: s.PidStart} }
+
+// Monitor is the process of the container's monitor.
+func (s Status) Monitor() record.Process {
+	return record.Process{Pid: s.MonitorPid, Start: s.MonitorStart}
+}
+
+// setProcesses notes the processes of a start; zero values for none.
+func (s *Status) setProcesses(of monitor.Started) {
+	s.Pid, s.PidStart = of.Process.Pid, of.Process.Start
+	s.MonitorPid, s.MonitorStart = of.Monitor.Pid, of.Monitor.Start
+}

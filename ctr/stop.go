@@ -108,7 +108,7 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 		if ignores(s.Pid, sig) {
 			warn(fmt.Sprintf("PID 1 of container %q ignores %s; it ends by SIGKILL only (--init or --stop-signal would help)", name, spec.SignalName(sig)))
 		}
-		if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sig)); err != nil {
+		if err := AbsentOK(monitor.Signal(s.Process(), sig)); err != nil {
 			return fmt.Errorf("signalling container %q: %w", name, err)
 		}
 		if err := failpoint.Reach(ctx, failpoint.StopSignalled); err != nil {
@@ -140,7 +140,7 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 // its process to be gone.
 func (c *stopper) kill(ctx context.Context, ctr Container) error {
 	s := ctr.Status
-	if err := AbsentOK(monitor.Signal(s.Pid, s.PidStart, sigKill)); err != nil {
+	if err := AbsentOK(monitor.Signal(s.Process(), sigKill)); err != nil {
 		return fmt.Errorf("killing container %q: %w", ctr.Config.Name, err)
 	}
 	return Undo(
@@ -155,7 +155,7 @@ func (c *stopper) awaitExit(ctx context.Context, ctr Container, deadline, since 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	exited := make(chan error, 1)
-	go func() { exited <- monitor.WaitPid(ctx, ctr.Status.Pid, ctr.Status.PidStart) }()
+	go func() { exited <- monitor.AwaitGone(ctx, ctr.Status.Process()) }()
 	hastened := c.watchHaste(ctx, ctr.ID, since)
 	for {
 		var timer <-chan time.Time
@@ -182,8 +182,7 @@ func (c *stopper) drained(ctx context.Context, ctr Container) error {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	_, err := monitor.Wait(patient, monitor.WaitConfig{
-		PersistDir: c.persist(ctr.ID, s.Start), MonitorPid: s.MonitorPid, MonitorStart: s.MonitorStart,
-		Pid: s.Pid, PidStart: s.PidStart,
+		PersistDir: c.persist(ctr.ID, s.Start), Monitor: s.Monitor(), Process: s.Process(),
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		// A process that left the container holds a stream open, or the monitor
@@ -230,7 +229,7 @@ func (c *stopper) signal(ctx context.Context, ctr Container, sig syscall.Signal)
 	if sig == sigKill && (ctr.Status.State == Paused || inIce(c.records, ctr)) {
 		return c.kill(ctx, ctr)
 	}
-	err := monitor.Signal(ctr.Status.Pid, ctr.Status.PidStart, sig)
+	err := monitor.Signal(ctr.Status.Process(), sig)
 	if errdefs.IsNotFound(err) { // it is the process that is gone, not the container
 		return fmt.Errorf("container %q has ended: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 	}

@@ -205,7 +205,7 @@ func pinFrom(c *records, s Sandbox, ns pinnedKind) bool {
 		if err := os.MkdirAll(filepath.Dir(ns.path), 0o711); err != nil {
 			return false
 		}
-		if nspin.Pin(ns.path, ns.kind, k.Status.Pid, k.Status.PidStart) == nil {
+		if nspin.Pin(ns.path, ns.kind, k.Status.Process()) == nil {
 			return true
 		}
 	}

@@ -103,7 +103,7 @@ func (c *riser) pinPID(ctx context.Context, s Sandbox, infra string) (Sandbox, e
 		return s, err
 	}
 	path := filepath.Join(c.runDir(s.ID), pidPin)
-	if err := nspin.Pin(path, "pid", k.Status.Pid, k.Status.PidStart); err != nil {
+	if err := nspin.Pin(path, "pid", k.Status.Process()); err != nil {
 		return s, fmt.Errorf("pinning PID namespace of pod %q: %w", s.Config.Name, err)
 	}
 	if err := failpoint.Reach(ctx, failpoint.InfraPinned); err != nil {

@@ -81,10 +81,8 @@ func RemoveAll(dir, id string) error {
 
 // Process is one that serves an object.
 type Process struct {
-	// ID is the object's; Pid and Start (record.ProcessStart) name the process.
-	ID    string
-	Pid   int
-	Start uint64
+	record.Process
+	ID string // the object's
 	// Name is the program, Verb what a runtime is to do; "" for a monitor.
 	Name, Verb string
 }
@@ -104,16 +102,16 @@ func Processes(dir, states string) ([]Process, error) {
 		if err != nil {
 			continue
 		}
-		start, err := record.ProcessStart(pid)
+		process, err := record.ProcessOf(pid)
 		if err != nil {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err != nil || len(data) == 0 || !record.Alive(pid, start) {
+		if err != nil || len(data) == 0 || !process.Alive() {
 			continue // gone, or the kernel's
 		}
 		if p, ok := parse(strings.Split(string(bytes.TrimRight(data, "\x00")), "\x00"), dir, states); ok {
-			p.Pid, p.Start = pid, start
+			p.Process = process
 			out = append(out, p)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // A monitor may be on its way out when it has no child but the exit command, or the
@@ -44,7 +46,7 @@ func TestEnding(t *testing.T) {
 			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 				t.Fatal(err)
 			}
-			if got := (Process{Pid: cmd.Process.Pid}).Ending(tt.self); got != tt.want {
+			if got := (Process{Process: record.Process{Pid: cmd.Process.Pid}}).Ending(tt.self); got != tt.want {
 				t.Errorf("got %v", got)
 			}
 		})

@@ -21,8 +21,8 @@ import (
 //
 // The wait is a process of its own, which the monitor has forked and which becomes
 // the exit command.
-func Dismiss(pid int, start uint64) error {
-	mon, err := pidfdOf(pid, start)
+func Dismiss(p record.Process) error {
+	mon, err := pidfdOf(p)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -30,22 +30,22 @@ func Dismiss(pid int, start uint64) error {
 		return err
 	}
 	defer func() { _ = mon.Close() }()
-	self := fmt.Sprintf("/proc/%d/", pid)
+	self := fmt.Sprintf("/proc/%d/", p.Pid)
 	program, err := os.Readlink(self + "exe")
 	if err != nil {
 		return ignoreAbsent(err)
 	}
-	list, err := os.ReadFile(self + "task/" + strconv.Itoa(pid) + "/children")
+	list, err := os.ReadFile(self + "task/" + strconv.Itoa(p.Pid) + "/children")
 	if err != nil {
 		return ignoreAbsent(err)
 	}
 	for _, f := range strings.Fields(string(list)) {
 		child, err := strconv.Atoi(f)
 		if err == nil {
-			err = dismissChild(pid, child, program)
+			err = dismissChild(p.Pid, child, program)
 		}
 		if err != nil {
-			return fmt.Errorf("dismissing monitor %d: %w", pid, err)
+			return fmt.Errorf("dismissing monitor %d: %w", p.Pid, err)
 		}
 	}
 	return nil

@@ -16,6 +16,6 @@
 // Create: a client that connects between Create and the runtime's start misses
 // nothing.
 //
-// [Signal] and [WaitPid] address a process by pid and start time, through a
+// [Signal] and [AwaitGone] address a process by pid and start time, through a
 // pidfd, so that a pid that was reused meanwhile is never touched.
 package monitor

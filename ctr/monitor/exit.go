@@ -14,6 +14,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // Exit is how a container's process ended.
@@ -67,13 +69,9 @@ func ReadExit(persistDir string) (Exit, bool, error) {
 type WaitConfig struct {
 	// PersistDir is the folder of this start.
 	PersistDir string
-	// MonitorPid and MonitorStart name the monitor.
-	MonitorPid   int
-	MonitorStart uint64
-	// Pid and PidStart name the container's process, if they are known: its end says
-	// when to look.
-	Pid      int
-	PidStart uint64
+	Monitor    record.Process
+	// Process is the container's, if it is known: its end says when to look.
+	Process record.Process
 }
 
 // Wait returns the exit of a container as soon as the monitor has written it
@@ -90,7 +88,7 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 	if err != nil || found {
 		return e, err
 	}
-	mon, err := pidfdOf(cfg.MonitorPid, cfg.MonitorStart)
+	mon, err := pidfdOf(cfg.Monitor)
 	if errdefs.IsNotFound(err) {
 		return lastLook(cfg.PersistDir)
 	}
@@ -99,7 +97,7 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 	}
 	defer func() { _ = mon.Close() }()
 
-	if cfg.Pid > 0 {
+	if cfg.Process.Pid > 0 {
 		if e, found, err := cfg.awaitSoon(ctx, mon); err != nil || found {
 			return e, err
 		}
@@ -107,7 +105,7 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, stop := watchDir(ctx, cfg.PersistDir, func(ctx context.Context) bool {
-		return cfg.Pid > 0 && WaitPid(ctx, cfg.Pid, cfg.PidStart) == nil
+		return cfg.Process.Pid > 0 && AwaitGone(ctx, cfg.Process) == nil
 	})
 	defer stop()
 	gone := make(chan error, 1)
@@ -142,7 +140,7 @@ func Wait(ctx context.Context, cfg WaitConfig) (Exit, error) {
 // awaitSoon waits for the end of the container's process and looks for the exit for
 // some time then. It is false when there is none yet, or the monitor has gone.
 func (cfg WaitConfig) awaitSoon(ctx context.Context, mon *os.File) (Exit, bool, error) {
-	process, err := pidfdOf(cfg.Pid, cfg.PidStart)
+	process, err := pidfdOf(cfg.Process)
 	if err == nil {
 		err = waitEither(ctx, process, mon)
 		_ = process.Close()

@@ -126,10 +126,10 @@ func TestCreateFaults(t *testing.T) {
 			if _, err = s.Create(ctx); err == nil || !tt.is(err) {
 				t.Errorf("Create = %v", err)
 			}
-			if record.Alive(s.Pid(), s.PidStart()) {
+			if s.Monitor().Alive() {
 				t.Error("the monitor lives")
 			}
-			for deadline := time.Now().Add(5 * time.Second); groupLives(t, s.Pid()); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(5 * time.Second); groupLives(t, s.Monitor().Pid); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("its group lives")
 				}
@@ -161,7 +161,7 @@ func TestCreateRuntimeDied(t *testing.T) {
 			if died := errdefs.IsUnavailable(err) && strings.Contains(err.Error(), `"/opt/rt" has died`); died != tt.died {
 				t.Errorf("Create = %v", err)
 			}
-			if record.Alive(s.Pid(), s.PidStart()) {
+			if s.Monitor().Alive() {
 				t.Error("the monitor lives")
 			}
 		})
@@ -189,7 +189,7 @@ func TestAbortKillsBelow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if start, err := record.ProcessStart(pid); err == nil && record.Alive(pid, start) {
+		if p, err := record.ProcessOf(pid); err == nil && p.Alive() {
 			t.Errorf("the process %q lives", name)
 		}
 	}
@@ -251,19 +251,19 @@ func TestReadExit(t *testing.T) {
 }
 
 // sleeper is a process that a test can take for a monitor.
-func sleeper(t *testing.T) (pid int, start uint64, cmd *exec.Cmd) {
+func sleeper(t *testing.T) (record.Process, *exec.Cmd) {
 	t.Helper()
-	cmd = exec.Command("sleep", "1000")
+	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	start, err := record.ProcessStart(cmd.Process.Pid)
+	p, err := record.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cmd.Process.Pid, start, cmd
+	return p, cmd
 }
 
 func TestWait(t *testing.T) {
@@ -290,7 +290,7 @@ func TestWait(t *testing.T) {
 				if err := os.Mkdir(dir, 0o700); err != nil {
 					t.Fatal(err)
 				}
-				pid, start, cmd := sleeper(t)
+				p, cmd := sleeper(t)
 				act := func() {
 					if err := tt.do(dir, cmd); err != nil {
 						t.Error(err)
@@ -303,7 +303,7 @@ func TestWait(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 				defer cancel()
-				e, err := Wait(ctx, WaitConfig{PersistDir: dir, MonitorPid: pid, MonitorStart: start})
+				e, err := Wait(ctx, WaitConfig{PersistDir: dir, Monitor: p})
 				if e.Code != tt.want.Code || e.Lost != tt.want.Lost || (err != nil) != (tt.err != nil) || (err != nil && !tt.err(err)) {
 					t.Errorf("Wait = %+v, %v", e, err)
 				}
@@ -326,62 +326,63 @@ func TestWatchDirWithoutInotify(t *testing.T) {
 
 // A pid whose start time is another's is nobody's.
 func TestReusedPidIsNotTouched(t *testing.T) {
-	pid, start, _ := sleeper(t)
-	if err := Signal(pid, start+1, syscall.SIGKILL); !errdefs.IsNotFound(err) {
+	p, _ := sleeper(t)
+	other := record.Process{Pid: p.Pid, Start: p.Start + 1}
+	if err := Signal(other, syscall.SIGKILL); !errdefs.IsNotFound(err) {
 		t.Errorf("Signal = %v", err)
 	}
-	if err := WaitPid(t.Context(), pid, start+1); err != nil {
-		t.Errorf("WaitPid = %v", err)
+	if err := AwaitGone(t.Context(), other); err != nil {
+		t.Errorf("AwaitGone = %v", err)
 	}
-	if e, err := Wait(t.Context(), WaitConfig{PersistDir: t.TempDir(), MonitorPid: pid, MonitorStart: start + 1}); err != nil || !e.Lost {
+	if e, err := Wait(t.Context(), WaitConfig{PersistDir: t.TempDir(), Monitor: other}); err != nil || !e.Lost {
 		t.Errorf("Wait = %+v, %v", e, err)
 	}
-	if !record.Alive(pid, start) {
+	if !p.Alive() {
 		t.Fatal("the process was killed")
 	}
-	for _, p := range []int{0, -1} {
-		if err := Signal(p, 0, syscall.SIGKILL); !errdefs.IsNotFound(err) {
-			t.Errorf("Signal(%d) = %v", p, err)
+	for _, pid := range []int{0, -1} {
+		if err := Signal(record.Process{Pid: pid}, syscall.SIGKILL); !errdefs.IsNotFound(err) {
+			t.Errorf("Signal(%d) = %v", pid, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := WaitPid(ctx, pid, start); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("WaitPid = %v", err)
+	if err := AwaitGone(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("AwaitGone = %v", err)
 	}
-	if err := Signal(pid, start, syscall.SIGKILL); err != nil {
+	if err := Signal(p, syscall.SIGKILL); err != nil {
 		t.Errorf("Signal = %v", err)
 	}
-	if err := WaitPid(t.Context(), pid, start); err != nil {
-		t.Errorf("WaitPid = %v", err)
+	if err := AwaitGone(t.Context(), p); err != nil {
+		t.Errorf("AwaitGone = %v", err)
 	}
-	if err := Signal(pid, start, syscall.SIGKILL); !errdefs.IsNotFound(err) {
+	if err := Signal(p, syscall.SIGKILL); !errdefs.IsNotFound(err) {
 		t.Errorf("Signal a dead one = %v", err)
 	}
 }
 
 func TestReapOnce(t *testing.T) {
-	pid, start, cmd := sleeper(t)
-	seen := reapOnce(map[int]uint64{}, nil)
-	if _, ok := seen[pid]; ok {
+	p, cmd := sleeper(t)
+	seen := reapOnce(nil, nil)
+	if _, ok := seen[p.Pid]; ok {
 		t.Error("a living child was taken for dead")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); record.Alive(pid, start) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * time.Second); p.Alive() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	seen = reapOnce(seen, nil)
-	if _, err := record.ProcessStart(pid); err != nil || seen[pid] != start {
+	if _, err := record.ProcessOf(p.Pid); err != nil || seen[p.Pid] != p {
 		t.Fatalf("it was reaped at first sight, or not seen: %v, %v", seen, err)
 	}
-	reapOnce(seen, func(child int) bool { return child == pid })
-	if _, err := record.ProcessStart(pid); err != nil {
+	reapOnce(seen, func(child int) bool { return child == p.Pid })
+	if _, err := record.ProcessOf(p.Pid); err != nil {
 		t.Errorf("somebody was robbed: %v", err)
 	}
 	reapOnce(seen, nil)
-	if _, err := record.ProcessStart(pid); !errdefs.IsNotFound(err) {
+	if _, err := record.ProcessOf(p.Pid); !errdefs.IsNotFound(err) {
 		t.Errorf("it was not reaped: %v", err)
 	}
 }
@@ -403,13 +404,13 @@ func TestReapStrays(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); ReapStrays(ctx, 20*time.Millisecond, nil) }()
-	pid, _, cmd := sleeper(t)
+	p, cmd := sleeper(t)
 	time.Sleep(50 * time.Millisecond)
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := record.ProcessStart(pid); errdefs.IsNotFound(err) {
+		if _, err := record.ProcessOf(p.Pid); errdefs.IsNotFound(err) {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -12,23 +12,16 @@ import (
 // be used by several goroutines.
 type Held struct {
 	mu    sync.RWMutex
-	files map[process]*os.File
-}
-
-// process is named by its pid and start time, see record.ProcessStart.
-type process struct {
-	pid   int
-	start uint64
+	files map[record.Process]*os.File
 }
 
 // Hold holds a process until release is called, once. One that is gone, or that cannot be
 // opened, or is held already, is not; release then does nothing.
-func (h *Held) Hold(pid int, start uint64) (release func()) {
-	f, err := pidfdOf(pid, start)
+func (h *Held) Hold(p record.Process) (release func()) {
+	f, err := pidfdOf(p)
 	if err != nil {
 		return func() {}
 	}
-	p := process{pid, start}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.files[p] != nil {
@@ -36,7 +29,7 @@ func (h *Held) Hold(pid int, start uint64) (release func()) {
 		return func() {}
 	}
 	if h.files == nil {
-		h.files = map[process]*os.File{}
+		h.files = map[record.Process]*os.File{}
 	}
 	h.files[p] = f
 	return func() {
@@ -47,13 +40,13 @@ func (h *Held) Hold(pid int, start uint64) (release func()) {
 	}
 }
 
-// Alive is record.Alive, for any process.
-func (h *Held) Alive(pid int, start uint64) bool {
+// Alive is record.Process.Alive, for any process.
+func (h *Held) Alive(p record.Process) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	f := h.files[process{pid, start}]
+	f := h.files[p]
 	if f == nil {
-		return record.Alive(pid, start)
+		return p.Alive()
 	}
 	return !isReadable(f)
 }

@@ -16,47 +16,47 @@ func TestHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	start, err := record.ProcessStart(pid)
+	p, err := record.ProcessOf(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !h.Alive(pid, start) {
+	if !h.Alive(p) {
 		t.Error("a process that is not held does not run")
 	}
-	release := h.Hold(pid, start)
-	again := h.Hold(pid, start)
+	release := h.Hold(p)
+	again := h.Hold(p)
 	again() // of the second: the first goes on
-	if len(h.files) != 1 || !h.Alive(pid, start) {
+	if len(h.files) != 1 || !h.Alive(p) {
 		t.Errorf("%d processes are held, and the one does not run", len(h.files))
 	}
-	if h.Alive(pid, start+1) {
+	if h.Alive(record.Process{Pid: p.Pid, Start: p.Start + 1}) {
 		t.Error("another process with this pid runs")
 	}
-	if allocs := testing.AllocsPerRun(100, func() { h.Alive(pid, start) }); allocs > 0 {
+	if allocs := testing.AllocsPerRun(100, func() { h.Alive(p) }); allocs > 0 {
 		t.Errorf("a look allocates %v times: does it read /proc?", allocs)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := pidfdOf(pid, start)
+	f, err := pidfdOf(p)
 	if err == nil {
 		err = waitReadable(t.Context(), f) // it is a zombie then
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Alive(pid, start) {
+	if h.Alive(p) {
 		t.Error("a zombie runs")
 	}
 	_ = cmd.Wait()
-	if h.Alive(pid, start) {
+	if h.Alive(p) {
 		t.Error("a process that was reaped runs")
 	}
 	release()
-	if len(h.files) != 0 || h.Alive(pid, start) {
+	if len(h.files) != 0 || h.Alive(p) {
 		t.Error("it is held after its release, or runs")
 	}
-	h.Hold(pid, start)() // one that is gone
+	h.Hold(p)() // one that is gone
 }
 
 func BenchmarkAlive(b *testing.B) {
@@ -65,20 +65,20 @@ func BenchmarkAlive(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	start, err := record.ProcessStart(cmd.Process.Pid)
+	p, err := record.ProcessOf(cmd.Process.Pid)
 	if err != nil {
 		b.Fatal(err)
 	}
 	var h Held
 	b.Run("looked up", func(b *testing.B) {
 		for b.Loop() {
-			h.Alive(cmd.Process.Pid, start)
+			h.Alive(p)
 		}
 	})
-	defer h.Hold(cmd.Process.Pid, start)()
+	defer h.Hold(p)()
 	b.Run("held", func(b *testing.B) {
 		for b.Loop() {
-			h.Alive(cmd.Process.Pid, start)
+			h.Alive(p)
 		}
 	})
 }

@@ -22,7 +22,6 @@ import (
 
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
-	"github.com/davit-containers/davit/ctr/record"
 )
 
 func TestOutputExitCodeAndLog(t *testing.T) {
@@ -186,7 +185,7 @@ func TestTerminalSize(t *testing.T) {
 		if e := c.wait(); e.Code != 4 {
 			t.Errorf("%+v", e)
 		}
-		if err := monitor.WaitPid(c.ctx(10*time.Second), c.started.MonitorPid, c.started.MonitorStart); err != nil {
+		if err := monitor.AwaitGone(c.ctx(10*time.Second), c.started.Monitor); err != nil {
 			t.Fatal(err)
 		}
 		if err := monitor.Resize(c.cfg.Paths.Bundle, 1, 1); !errors.Is(err, monitor.ErrMonitorGone) {
@@ -268,7 +267,7 @@ func TestDismiss(t *testing.T) {
 			}
 			mon := c.waitConfig()
 			for deadline := time.Now().Add(5 * time.Second); tt.dismissed; time.Sleep(5 * time.Millisecond) {
-				children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", mon.MonitorPid))
+				children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", mon.Monitor.Pid))
 				_, err := os.Stat(ran + ".begun")
 				if waits := len(children) > 0 && tt.delay > 0; waits || err == nil {
 					break
@@ -278,17 +277,17 @@ func TestDismiss(t *testing.T) {
 				}
 			}
 			if tt.dismissed {
-				if err := monitor.Dismiss(mon.MonitorPid, mon.MonitorStart); err != nil {
+				if err := monitor.Dismiss(mon.Monitor); err != nil {
 					t.Errorf("%s: %v", tt.name, err)
 				}
 			}
-			if err := monitor.WaitPid(c.ctx(10*time.Second), mon.MonitorPid, mon.MonitorStart); err != nil {
+			if err := monitor.AwaitGone(c.ctx(10*time.Second), mon.Monitor); err != nil {
 				t.Errorf("%s: the monitor stays: %v", tt.name, err)
 			}
 			if _, err := os.Stat(ran); (err == nil) != tt.runs {
 				t.Errorf("%s: the exit command has run to its end: %v, want %v", tt.name, err == nil, tt.runs)
 			}
-			if err := monitor.Dismiss(mon.MonitorPid, mon.MonitorStart); err != nil {
+			if err := monitor.Dismiss(mon.Monitor); err != nil {
 				t.Errorf("%s: of one that has gone: %v", tt.name, err)
 			}
 		}
@@ -370,20 +369,20 @@ func TestKilledMonitorIsLost(t *testing.T) {
 		go func() { waited <- c.wait() }()
 		time.Sleep(50 * time.Millisecond)
 		began := time.Now()
-		if err := monitor.Signal(c.started.MonitorPid, c.started.MonitorStart, syscall.SIGKILL); err != nil {
+		if err := monitor.Signal(c.started.Monitor, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		e := <-waited
 		if !e.Lost || e.Code != -1 || time.Since(began) > time.Second {
 			t.Errorf("%+v after %v", e, time.Since(began))
 		}
-		if !record.Alive(c.started.Pid, c.started.PidStart) {
+		if !c.started.Process.Alive() {
 			t.Error("the container died with its monitor")
 		}
-		if err := monitor.Signal(c.started.Pid, c.started.PidStart, syscall.SIGKILL); err != nil {
+		if err := monitor.Signal(c.started.Process, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		if err := monitor.WaitPid(c.ctx(10*time.Second), c.started.Pid, c.started.PidStart); err != nil {
+		if err := monitor.AwaitGone(c.ctx(10*time.Second), c.started.Process); err != nil {
 			t.Fatal(err)
 		}
 		if e := c.wait(); !e.Lost {
@@ -406,10 +405,10 @@ func TestStoppedMonitor(t *testing.T) {
 	r := newNamed(t, "runc")
 	c := r.create(r.spec("sleep", "1000"), nil)
 	c.start()
-	if err := monitor.Signal(c.started.MonitorPid, c.started.MonitorStart, syscall.SIGSTOP); err != nil {
+	if err := monitor.Signal(c.started.Monitor, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = monitor.Signal(c.started.MonitorPid, c.started.MonitorStart, syscall.SIGCONT) }()
+	defer func() { _ = monitor.Signal(c.started.Monitor, syscall.SIGCONT) }()
 	log := c.cfg.Paths.Log
 	if err := os.Rename(log, log+".1"); err != nil {
 		t.Fatal(err)
@@ -499,7 +498,7 @@ func TestReopenLogWithoutFolder(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	time.Sleep(50 * time.Millisecond)
-	if !record.Alive(c.started.MonitorPid, c.started.MonitorStart) {
+	if !c.started.Monitor.Alive() {
 		t.Error("the monitor died")
 	}
 }
@@ -524,7 +523,7 @@ func TestAbort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !record.Alive(s.Pid(), s.PidStart()) {
+	if !s.Monitor().Alive() {
 		t.Error("it does not live")
 	}
 	for range 2 {
@@ -532,7 +531,7 @@ func TestAbort(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if record.Alive(s.Pid(), s.PidStart()) {
+	if s.Monitor().Alive() {
 		t.Error("it lives")
 	}
 	if _, err := s.Create(r.ctx(time.Second)); !errdefs.IsFailedPrecondition(err) {
@@ -546,8 +545,8 @@ func TestPlacement(t *testing.T) {
 	c := r.create(r.spec("true"), func(cfg *monitor.Config) {
 		cfg.Placement.Place = func(pid int) error { time.Sleep(50 * time.Millisecond); placed = pid; return nil }
 	})
-	if placed != c.started.MonitorPid {
-		t.Errorf("placed %d, the monitor is %d", placed, c.started.MonitorPid)
+	if placed != c.started.Monitor.Pid {
+		t.Errorf("placed %d, the monitor is %d", placed, c.started.Monitor.Pid)
 	}
 	_, err := r.tryCreate(r.spec("true"), func(cfg *monitor.Config) {
 		cfg.Placement.Place = func(int) error { return io.ErrClosedPipe }
@@ -574,18 +573,18 @@ func TestCloneIntoCgroup(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = f.Close(); _ = os.Remove(dir) })
 	c := r.create(r.spec("sleep", "100"), func(cfg *monitor.Config) { cfg.Placement.Dir = f })
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.started.MonitorPid))
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.started.Monitor.Pid))
 	if err != nil || !strings.Contains(string(data), "0::/"+filepath.Base(dir)+"\n") {
 		t.Errorf("%v, %s", err, data)
 	}
 	c.start()
-	if err := monitor.Signal(c.started.Pid, c.started.PidStart, syscall.SIGKILL); err != nil {
+	if err := monitor.Signal(c.started.Process, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if e := c.wait(); e.Code != 137 {
 		t.Errorf("%+v", e)
 	}
-	if err := monitor.WaitPid(c.ctx(5*time.Second), c.started.MonitorPid, c.started.MonitorStart); err != nil {
+	if err := monitor.AwaitGone(c.ctx(5*time.Second), c.started.Monitor); err != nil {
 		t.Fatal(err)
 	}
 }

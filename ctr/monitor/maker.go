@@ -45,7 +45,7 @@ func (s *Starting) watchMaker(ctx context.Context, give func(cause error)) {
 			return
 		case <-tick.C:
 		}
-		if !makerGone(s.pid) {
+		if !makerGone(s.monitor.Pid) {
 			silent = 0
 			continue
 		}
@@ -79,10 +79,10 @@ func killBelow(monitor int) {
 		lives := false
 		for all := childrenOf(monitor); len(all) > 0; all = all[1:] {
 			pid := all[0]
-			if start, err := record.ProcessStart(pid); err == nil && record.Alive(pid, start) {
+			if p, err := record.ProcessOf(pid); err == nil && p.Alive() {
 				lives = true
 				all = append(all, childrenOf(pid)...)
-				_ = Signal(pid, start, unix.SIGKILL)
+				_ = Signal(p, unix.SIGKILL)
 			}
 		}
 		if !lives {

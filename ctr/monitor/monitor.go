@@ -117,32 +117,26 @@ type Config struct {
 // Starting is a monitor that is held before it has done anything. It must be
 // ended by Create or Abort. It is not safe for concurrent use.
 type Starting struct {
-	cfg    Config
-	pid    int
-	start  uint64
-	sync   *os.File
-	begin  *os.File
-	stderr *os.File
-	done   bool
+	cfg     Config
+	monitor record.Process
+	sync    *os.File
+	begin   *os.File
+	stderr  *os.File
+	done    bool
 	// placed closes when the monitor is in its cgroup, or placeErr is set.
 	placed   chan struct{}
 	placeErr error
 }
 
 // Started is a container whose process exists and waits to be started.
-type Started struct {
-	Pid          int
-	PidStart     uint64
-	MonitorPid   int
-	MonitorStart uint64
-}
+type Started struct{ Process, Monitor record.Process }
 
 // Fork executes the monitor, held, in the bundle's folder. The files of
 // cfg.Paths need not exist yet but for that folder, and that of the log, which
 // it opens at once.
 //
 // The monitor leads a session of its own and is this process's child: whoever
-// outlives it reaps it by [Wait] or [WaitPid].
+// outlives it reaps it by [Wait] or [AwaitGone].
 func Fork(ctx context.Context, cfg Config) (*Starting, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -172,7 +166,7 @@ func Fork(ctx context.Context, cfg Config) (*Starting, error) {
 	go func() {
 		defer close(s.placed)
 		if cfg.Placement.Place != nil {
-			s.placeErr = cfg.Placement.Place(s.pid)
+			s.placeErr = cfg.Placement.Place(s.monitor.Pid)
 		}
 	}()
 	return s, nil
@@ -219,12 +213,14 @@ func (s *Starting) spawn(path string) error {
 		closeAll(syncR, beginW, errR)
 		return err
 	}
-	s.pid, s.sync, s.begin, s.stderr = proc.Pid, syncR, beginW, errR
+	s.monitor.Pid, s.sync, s.begin, s.stderr = proc.Pid, syncR, beginW, errR
 	// It is reaped through Wait, by whoever is its parent then.
 	_ = proc.Release()
-	if s.start, err = record.ProcessStart(s.pid); err != nil {
+	monitor, err := record.ProcessOf(s.monitor.Pid)
+	if err != nil {
 		return errors.Join(err, s.Abort())
 	}
+	s.monitor = monitor
 	return nil
 }
 
@@ -299,12 +295,8 @@ func (c Config) env() []string {
 	return append(env, "_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4")
 }
 
-// Pid is the monitor's process id, PidStart its start time: see
-// record.ProcessStart.
-func (s *Starting) Pid() int { return s.pid }
-
-// PidStart is the monitor's start time.
-func (s *Starting) PidStart() uint64 { return s.start }
+// Monitor is the monitor's process.
+func (s *Starting) Monitor() record.Process { return s.monitor }
 
 // answer is the line on the sync pipe.
 type answer struct {
@@ -342,7 +334,7 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	if pid < 0 {
 		return Started{}, errors.Join(s.failure(ans.Message), s.Abort())
 	}
-	start, err := s.child(pid)
+	process, err := s.child(pid)
 	if err != nil {
 		return Started{}, errors.Join(err, s.Abort())
 	}
@@ -351,23 +343,23 @@ func (s *Starting) Create(ctx context.Context) (Started, error) {
 	}
 	s.done = true
 	closeAll(s.sync, s.begin, s.stderr)
-	return Started{Pid: pid, PidStart: start, MonitorPid: s.pid, MonitorStart: s.start}, nil
+	return Started{Process: process, Monitor: s.monitor}, nil
 }
 
-// child is the start time of a process that the runtime says is the container's. It
+// child is the process of a pid that the runtime says is the container's. It
 // must be the monitor's child, which waits for it: the pid of any other, of a file
 // that was not written or of a runtime that has gone wrong, is a process that must
 // not be touched.
-func (s *Starting) child(pid int) (uint64, error) {
-	start, err := record.ProcessStart(pid)
+func (s *Starting) child(pid int) (record.Process, error) {
+	p, err := record.ProcessOf(pid)
 	if err != nil {
-		return 0, fmt.Errorf("container %q: its process %d is gone already: %w", s.cfg.ID, pid, err)
+		return p, fmt.Errorf("container %q: its process %d is gone already: %w", s.cfg.ID, pid, err)
 	}
-	if parent, err := record.ProcessParent(pid); err != nil || parent != s.pid {
-		return 0, fmt.Errorf("creating %q: the runtime %q says that its process is %d, which it has not started: %w",
+	if parent, err := record.ProcessParent(pid); err != nil || parent != s.monitor.Pid {
+		return p, fmt.Errorf("creating %q: the runtime %q says that its process is %d, which it has not started: %w",
 			s.cfg.ID, s.cfg.Runtime.Path, pid, errdefs.ErrUnavailable)
 	}
-	return start, nil
+	return p, nil
 }
 
 // maxAnswer bounds the line on the sync pipe; the monitor sends 8 KiB of
@@ -439,11 +431,11 @@ func (s *Starting) Abort() error {
 	closeAll(s.sync, s.begin, s.stderr)
 	// It is our child and not reaped: the pid, and the group that it leads,
 	// are still its own.
-	killBelow(s.pid)
-	err := errors.Join(ignoreGone(unix.Kill(-s.pid, unix.SIGKILL)), ignoreGone(unix.Kill(s.pid, unix.SIGKILL)))
+	killBelow(s.monitor.Pid)
+	err := errors.Join(ignoreGone(unix.Kill(-s.monitor.Pid, unix.SIGKILL)), ignoreGone(unix.Kill(s.monitor.Pid, unix.SIGKILL)))
 	var ws unix.WaitStatus
 	for {
-		_, werr := unix.Wait4(s.pid, &ws, 0, nil)
+		_, werr := unix.Wait4(s.monitor.Pid, &ws, 0, nil)
 		if !errors.Is(werr, unix.EINTR) {
 			break
 		}
@@ -455,7 +447,7 @@ func (s *Starting) Abort() error {
 				return
 			}
 		}
-	}(s.pid)
+	}(s.monitor.Pid)
 	if err != nil {
 		return fmt.Errorf("ending monitor of %q: %w", s.cfg.ID, err)
 	}

@@ -14,57 +14,56 @@ import (
 	"github.com/davit-containers/davit/ctr/record"
 )
 
-// pidfdOf opens the process that pid and start name; ErrNotFound if it is gone.
-// The start time is compared after opening: from then on the descriptor, not
-// the pid, names the process.
-func pidfdOf(pid int, start uint64) (*os.File, error) {
-	if pid <= 0 {
-		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+// pidfdOf opens a process; ErrNotFound if it is gone. The start time is compared
+// after opening: from then on the descriptor, not the pid, names the process.
+func pidfdOf(p record.Process) (*os.File, error) {
+	if p.Pid <= 0 {
+		return nil, fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	}
 	// Non-blocking, so that the runtime's poller takes it.
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	fd, err := unix.PidfdOpen(p.Pid, unix.PIDFD_NONBLOCK)
 	switch {
 	case errors.Is(err, unix.ESRCH):
-		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	case err != nil:
-		return nil, fmt.Errorf("opening process %d: %w", pid, err)
+		return nil, fmt.Errorf("opening process %d: %w", p.Pid, err)
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	if now, err := record.ProcessStart(pid); err != nil || now != start {
+	if !p.Is() {
 		_ = f.Close()
-		return nil, fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	}
 	return f, nil
 }
 
-// Signal sends a signal to the process that pid and start (record.ProcessStart)
-// name, and to no other. A process that is gone, or a zombie, is ErrNotFound.
-func Signal(pid int, start uint64, sig syscall.Signal) error {
-	f, err := pidfdOf(pid, start)
+// Signal sends a signal to a process, and to no other with its pid. One that is gone,
+// or a zombie, is ErrNotFound.
+func Signal(p record.Process, sig syscall.Signal) error {
+	f, err := pidfdOf(p)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	if !record.Alive(pid, start) {
-		return fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+	if !p.Alive() {
+		return fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	}
 	err = unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0)
 	switch {
 	case errors.Is(err, unix.ESRCH):
-		return fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+		return fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("signalling process %d: %w", pid, errdefs.ErrPermissionDenied)
+		return fmt.Errorf("signalling process %d: %w", p.Pid, errdefs.ErrPermissionDenied)
 	case err != nil:
-		return fmt.Errorf("signalling process %d: %w", pid, err)
+		return fmt.Errorf("signalling process %d: %w", p.Pid, err)
 	}
 	return nil
 }
 
-// WaitPid returns nil when the process that pid and start name is gone, at once
-// if it is already, or ctx's error. A child of this process is reaped, and its
-// status lost: do not call it for one that somebody else waits for.
-func WaitPid(ctx context.Context, pid int, start uint64) error {
-	f, err := pidfdOf(pid, start)
+// AwaitGone returns nil when a process is gone, at once if it is already, or ctx's
+// error. A child of this process is reaped, and its status lost: do not call it for
+// one that somebody else waits for.
+func AwaitGone(ctx context.Context, p record.Process) error {
+	f, err := pidfdOf(p)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}

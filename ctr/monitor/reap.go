@@ -45,8 +45,8 @@ func ReapStrays(ctx context.Context, grace time.Duration, owned func(pid int) bo
 
 // reapOnce reaps the children that were dead before, and returns those that are
 // dead now, by pid with their start.
-func reapOnce(before map[int]uint64, owned func(pid int) bool) map[int]uint64 {
-	now := map[int]uint64{}
+func reapOnce(before map[int]record.Process, owned func(pid int) bool) map[int]record.Process {
+	now := map[int]record.Process{}
 	session, err := unix.Getsid(0)
 	if err != nil {
 		return now
@@ -55,15 +55,15 @@ func reapOnce(before map[int]uint64, owned func(pid int) bool) map[int]uint64 {
 		if sid, err := unix.Getsid(pid); err != nil || sid == session || owned != nil && owned(pid) {
 			continue
 		}
-		start, err := record.ProcessStart(pid)
-		if err != nil || record.Alive(pid, start) {
+		p, err := record.ProcessOf(pid)
+		if err != nil || p.Alive() {
 			continue
 		}
-		if was, ok := before[pid]; ok && was == start {
+		if was, ok := before[pid]; ok && was == p {
 			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 			continue
 		}
-		now[pid] = start
+		now[pid] = p
 	}
 	return now
 }

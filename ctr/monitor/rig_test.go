@@ -184,8 +184,7 @@ func (c *container) attach() *monitor.Attachment {
 }
 
 func (c *container) waitConfig() monitor.WaitConfig {
-	return monitor.WaitConfig{PersistDir: c.cfg.Paths.PersistDir,
-		MonitorPid: c.started.MonitorPid, MonitorStart: c.started.MonitorStart}
+	return monitor.WaitConfig{PersistDir: c.cfg.Paths.PersistDir, Monitor: c.started.Monitor}
 }
 
 func (c *container) wait() monitor.Exit {
@@ -205,12 +204,12 @@ func (c *container) clean(cgroup string) {
 	if err := c.rt.Delete(ctx, c.cfg.ID, true); err != nil && !errdefs.IsNotFound(err) {
 		c.t.Errorf("Delete: %v", err)
 	}
-	_ = monitor.WaitPid(ctx, c.started.Pid, c.started.PidStart)
+	_ = monitor.AwaitGone(ctx, c.started.Process)
 	ended, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
-	if monitor.WaitPid(ended, c.started.MonitorPid, c.started.MonitorStart) != nil {
-		_ = monitor.Signal(c.started.MonitorPid, c.started.MonitorStart, 9)
-		_ = monitor.WaitPid(ctx, c.started.MonitorPid, c.started.MonitorStart)
+	if monitor.AwaitGone(ended, c.started.Monitor) != nil {
+		_ = monitor.Signal(c.started.Monitor, 9)
+		_ = monitor.AwaitGone(ctx, c.started.Monitor)
 	}
 	mounts, _ := filepath.Glob("/sys/fs/cgroup/*" + filepath.Dir(cgroup))
 	for _, m := range mounts {

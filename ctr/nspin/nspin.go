@@ -12,13 +12,12 @@ import (
 	"github.com/davit-containers/davit/ctr/record"
 )
 
-// Pin pins the namespace of a kind ("pid") that a process has, at path. start is
-// the process's start time, so that another with its pid is never taken for it:
-// ErrNotFound then, and when the process is gone.
-func Pin(path, kind string, pid int, start uint64) error {
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+// Pin pins the namespace of a kind ("pid") that a process has, at path. ErrNotFound
+// when the process is gone, and another may have its pid.
+func Pin(path, kind string, p record.Process) error {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", p.Pid, kind))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("process %d: %w", pid, errdefs.ErrNotFound)
+		return fmt.Errorf("process %d: %w", p.Pid, errdefs.ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("opening %s namespace: %w", kind, err)
@@ -26,8 +25,8 @@ func Pin(path, kind string, pid int, start uint64) error {
 	defer ns.Close()
 	// Looked at once the namespace is held: what has the start time now had the
 	// pid when it was opened.
-	if now, err := record.ProcessStart(pid); err != nil || now != start {
-		return fmt.Errorf("process %d is another one by now: %w", pid, errdefs.ErrNotFound)
+	if !p.Is() {
+		return fmt.Errorf("process %d is another one by now: %w", p.Pid, errdefs.ErrNotFound)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW, 0o600)
 	if err != nil {

@@ -35,7 +35,7 @@ type layout struct {
 	log     *slog.Logger
 	now     func() time.Time
 	fsync   func(fd int) error
-	start   func() uint64 // of this process
+	self    func() Process // this one
 	keeping atomic.Bool
 	// removed is told what this process has removed, once somebody keeps it in
 	// memory.
@@ -58,9 +58,9 @@ func newLayout(o Options) (*layout, error) {
 		log:    o.Log,
 		now:    o.Now,
 		fsync:  fsync,
-		start: sync.OnceValue(func() uint64 {
-			start, _ := ProcessStart(os.Getpid())
-			return start
+		self: sync.OnceValue(func() Process {
+			self, _ := ProcessOf(os.Getpid())
+			return self
 		}),
 	}
 	if l.log == nil {

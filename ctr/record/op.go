@@ -354,7 +354,8 @@ func (l objects) begun(id, kind string, fd int) (*Op, error) {
 }
 
 func (l objects) holder(kind string) Holder {
-	return Holder{Kind: kind, Pid: os.Getpid(), PidStart: l.start(), Since: l.now()}
+	self := l.self()
+	return Holder{Kind: kind, Pid: self.Pid, PidStart: self.Start, Since: l.now()}
 }
 
 // readOp reads the op file of an object; nil when no operation is written.

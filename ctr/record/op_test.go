@@ -75,7 +75,7 @@ func TestF48HolderKilled(t *testing.T) {
 	wantErr(t, err, errdefs.ErrUnavailable)
 	var busy *BusyError
 	if !errors.As(err, &busy) || busy.ID != "a" || busy.Holder.Kind != "stop" || busy.Holder.Stage != "killing" ||
-		busy.Holder.Pid != proc.Pid || !Alive(busy.Holder.Pid, busy.Holder.PidStart) {
+		busy.Holder.Pid != proc.Pid || !(Process{Pid: busy.Holder.Pid, Start: busy.Holder.PidStart}).Alive() {
 		t.Errorf("%+v", busy)
 	}
 	if want := fmt.Sprintf("stop (killing) by process %d since ", proc.Pid); !strings.Contains(err.Error(), want) {

@@ -11,19 +11,34 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// ProcessStart is when the process was started, in clock ticks since boot:
-// together with its pid it names a process, which a pid alone does not. A
-// process that is not there is ErrNotFound.
-func ProcessStart(pid int) (uint64, error) {
-	st, err := processStat(pid)
-	return st.start, err
+// Process names a process, which a pid alone does not: it may be another's by now. The
+// zero value names none.
+type Process struct {
+	Pid   int
+	Start uint64 // in clock ticks since boot: proc_pid_stat(5), starttime
 }
 
-// Alive says whether the process with this pid and start time runs. One that
-// has exited and is not reaped yet does not run.
-func Alive(pid int, start uint64) bool {
+// ProcessOf is the process that has a pid. One that is not there is ErrNotFound.
+func ProcessOf(pid int) (Process, error) {
 	st, err := processStat(pid)
-	if err != nil || st.start != start {
+	if err != nil {
+		return Process{}, err
+	}
+	return Process{Pid: pid, Start: st.start}, nil
+}
+
+// Is tells whether the process has its pid still. One that has exited and is not
+// reaped yet has.
+func (p Process) Is() bool {
+	st, err := processStat(p.Pid)
+	return err == nil && st.start == p.Start
+}
+
+// Alive tells whether the process runs. One that has exited and is not reaped yet
+// does not.
+func (p Process) Alive() bool {
+	st, err := processStat(p.Pid)
+	if err != nil || st.start != p.Start {
 		return false
 	}
 	// The first thread of a process may end before the others.

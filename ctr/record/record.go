@@ -83,7 +83,7 @@ type Holder struct {
 	Kind     string    `json:"kind"`  // "create", "start", "stop", …
 	Stage    string    `json:"stage"` // the last one that Advance wrote
 	Pid      int       `json:"pid"`
-	PidStart uint64    `json:"pidStart"` // see [ProcessStart]
+	PidStart uint64    `json:"pidStart"` // see [Process]
 	Since    time.Time `json:"since"`
 	Deadline time.Time `json:"deadline,omitzero"`
 }

@@ -26,12 +26,12 @@ func TestCreateIsRead(t *testing.T) {
 	must(t, err)
 	op, err := d.Create(t.Context(), Meta{ID: "a", Owner: OwnerCRI, Key: "k/ä"}, conf{Text: "x"}, state{N: 7}, CreateOptions{Stage: "one"})
 	must(t, err)
-	start, err := ProcessStart(os.Getpid())
+	self, err := ProcessOf(os.Getpid())
 	must(t, err)
 	want := Entry[conf, state]{
 		Meta:   Meta{ID: "a", Owner: OwnerCRI, Key: "k/ä", Created: now, MountNS: currentMountNS()},
 		Config: conf{Text: "x"}, Status: state{N: 7}, Number: 1,
-		Op: &Holder{Kind: KindCreate, Stage: "one", Pid: os.Getpid(), PidStart: start, Since: now},
+		Op: &Holder{Kind: KindCreate, Stage: "one", Pid: self.Pid, PidStart: self.Start, Since: now},
 	}
 	got, err := d.Get("a")
 	must(t, err)
@@ -480,26 +480,33 @@ func TestListIsFast(t *testing.T) {
 }
 
 func TestProcess(t *testing.T) {
-	start, err := ProcessStart(os.Getpid())
-	if err != nil || start == 0 {
-		t.Fatal(start, err)
+	self, err := ProcessOf(os.Getpid())
+	if err != nil || self.Pid != os.Getpid() || self.Start == 0 {
+		t.Fatal(self, err)
 	}
-	if !Alive(os.Getpid(), start) || Alive(os.Getpid(), start+1) || Alive(0, 0) || Alive(-1, start) {
-		t.Error("Alive of this process")
+	if !self.Is() || !self.Alive() {
+		t.Error("this process is none")
 	}
-	_, err = ProcessStart(1 << 30)
+	for _, p := range []Process{{Pid: self.Pid, Start: self.Start + 1}, {}, {Pid: -1, Start: self.Start}} {
+		if p.Is() || p.Alive() {
+			t.Errorf("%v is a process", p)
+		}
+	}
+	_, err = ProcessOf(1 << 30)
 	wantErr(t, err, errdefs.ErrNotFound)
 
 	attr := &os.ProcAttr{Files: []*os.File{nil, nil, nil}}
 	proc, err := os.StartProcess("/bin/true", []string{"true (x) R"}, attr)
 	must(t, err)
-	if start, err = ProcessStart(proc.Pid); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(5 * time.Second); Alive(proc.Pid, start); time.Sleep(time.Millisecond) {
+	child, err := ProcessOf(proc.Pid)
+	must(t, err)
+	for deadline := time.Now().Add(5 * time.Second); child.Alive(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a process that is not reaped counts as alive")
 		}
+	}
+	if !child.Is() {
+		t.Error("a process that is not reaped has no pid any more")
 	}
 	if reaped, err := ProcessReaped(proc.Pid); err != nil || reaped {
 		t.Errorf("what never had a child has reaped one: %v, %v", reaped, err)
