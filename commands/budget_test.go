@@ -52,6 +52,26 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
+// TestTurns: a network of davit's own is joined while the runtime makes the process,
+// which leaves processors idle, and not while those are needed for what comes before.
+func TestTurns(t *testing.T) {
+	davit, image := pulled(t)
+	davit.Env = append(davit.Env, "DAVIT_TRACE=1")
+	var stages []string
+	for line := range strings.Lines(mustRun(t, davit, "run", "--rm", "-p", "127.0.0.1:18961:80", image, "true").Stderr) {
+		if f := strings.Fields(line); len(f) > 2 {
+			stages = append(stages, strings.Join(f[2:], " ")) // in the order of their beginnings
+		}
+	}
+	order := []string{"spec write", "container start runtime", "network add davit", "container start start"}
+	for i, s := range order[1:] {
+		before, at := slices.Index(stages, order[i]), slices.Index(stages, s)
+		if before < 0 || at < before {
+			t.Errorf("%q does not come after %q: %q", s, order[i], stages)
+		}
+	}
+}
+
 // TestExecBudget: an exec runs the runtime, which runs itself, and the program, and
 // syncs nothing.
 func TestExecBudget(t *testing.T) {

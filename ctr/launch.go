@@ -34,6 +34,9 @@ type Launch struct {
 	// Begun is called once the container's operation is under way: from then on
 	// nobody takes its sandbox down. May be nil.
 	Begun func()
+	// Making is called when all is ready for the runtime to make the process, which
+	// keeps one processor busy, and others idle. May be nil.
+	Making func()
 	// BeforeStart runs when the process exists and has not started yet: the last
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
@@ -205,7 +208,7 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l L
 	if err != nil {
 		return err
 	}
-	started, err := c.runtimeCreate(ctx, op, ctr, starting, l.Sandbox)
+	started, err := c.runtimeCreate(ctx, op, ctr, starting, l)
 	if err != nil {
 		return errors.Join(err, starting.Abort())
 	}
@@ -223,8 +226,7 @@ type made struct {
 }
 
 // runtimeCreate writes the bundle and releases the monitor.
-func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting,
-	sandbox func(context.Context) (Sandbox, error)) (made, error) {
+func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Container, starting *monitor.Starting, l Launch) (made, error) {
 	_, err := c.update(ctx, ctr, func(s *Status) {
 		s.Start++
 		s.setProcesses(monitor.Started{Monitor: starting.Monitor()})
@@ -236,7 +238,7 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	if err != nil {
 		return made{}, err
 	}
-	sb, err := sandbox(ctx)
+	sb, err := l.Sandbox(ctx)
 	if err != nil {
 		return made{}, err
 	}
@@ -257,6 +259,9 @@ func (c *starter) runtimeCreate(ctx context.Context, op *record.Op, ctr Containe
 	}
 	if err := op.Advance(ctx, stageRuntime); err != nil {
 		return made{}, err
+	}
+	if l.Making != nil {
+		l.Making()
 	}
 	started, err := starting.Create(ctx)
 	if err == nil && b.filter != "" {

@@ -51,6 +51,9 @@ func (a *Attacher) Attach(ctx context.Context, r Request) (Attachment, error) {
 	if err != nil {
 		return Attachment{}, fmt.Errorf("attaching %q: %w", r.ID, err)
 	}
+	if err := p.await(ctx, r.Idle); err != nil {
+		return Attachment{}, fmt.Errorf("attaching %q: %w", r.ID, err)
+	}
 	if err := a.Detach(ctx, Request{ID: r.ID, Dir: r.Dir, Netns: r.Netns}); err != nil {
 		return Attachment{}, fmt.Errorf("undoing an earlier attachment: %w", err)
 	}
@@ -99,6 +102,19 @@ func (c *catalog) plan(r Request) (*plan, error) {
 		p.nets = append(p.nets, n)
 	}
 	return p, p.checkPorts(r.Ports)
+}
+
+// await waits until the host is idle, if all networks are quick to join.
+func (p *plan) await(ctx context.Context, idle <-chan struct{}) error {
+	if idle == nil || slices.ContainsFunc(p.nets, func(n network) bool { return !n.managed() }) {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // join is what goes on record of the i-th network of a request: for plugins, what

@@ -289,6 +289,50 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
+// A network of davit's own is joined when the host is idle, and nothing is done before,
+// on record neither; one of plugins, which take long, is joined at once.
+func TestAttachWhenIdle(t *testing.T) {
+	f := newFakes(t, map[string]string{"bridge": "real", "host-local": "real"})
+	w := newWorld(t, f.network)
+	idle, done := make(chan struct{}), make(chan error, 1)
+	one, two := w.sandbox("one"), w.sandbox("two")
+	r := one.on(Ref{Name: Builtin})
+	r.Idle = idle
+	go func() {
+		_, err := w.Attach(t.Context(), r)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("attached while the host was busy: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if _, err := readIntent(one.dir); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("on record while the host was busy: %v", err)
+	}
+	close(idle)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	one.detach()
+
+	never := make(chan struct{})
+	r = two.on(Ref{Name: "faked", Host: true})
+	r.Idle = never
+	if _, err := w.Attach(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	two.detach()
+
+	r = two.on(Ref{Name: Builtin})
+	r.Idle = never
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := w.Attach(ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting past its deadline gives %v", err)
+	}
+}
+
 // TestAttachAndHang is what TestKilled kills.
 func TestAttachAndHang(t *testing.T) {
 	dir := os.Getenv("NETW_TEST_KILLED")

@@ -42,6 +42,10 @@ type Request struct {
 	// Capabilities are runtime values for plugins that declare the capability of
 	// the same name ("bandwidth", "dns", …); see CONVENTIONS.md of CNI.
 	Capabilities map[string]any
+	// Idle is for Attach, and may be nil: it is closed when the host has little else to
+	// do for the sandbox. Networks of davit's own, which are joined in a few
+	// milliseconds, are not begun with before.
+	Idle <-chan struct{}
 }
 
 // Ref names a network to join, and how.

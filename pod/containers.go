@@ -186,6 +186,11 @@ func (c *runner) launch(ctx context.Context, k ctr.Container, up <-chan risen, o
 			}
 			return r.give, nil
 		},
+		Making: func() {
+			if r := meet(); r.rising != nil {
+				r.attach()
+			}
+		},
 		BeforeStart: func(ctx context.Context) error {
 			if r := meet(); r.err != nil { // a prepared container asks for no sandbox
 				return r.err

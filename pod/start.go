@@ -58,10 +58,11 @@ func (c *riser) ready(ctx context.Context, id string) error {
 }
 
 // rising is a sandbox that is being made ready: its namespaces exist, its
-// network may still be on the way.
+// network may still be on the way, or wait for attach: wait calls it, too.
 type rising struct {
 	give    ctr.Sandbox
 	network chan error // nil when there is nothing to wait for
+	idle    func()     // tells the network that its turn has come; nil as well
 	arrived func(context.Context) error
 	keep    bool // the operation is the caller's to end
 	undo    func(context.Context) error
@@ -70,12 +71,21 @@ type rising struct {
 	err  error
 }
 
+// attach has the network attached that has waited for it: one that is quickly joined
+// does not take from what is urgent.
+func (r *rising) attach() {
+	if r.idle != nil {
+		r.idle()
+	}
+}
+
 // wait returns when the sandbox is ready, or could not be made so. It may be
 // called more than once.
 func (r *rising) wait(ctx context.Context) error {
 	if r.network == nil {
 		return nil
 	}
+	r.attach()
 	r.once.Do(func() {
 		if r.err = <-r.network; r.err == nil {
 			r.err = r.arrived(ctx)
@@ -193,16 +203,21 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 	}
 	network := make(chan error, 1)
 	var attachment netw.Attachment
+	turn := make(chan struct{})
+	idle := sync.OnceFunc(func() { close(turn) })
 	joining, cancel := context.WithCancel(ctx)
 	go func(s Sandbox) {
 		defer cancel()
 		var err error
 		if attaches(s.Config) {
-			attachment, err = c.o.Networks.Attach(joining, c.request(s))
+			r := c.request(s)
+			r.Idle = turn
+			attachment, err = c.o.Networks.Attach(joining, r)
 		}
 		network <- err
 	}(s)
 	if s.Config.Namespaces.PID == spec.ModePod { // beside the network
+		idle()
 		err := op.Advance(ctx, stageInfra)
 		if err == nil {
 			s, err = c.startInfra(ctx, s)
@@ -213,7 +228,7 @@ func (c *riser) rise(ctx context.Context, op *record.Op, s Sandbox) (*rising, er
 			return nil, err
 		}
 	}
-	r := &rising{give: c.give(s), network: network}
+	r := &rising{give: c.give(s), network: network, idle: idle}
 	r.arrived = func(ctx context.Context) error {
 		if err := c.arrived(ctx, s, attachment); err != nil {
 			return err

@@ -152,12 +152,12 @@ func (c *settler) giveBack(ctx context.Context, s Sandbox, containers func() err
 			}
 			return netns.Remove(c.nsDir(s.ID))
 		},
+		failpoint.After(ctx, failpoint.PodUnshm, func() error { return c.unmountShm(s.ID) }),
+		func() error { return c.removeFiles(s.ID) },
 		func() error { return <-gone },
 		func() error { return c.removeInfra(ctx, s) },
 		failpoint.After(ctx, failpoint.PodUnpinned, func() error { return c.unpinPID(s.ID) }),
-		failpoint.After(ctx, failpoint.PodUnshm, func() error { return c.unmountShm(s.ID) }),
 		failpoint.After(ctx, failpoint.PodUncgroup, func() error { return c.removeCgroup(ctx, s) }),
-		func() error { return c.removeFiles(s.ID) },
 	)
 }
 
