@@ -134,6 +134,74 @@ func TestF44ClientIsStopped(t *testing.T) {
 	n.empty()
 }
 
+// A client that was stopped while its container wrote more than it was waited for, and
+// ended, is told so when it goes on; one that has missed nothing has the exit code.
+func TestF44ClientIsStoppedUntilTheEnd(t *testing.T) {
+	n := newNode(t, "")
+	for name, lost := range map[string]bool{"much": true, "little": false} {
+		script := writes
+		if !lost {
+			script = strings.Replace(writes, "20000000", "2000", 1)
+		}
+		dir, begin := n.gate()
+		n.must("run", "-d", "--name", name, "-v", dir+":/go", n.image, "sh", "-c", script)
+		out, in, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = out.Close() }()
+		cmd := n.Command(t.Context(), "attach", name)
+		var says strings.Builder
+		cmd.Stdout, cmd.Stderr = in, &says
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_ = in.Close()
+		if _, err := io.CopyN(io.Discard, out, 6); err != nil { // it is attached
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		got := make(chan int64, 1)
+		go func() {
+			size, _ := io.Copy(io.Discard, out)
+			got <- size
+		}()
+		time.Sleep(time.Second)
+		if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if !lost { // for longer than a monitor may take to accept a client
+			time.Sleep(10 * time.Second)
+			began = time.Now()
+		}
+		begin()
+		id := n.must("inspect", "--format", "{{.Id}}", name).Line()
+		n.within(25*time.Second, func() {
+			n.eventually("the container has ended, and its monitor", func() bool {
+				sockets, _ := filepath.Glob(filepath.Join(n.Roots.RunRoot, "containers", id, "*", "attach"))
+				return len(sockets) == 0 && n.must("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name).Line() == "exited 5"
+			})
+		})
+		if took := time.Since(began); lost != (took > 5*time.Second) {
+			t.Errorf("%s: the container has ended after %s", name, took)
+		}
+		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		n.within(10*time.Second, func() { err = cmd.Wait() })
+		code, size := cmd.ProcessState.ExitCode(), <-got
+		switch {
+		case lost && (code != 125 || size > 10_000_000 || strings.Count(says.String(), "not taken in time") != 1 || strings.Count(says.String(), "\n") != 1):
+			t.Errorf("attach, which lost output: %d bytes, %v\n%s", size, err, says.String())
+		case !lost && (code != 5 || size < 2000 || says.Len() > 0):
+			t.Errorf("attach, which lost nothing: %d bytes, %v\n%s", size, err, says.String())
+		}
+		n.must("rm", "-f", "-t", "0", name)
+	}
+	n.empty()
+}
+
 // gate makes a folder; a container in which it is mounted waits there to begin.
 func (n *node) gate() (dir string, begin func()) {
 	n.t.Helper()

@@ -34,11 +34,11 @@ func (a *Attachment) watchAccept(ctx context.Context, refused func()) (stop func
 	return func() { timer.Stop() }
 }
 
-// accepted tells whether the other end of the connection is anybody's. Where the
-// kernel does not say, it counts as accepted.
+// accepted tells whether the other end of the connection is anybody's, or was. Where
+// the kernel does not say, it counts as accepted.
 func (a *Attachment) accepted() bool {
 	peer, known := a.peer()
-	return !known || peer != 0
+	return !known || peer != 0 || a.poll(0)&unix.POLLHUP != 0
 }
 
 // peer is the inode of the other end of the connection, 0 until that is accepted.

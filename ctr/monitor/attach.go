@@ -73,6 +73,10 @@ type Attachment struct {
 	bundle string
 	// patience replaces acceptTimeout where it is not 0.
 	patience time.Duration
+	// kept is set where the monitor's end of the connection is kept, and gone is closed
+	// when the monitor is gone then, see bound.
+	kept atomic.Bool
+	gone chan struct{}
 }
 
 // SocketPath is where the monitor of a bundle listens for attach clients.
@@ -99,7 +103,7 @@ func Connect(ctx context.Context, socketPath string) (*Attachment, error) {
 	case err != nil:
 		return nil, fmt.Errorf("attaching to %q: %w", socketPath, err)
 	}
-	return &Attachment{conn: conn.(*net.UnixConn), bundle: filepath.Dir(socketPath)}, nil
+	return &Attachment{conn: conn.(*net.UnixConn), bundle: filepath.Dir(socketPath), gone: make(chan struct{})}, nil
 }
 
 // Write sends input to the container's stdin. It waits while the container does
@@ -155,12 +159,12 @@ func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 	}
 	switch {
 	case out.Policy == Drop:
-		defer a.bound(ctx, dropBound)()
+		defer a.bound(ctx, dropBound, false)()
 		deliver, finish := buffered(ctx, out)
 		err = a.read(ctx, out.Ended, deliver)
 		return errors.Join(err, finish())
 	case out.Patience > 0:
-		defer a.bound(ctx, out.Patience)()
+		defer a.bound(ctx, out.Patience, true)()
 		return patient(ctx, out, func(deliver delivery) error { return a.read(ctx, out.Ended, deliver) })
 	}
 	return a.read(ctx, out.Ended, direct(out))
@@ -204,6 +208,8 @@ func (a *Attachment) read(ctx context.Context, ended <-chan struct{}, deliver de
 			select {
 			case <-ended:
 				return a.readRest(buf, deliver)
+			case <-a.gone:
+				return a.readRest(buf, deliver)
 			default:
 			}
 		case err != nil:
@@ -222,7 +228,10 @@ func (a *Attachment) readRest(buf []byte, deliver delivery) error {
 		n := 0
 		// Control, not Read, which would honour the deadline.
 		err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) })
-		if err != nil || n <= 0 {
+		switch {
+		case err == nil && n == 0 && a.lostTouch():
+			return ErrClientStuck
+		case err != nil || n <= 0:
 			return nil
 		}
 		if err := deliver(buf[0], buf[1:n]); err != nil {
@@ -243,8 +252,8 @@ func (o Output) sink(stream byte) io.Writer {
 }
 
 // ErrClientStuck says that a client did not take the output in time and was given
-// up, so that the container goes on.
-var ErrClientStuck = fmt.Errorf("the output was not taken in time, and the container goes on without this client: %w", context.DeadlineExceeded)
+// up, so that the container goes on: it has lost what came after that.
+var ErrClientStuck = fmt.Errorf("the output was not taken in time, and the container goes on, or has ended, without this client: %w", context.DeadlineExceeded)
 
 // patient has read write each packet as it comes, and waits for a while only.
 func patient(ctx context.Context, out Output, read func(delivery) error) error {

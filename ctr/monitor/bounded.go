@@ -25,7 +25,12 @@ const (
 // be stopped. A write that takes longer fails then, and the monitor ends the output of
 // the client, see lostTouch. The limit is set as soon as the monitor has accepted the
 // connection, and left out where it may not be.
-func (a *Attachment) bound(ctx context.Context, limit time.Duration) (stop func()) {
+//
+// Where keep is set the monitor's end is kept as well, until stop is called: it tells,
+// also of a monitor that has exited meanwhile, whether it had ended the output before.
+// The output has no other end then, and that is seen when the monitor has exited, after
+// its exit command: gone is closed, and the reader woken.
+func (a *Attachment) bound(ctx context.Context, limit time.Duration, keep bool) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var setting sync.WaitGroup
 	setting.Go(func() {
@@ -36,7 +41,14 @@ func (a *Attachment) bound(ctx context.Context, limit time.Duration) (stop func(
 			case <-time.After(wait):
 			}
 			if peer, known := a.peer(); !known || peer != 0 {
-				_ = a.limit(peer, limit)
+				process, end, err := a.limit(peer, limit)
+				if err != nil {
+					return
+				}
+				if keep {
+					a.keepEnd(ctx, process)
+				}
+				_, _ = process.Close(), unix.Close(end)
 				return
 			}
 		}
@@ -45,63 +57,95 @@ func (a *Attachment) bound(ctx context.Context, limit time.Duration) (stop func(
 }
 
 // limit sets SO_SNDTIMEO of the other end of the connection (socket(7)), by a
-// duplicate of the descriptor that the monitor has of it (pidfd_getfd(2)).
-func (a *Attachment) limit(peer uint32, limit time.Duration) error {
+// duplicate of the descriptor that the monitor has of it (pidfd_getfd(2)), and returns
+// that and the monitor.
+func (a *Attachment) limit(peer uint32, limit time.Duration) (process *os.File, end int, err error) {
 	raw, err := a.conn.SyscallConn()
 	if err != nil {
-		return err
+		return nil, -1, err
 	}
 	var of *unix.Ucred
 	cerr := raw.Control(func(fd uintptr) { of, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
 	if err := errors.Join(cerr, err); err != nil {
-		return err
+		return nil, -1, err
 	}
-	process, err := unix.PidfdOpen(int(of.Pid), 0)
+	fd, err := unix.PidfdOpen(int(of.Pid), unix.PIDFD_NONBLOCK)
 	if err != nil {
-		return err
+		return nil, -1, err
 	}
-	defer func() { _ = unix.Close(process) }()
-	dir := "/proc/" + strconv.Itoa(int(of.Pid)) + "/fd/"
+	process = os.NewFile(uintptr(fd), "pidfd")
+	end, err = endOf(int(of.Pid), fd, peer)
+	if err != nil {
+		return nil, -1, errors.Join(err, process.Close())
+	}
+	timeout := unix.NsecToTimeval(limit.Nanoseconds())
+	if err := unix.SetsockoptTimeval(end, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
+		return nil, -1, errors.Join(err, process.Close(), unix.Close(end))
+	}
+	return process, end, nil
+}
+
+// keepEnd has the monitor's end kept by the caller until ctx ends. When the monitor has
+// exited it closes gone and wakes the reader.
+func (a *Attachment) keepEnd(ctx context.Context, monitor *os.File) {
+	a.kept.Store(true)
+	if err := waitReadable(ctx, monitor); err == nil {
+		close(a.gone)
+		_ = a.conn.SetReadDeadline(time.Unix(1, 0))
+		<-ctx.Done()
+	}
+}
+
+// endOf is a duplicate of a process' descriptor of the socket with an inode.
+func endOf(pid, pidfd int, inode uint32) (fd int, err error) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	want := fmt.Sprintf("socket:[%d]", peer)
+	want := fmt.Sprintf("socket:[%d]", inode)
 	for _, e := range entries {
 		if target, err := os.Readlink(dir + e.Name()); err != nil || target != want {
 			continue
 		}
 		n, err := strconv.Atoi(e.Name())
 		if err != nil {
-			return err
+			return -1, err
 		}
-		fd, err := unix.PidfdGetfd(process, n, 0)
-		if err != nil {
-			return err
+		if fd, err = unix.PidfdGetfd(pidfd, n, 0); err != nil {
+			return -1, err
 		}
-		defer func() { _ = unix.Close(fd) }()
 		var st unix.Stat_t // the number may be another file's by now
-		if err := unix.Fstat(fd, &st); err != nil || st.Ino != uint64(peer) {
-			return errors.Join(err, os.ErrNotExist)
+		if err := unix.Fstat(fd, &st); err != nil || st.Ino != uint64(inode) {
+			return -1, errors.Join(err, os.ErrNotExist, unix.Close(fd))
 		}
-		timeout := unix.NsecToTimeval(limit.Nanoseconds())
-		return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout)
+		return fd, nil
 	}
-	return os.ErrNotExist
+	return -1, os.ErrNotExist
 }
 
 // lostTouch tells, at the end of the output, whether the monitor has ended it for this
-// client alone: it goes on reading from it.
+// client alone. Where its end is kept there is no other; else it goes on reading from
+// the client.
 func (a *Attachment) lostTouch() bool {
+	if a.kept.Load() {
+		return true
+	}
+	events := a.poll(unix.POLLIN | unix.POLLRDHUP)
+	return events&unix.POLLRDHUP != 0 && events&(unix.POLLHUP|unix.POLLERR) == 0
+}
+
+// poll is what the connection is ready for, of some events or else.
+func (a *Attachment) poll(events int16) (ready int16) {
 	raw, err := a.conn.SyscallConn()
 	if err != nil {
-		return false
+		return 0
 	}
-	lost := false
-	err = raw.Control(func(fd uintptr) {
-		ask := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
-		n, err := unix.Poll(ask, 0)
-		lost = err == nil && n == 1 && ask[0].Revents&unix.POLLRDHUP != 0 && ask[0].Revents&(unix.POLLHUP|unix.POLLERR) == 0
+	_ = raw.Control(func(fd uintptr) {
+		ask := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		if n, err := unix.Poll(ask, 0); err == nil && n == 1 {
+			ready = ask[0].Revents
+		}
 	})
-	return err == nil && lost
+	return ready
 }

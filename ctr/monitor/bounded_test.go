@@ -4,6 +4,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,7 +51,7 @@ func TestF44MonitorIsNotHeldUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = a.Close() }()
-	stop := a.bound(t.Context(), limit)
+	stop := a.bound(t.Context(), limit, false)
 	defer stop()
 	select {
 	case h := <-result:
@@ -62,7 +66,7 @@ func TestF44MonitorIsNotHeldUp(t *testing.T) {
 	}
 }
 
-// The end of the monitor is the end of the output.
+// The end of the monitor is the end of the output, and not that it takes no clients.
 func TestMonitorEnds(t *testing.T) {
 	a, err := Connect(t.Context(), monitorSocket(t, func(c *net.UnixConn) { _, _ = c.Write([]byte("\x02out")) }))
 	if err != nil {
@@ -71,5 +75,75 @@ func TestMonitorEnds(t *testing.T) {
 	defer func() { _ = a.Close() }()
 	if err := a.Copy(t.Context(), Output{Stdout: io.Discard, Patience: time.Second}); err != nil {
 		t.Errorf("Copy = %v", err)
+	}
+	if !a.accepted() {
+		t.Error("a client whose monitor is gone has never been accepted")
+	}
+}
+
+// The end of a process that has ended tells whether it had ended the output before.
+func TestF44EndIsKept(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		t.Run(map[bool]string{true: "lost", false: "whole"}[lost], func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "attach")
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEndedMonitor$")
+			cmd.Env = append(os.Environ(), endedEnv+"="+path+map[bool]string{true: "!"}[lost])
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var a *Attachment
+			for begin := time.Now(); a == nil && time.Since(begin) < 10*time.Second; time.Sleep(firstBound) {
+				a, err = Connect(t.Context(), path)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = a.Close() }()
+			stop := a.bound(t.Context(), time.Second, true)
+			defer stop()
+			for begin := time.Now(); !a.kept.Load() && time.Since(begin) < 10*time.Second; time.Sleep(firstBound) {
+			}
+			if err := errors.Join(in.Close(), cmd.Wait()); err != nil { // it ends only now
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			err = a.read(t.Context(), nil, direct(Output{Stdout: &out}))
+			if out.String() != "out" || errors.Is(err, ErrClientStuck) != lost || err != nil && !lost {
+				t.Errorf("the output is %q, %v", &out, err)
+			}
+		})
+	}
+}
+
+// endedEnv is the socket at which this program is the monitor of TestF44EndIsKept.
+const endedEnv = "DAVIT_TEST_ENDED"
+
+// TestEndedMonitor is not a test but that monitor: it writes to its first client, ends
+// the output where it is told to, and exits when its stdin ends.
+func TestEndedMonitor(t *testing.T) {
+	path, lost := strings.CutSuffix(os.Getenv(endedEnv), "!")
+	if path == "" {
+		t.Skip("run by another test")
+	}
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("\x02out")); err != nil {
+		t.Fatal(err)
+	}
+	if lost {
+		err = errors.Join(c.CloseRead(), c.CloseWrite()) // as where the client has no more to say
+	}
+	if _, rerr := io.Copy(io.Discard, os.Stdin); err != nil || rerr != nil {
+		t.Fatal(err, rerr)
 	}
 }
