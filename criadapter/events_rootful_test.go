@@ -112,14 +112,19 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// kill kills the processes of a container that have that name: its monitor, by
-// its arguments, or those in its cgroup.
+// kill kills the processes of a container that have that name, once there are some:
+// its monitor, by its arguments, or those in its cgroup.
 func kill(t *testing.T, name, id string) {
 	t.Helper()
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(10 * time.Second); !killed(name, id); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no process %q of container %s", name, id)
+		}
 	}
+}
+
+func killed(name, id string) bool {
+	procs, _ := filepath.Glob("/proc/[0-9]*")
 	found := false
 	for _, p := range procs {
 		comm, _ := os.ReadFile(p + "/comm")
@@ -131,7 +136,5 @@ func kill(t *testing.T, name, id string) {
 		pid, _ := strconv.Atoi(filepath.Base(p))
 		found = syscall.Kill(pid, syscall.SIGKILL) == nil || found
 	}
-	if !found {
-		t.Fatalf("no process %q of container %s", name, id)
-	}
+	return found
 }

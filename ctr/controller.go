@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -119,6 +120,7 @@ type maker struct {
 	*settler
 	creator *creator
 	starter *starter
+	kept    *atomic.Bool // there is a keeper at work, which settles what is made
 }
 
 // creator, starter, stopper and sessions do what their names say.
@@ -149,12 +151,12 @@ func New(o Options) (*Controller, error) {
 	s := &settler{limiter: &limiter{r}}
 	b := &bundler{s}
 	cr, st, stop := &creator{b}, &starter{b}, &stopper{s}
-	m := &meter{ctrs: r}
+	m, kept := &meter{ctrs: r}, &atomic.Bool{}
 	return &Controller{
 		records: r, ends: &ends{r}, settler: s,
-		creator: cr, starter: st, maker: &maker{s, cr, st},
+		creator: cr, starter: st, maker: &maker{s, cr, st, kept},
 		stopper: stop, sessions: &sessions{settler: s, large: make(chan struct{}, largeAnswers)},
-		keeper: &keeper{settler: s, gone: m.rates.Drop}, nurse: &nurse{s},
+		keeper: &keeper{settler: s, gone: m.rates.Drop, active: kept}, nurse: &nurse{s},
 		meter: m, dumper: &dumper{s}, restorer: &restorer{cr, stop},
 		runtimes: rts, checker: &checker{stop},
 	}, nil

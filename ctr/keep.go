@@ -118,20 +118,38 @@ type keeper struct {
 	on   Watcher
 	gone func(id string) // told of containers that are there no more
 
-	active  atomic.Bool
+	active  *atomic.Bool
+	blind   bool // no inotify tells of the files that monitors leave
 	mu      sync.Mutex
-	started map[string]int // the start that is waited for, by ID
+	awaited map[string]*ending // by ID
 	waiting sync.WaitGroup
+	places  chan struct{} // one for each end that is settled at a time
 }
+
+// ending is a start whose end is waited for.
+type ending struct {
+	start  int
+	looked chan struct{} // has one when something may have changed since it was looked at
+}
+
+func (e *ending) look() {
+	select {
+	case e.looked <- struct{}{}:
+	default:
+	}
+}
+
+// settledAtOnce is how many ends a server settles at a time; each runs a runtime.
+const settledAtOnce = 16
 
 // Watcher is told of containers by a Controller that is kept.
 type Watcher struct {
 	// Changed is called when a container may have changed, or gone; with an
 	// empty ID when any may have. It must not wait.
 	Changed func(ctx context.Context, id string)
-	// Lost is called when a container has ended and its monitor with it, so that
-	// no exit command may come: it does what that does.
-	Lost func(ctx context.Context, id string, start int) error
+	// Ended is called when a container has ended whose exit command waits, or may not
+	// come as its monitor is gone: it does what that does.
+	Ended func(ctx context.Context, id string, start int) error
 }
 
 // OnChange sets who is told. It is to be called before Keep.
@@ -140,7 +158,9 @@ func (c *keeper) OnChange(w Watcher) { c.on = w }
 // Keep has List answer from memory until ctx ends (see record.Dir.Keep: what it
 // returns is shared then), with each container's life checked as ever, and
 // watches the ends of those that run: by the files that monitors leave, and by
-// the processes themselves, so that one whose monitor was killed is seen too. The
+// the processes themselves, so that one whose monitor was killed is seen too. Those
+// that are made meanwhile it settles, and dismisses their exit commands, which wait
+// for that; they come where it is killed, or takes too long. The
 // process becomes a child subreaper (prctl(2)) that reaps what it inherits: a
 // container whose monitor was killed would else stay in its PID namespace, dead,
 // where the process with PID 1 does not reap, and keep the namespace from ending.
@@ -156,9 +176,10 @@ func (c *keeper) Keep(ctx context.Context) error {
 		err = exits.Add(c.exitDir())
 	}
 	if err != nil { // each container's processes tell the same, later
+		c.blind = true
 		c.o.Log.Warn("the exits of containers cannot be watched", "error", err)
 	}
-	c.started = map[string]int{}
+	c.awaited, c.places = map[string]*ending{}, make(chan struct{}, settledAtOnce)
 	if err := oci.BecomeSubreaper(); err != nil {
 		return err
 	}
@@ -212,8 +233,23 @@ func (c *keeper) look(ctx context.Context, id string) {
 			c.await(ctx, e.ID, e.Status)
 		}
 	}
+	c.wake(id)
 	if c.on.Changed != nil {
 		c.on.Changed(ctx, id)
+	}
+}
+
+// wake has whoever waits for a container's end look at it again; all, of an empty ID.
+func (c *keeper) wake(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.awaited[id]; e != nil {
+		e.look()
+	}
+	if id == "" {
+		for _, e := range c.awaited {
+			e.look()
+		}
 	}
 }
 
@@ -224,39 +260,107 @@ func (c *keeper) await(ctx context.Context, id string, s Status) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.started[id] == s.Start {
+	e := c.awaited[id]
+	if e != nil && e.start == s.Start {
 		return
 	}
-	c.started[id] = s.Start
+	e = &ending{start: s.Start, looked: make(chan struct{}, 1)}
+	c.awaited[id] = e
 	c.waiting.Go(func() {
-		c.awaitEnd(ctx, id, s)
+		c.awaitEnd(ctx, id, s, e.looked)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.started[id] == s.Start {
-			delete(c.started, id)
+		if c.awaited[id] == e {
+			delete(c.awaited, id)
 		}
 	})
 }
 
 // awaitEnd returns when a container's process and its monitor are gone.
-func (c *keeper) awaitEnd(ctx context.Context, id string, s Status) {
+func (c *keeper) awaitEnd(ctx context.Context, id string, s Status, looked <-chan struct{}) {
 	defer c.held.Hold(s.Process())()
 	defer c.held.Hold(s.Monitor())()
 	if monitor.AwaitGone(ctx, s.Process()) != nil {
 		return
 	}
 	c.on.Changed(ctx, id)
+	if c.settleAhead(ctx, id, s, looked) {
+		dismiss(c.records, id, s.Monitor())
+	}
 	if monitor.AwaitGone(ctx, s.Monitor()) != nil {
 		return
 	}
 	// An exit command has settled it by now, if there was one.
-	e, err := c.dir.Kept(id)
-	if err == nil && e.Status.Alive() && e.Status.Start == s.Start && c.on.Lost != nil {
-		if err := c.on.Lost(ctx, id, s.Start); err != nil && ctx.Err() == nil {
-			c.o.Log.Warn("settling a container whose monitor is gone", "container", id, "error", err)
-		}
+	if e, err := c.dir.Kept(id); err == nil && e.Status.Alive() && e.Status.Start == s.Start {
+		c.settleEnd(ctx, id, s)
 	}
 	c.on.Changed(ctx, id)
+}
+
+// settleAhead settles one of the kubelet's containers whose process has ended, as soon
+// as its monitor has written that down, while the exit command waits. It is false
+// when that is left to the exit command.
+func (c *keeper) settleAhead(ctx context.Context, id string, s Status, looked <-chan struct{}) bool {
+	e, err := c.dir.Kept(id)
+	if err != nil || !keptBy(e.Config) {
+		return false
+	}
+	if c.blind {
+		_, _ = monitor.Wait(ctx, monitor.WaitConfig{
+			PersistDir: c.persist(id, s.Start), Monitor: s.Monitor(), Process: s.Process(),
+		})
+	}
+	wait, done := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_ = monitor.AwaitGone(wait, s.Monitor())
+	}()
+	defer func() { done(); <-gone }()
+	for {
+		if _, found, _ := monitor.ReadExit(c.persist(id, s.Start)); found && !c.settleEnd(ctx, id, s) {
+			return false
+		}
+		if c.isSettled(id, s.Start) {
+			return true
+		}
+		// The monitor empties the streams first; or somebody is at work on it.
+		select {
+		case <-looked:
+		case <-gone:
+			return false
+		}
+	}
+}
+
+// keptBy tells whether a container is one whose ends a server settles: who starts
+// another may be about to do that, or to start it again.
+func keptBy(c Config) bool { return c.Owner == record.OwnerCRI && !c.Infra }
+
+// settleEnd does what is due when a container has ended, unless somebody is at work on
+// it, who then does it. It is false when that failed.
+func (c *keeper) settleEnd(ctx context.Context, id string, s Status) bool {
+	select {
+	case c.places <- struct{}{}:
+		defer func() { <-c.places }()
+	case <-ctx.Done():
+		return false
+	}
+	err := c.on.Ended(ctx, id, s.Start)
+	if err != nil && ctx.Err() == nil {
+		c.o.Log.Warn("settling a container that has ended", "container", id, "error", err)
+	}
+	return err == nil
+}
+
+// isSettled tells whether there is nothing left to settle of a container's start.
+func (c *keeper) isSettled(id string, start int) bool {
+	e, err := c.dir.Kept(id)
+	if err != nil {
+		return errdefs.IsNotFound(err)
+	}
+	s := e.Status
+	return !e.Lost && e.Damaged == nil && (s.Start != start || (!s.Alive() && s.Mounted == ""))
 }
 
 // Now is Get from memory, for a Controller that is kept; what it returns is

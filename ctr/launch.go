@@ -41,7 +41,8 @@ type Launch struct {
 	// moment for the network to be there and for a client to attach. May be nil.
 	BeforeStart func(context.Context) error
 	// Attended says that the caller stays until the container has ended, does what is
-	// due then and dismisses the monitor: its exit command waits for a while.
+	// due then and dismisses the monitor: its exit command waits for a while. The caller
+	// may be a server (see Keep).
 	Attended bool
 	// Again says that no user asked: it is for RestartDue, and is refused with
 	// ErrFailedPrecondition if that is not so any more.
@@ -195,6 +196,9 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l L
 	}
 	if l.delays(ctr) {
 		mcfg.ExitDelay = exitDelay
+		if keptBy(cfg) {
+			mcfg.ExitDelay = keptDelay
+		}
 	}
 	if dir := mcfg.Placement.Dir; dir != nil {
 		defer func() { _ = dir.Close() }()
@@ -399,10 +403,13 @@ func (l Launch) delays(ctr Container) bool {
 	return l.Attended && ctr.Config.Health == nil && ctr.RestartPolicy().Policy == RestartNo
 }
 
-// exitDelay is how long the exit command of a container that is attended waits: more
-// than what its client does at its end takes, and what a client that was killed
-// leaves undone may wait.
-const exitDelay = 2 * time.Second
+// How long the exit command of a container that is attended waits: more than what its
+// client does at its end takes, or a server when all its containers end at once; and
+// what one that was killed leaves undone may wait.
+const (
+	exitDelay = 2 * time.Second
+	keptDelay = 5 * time.Second
+)
 
 func (c *starter) exitCommand(id string, n int) []string {
 	if len(c.o.ExitCommand) == 0 {

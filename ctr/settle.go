@@ -424,9 +424,11 @@ func (c *ends) Followed(id string) error {
 // Dismiss tells the monitor of a container, as it was read before its end was
 // settled, that all that follows that end is done: if it waits with its exit
 // command, that is not run. It is to be the last thing that is done of it.
-func (c *ends) Dismiss(ctr Container) {
-	if err := monitor.Dismiss(ctr.monitor); err != nil { // it comes, and finds nothing to do
-		c.o.Log.Debug("an exit command is not kept from coming", "container", ctr.Config.Name, "error", err)
+func (c *ends) Dismiss(ctr Container) { dismiss(c.records, ctr.ID, ctr.monitor) }
+
+func dismiss(c *records, id string, mon record.Process) {
+	if err := monitor.Dismiss(mon); err != nil { // it comes, and finds nothing to do
+		c.o.Log.Debug("an exit command is not kept from coming", "container", id, "error", err)
 	}
 }
 

@@ -113,7 +113,7 @@ func New(o Options) (*Controller, error) {
 		checker: &checker{rise},
 		events:  &tracker{pods: r},
 	}
-	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Lost: e.ContainerExited})
+	r.ctrs.OnChange(ctr.Watcher{Changed: c.events.containerChanged, Ended: e.ContainerExited})
 	return c, nil
 }
 

@@ -8,7 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Calls is what a program did, its whole tree of processes taken together.
@@ -40,25 +43,80 @@ func (c Calls) Below(dir, except string) int {
 // does: a monitor and its exit command are in it. The program is slowed down
 // much, so its time means nothing. An exit code other than 0 is an error.
 func Trace(ctx context.Context, cmd *exec.Cmd) (Calls, error) {
-	log, err := os.CreateTemp("", "davit-strace-")
+	log, err := traceLog()
 	if err != nil {
-		return Calls{}, fmt.Errorf("making strace's output: %w", err)
+		return Calls{}, err
 	}
-	_ = log.Close()
-	defer os.Remove(log.Name())
-	args := []string{"-f", "-qq", "-y", "-s", "200", "-e", "signal=none",
-		"-e", "trace=execve,execveat,open,openat,openat2,fsync,fdatasync,sync,syncfs,sync_file_range,sendmsg", "-o", log.Name(), "--", cmd.Path}
-	traced := exec.CommandContext(ctx, "strace", append(args, cmd.Args[1:]...)...)
+	defer os.Remove(log)
+	traced := exec.CommandContext(ctx, "strace", append(traceArgs(log, "--", cmd.Path), cmd.Args[1:]...)...)
 	traced.Env, traced.Dir = cmd.Env, cmd.Dir
 	r, err := Capture(traced)
 	if err == nil && r.Code != 0 {
 		err = fmt.Errorf("exit code %d: %s", r.Code, strings.TrimSpace(r.Stderr))
 	}
-	data, readErr := os.ReadFile(log.Name())
+	data, readErr := os.ReadFile(log)
 	if err = errors.Join(err, readErr); err != nil {
 		return Calls{}, fmt.Errorf("tracing %s: %w", filepath.Base(cmd.Path), err)
 	}
 	return parseTrace(string(data)), nil
+}
+
+// TraceWhile traces the running process pid, and what it starts, while f runs, as
+// Trace does. What it has started before is not seen.
+func TraceWhile(ctx context.Context, pid int, f func()) (Calls, error) {
+	log, err := traceLog()
+	if err != nil {
+		return Calls{}, err
+	}
+	defer os.Remove(log)
+	var said strings.Builder
+	strace := exec.CommandContext(ctx, "strace", traceArgs(log, "-p", strconv.Itoa(pid))...)
+	strace.Stderr = &said
+	if err := strace.Start(); err != nil {
+		return Calls{}, fmt.Errorf("tracing process %d: %w", pid, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- strace.Wait() }()
+	for !traced(pid, strace.Process.Pid) {
+		select {
+		case err := <-ended:
+			return Calls{}, fmt.Errorf("tracing process %d: %w: %s", pid, err, strings.TrimSpace(said.String()))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	f()
+	err = strace.Process.Signal(syscall.SIGINT) // it lets all go
+	<-ended
+	data, readErr := os.ReadFile(log)
+	if err = errors.Join(err, readErr); err != nil {
+		return Calls{}, fmt.Errorf("tracing process %d: %w", pid, err)
+	}
+	return parseTrace(string(data)), nil
+}
+
+// traced says whether all threads of a process have a tracer.
+func traced(pid, tracer int) bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, path := range tasks {
+		data, _ := os.ReadFile(path)
+		if !strings.Contains(string(data), fmt.Sprintf("\nTracerPid:\t%d\n", tracer)) {
+			return false
+		}
+	}
+	return err == nil && len(tasks) > 0
+}
+
+func traceLog() (string, error) {
+	log, err := os.CreateTemp("", "davit-strace-")
+	if err != nil {
+		return "", fmt.Errorf("making strace's output: %w", err)
+	}
+	return log.Name(), log.Close()
+}
+
+func traceArgs(log string, what ...string) []string {
+	return append([]string{"-f", "-qq", "-y", "-s", "200", "-e", "signal=none",
+		"-e", "trace=execve,execveat,open,openat,openat2,fsync,fdatasync,sync,syncfs,sync_file_range,sendmsg", "-o", log}, what...)
 }
 
 // parseTrace reads strace's output. A call that another process interrupts
