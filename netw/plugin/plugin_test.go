@@ -1,12 +1,15 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,6 +118,29 @@ func TestFindInPath(t *testing.T) {
 	for _, bad := range []string{"", ".", "..", "../bridge", "a/b", "a\nb", "a b", "a\x00"} {
 		if _, err := e.FindInPath(bad, []string{dir}); !errors.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// stalled is a writer that stands still at first, as all of a process does on a machine
+// that is too busy.
+type stalled struct {
+	text bytes.Buffer
+	once sync.Once
+}
+
+func (w *stalled) Write(p []byte) (int, error) {
+	w.once.Do(func() { time.Sleep(drainDelay + 300*time.Millisecond) })
+	return w.text.Write(p)
+}
+
+// What a plugin has written is there once it has ended, however long it takes to read
+// that, and whoever holds its pipes then.
+func TestSlowReader(t *testing.T) {
+	for _, text := range []string{"printf a; sleep 0.1; printf b", "sleep 3 & printf a; sleep 0.1; printf b"} {
+		out := &stalled{}
+		if err := run(t.Context(), script(t, text), os.Environ(), streams{strings.NewReader(""), out, io.Discard}); err != nil || out.text.String() != "ab" {
+			t.Errorf("%q prints %q, %v", text, out.text.String(), err)
 		}
 	}
 }
