@@ -27,7 +27,9 @@ func addFails(t *testing.T, script string, want error, text string) {
 	f := newFakes(t, map[string]string{"bridge": "[ $CNI_COMMAND = ADD ] || real; " + script})
 	w := newWorld(t, f.network, func(c *Config) { c.PluginTimeout = 2 * time.Second })
 	s := w.sandbox("one")
-	_, err := w.Attach(t.Context(), s.request("8080:80"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errEndless)
+	defer cancel()
+	_, err := w.Attach(ctx, s.request("8080:80"))
 	if err == nil || want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), text) {
 		t.Fatalf("got %v, want %q", err, text)
 	}
@@ -40,6 +42,9 @@ func addFails(t *testing.T, script string, want error, text string) {
 	f.set("bridge", "real")
 	s.attach(s.request("8080:80"))
 }
+
+// errEndless is why the wait for a plugin ends that nobody else ends.
+var errEndless = errors.New("the plugin has no end")
 
 // A plugin that fails after it has done its work has that undone.
 func TestF17AddFails(t *testing.T) {
@@ -69,9 +74,11 @@ func TestF18PluginHangs(t *testing.T) {
 			}
 			for range 2 {
 				began := time.Now()
-				if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); !errors.Is(err, context.DeadlineExceeded) {
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errEndless)
+				if err := w.Detach(ctx, Request{ID: s.id, Dir: s.dir}); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v", err)
 				}
+				cancel()
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("took %s", took)
 				}
