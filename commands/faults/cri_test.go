@@ -40,13 +40,20 @@ func (n *node) serve() *server {
 		}
 	})
 	var err error
-	s.conn, err = grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	s.conn, err = grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(bounded))
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { _ = s.conn.Close() })
 	s.RuntimeServiceClient, s.images = runtimeapi.NewRuntimeServiceClient(s.conn), runtimeapi.NewImageServiceClient(s.conn)
 	return s
+}
+
+// bounded gives a call, which may hang, an end.
+func bounded(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	ctx, cancel := context.WithTimeout(ctx, endless)
+	defer cancel()
+	return call(ctx, method, request, answer, conn, opts...)
 }
 
 // start starts the server's process; the one before has been stopped or killed.

@@ -54,10 +54,19 @@ func newNodeOn(t *testing.T, prepare func(harness.Roots) error, extra string) *n
 	return n
 }
 
+// endless is how long a davit, or a call of a server, may take that has no time of its
+// own: then it hangs, and the test fails.
+const endless = 2 * time.Minute
+
 // try runs davit to its end.
 func (n *node) try(args ...string) harness.Result {
 	n.t.Helper()
-	r, err := n.Run(n.t.Context(), args...)
+	ctx, cancel := context.WithTimeout(n.t.Context(), endless)
+	defer cancel()
+	r, err := n.Run(ctx, args...)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		n.t.Fatalf("davit %s has not ended in %s, and was killed\n%s%s", strings.Join(args, " "), endless, r.Stdout, r.Stderr)
+	}
 	if err != nil {
 		n.t.Fatal(err)
 	}
