@@ -126,13 +126,15 @@ func (v *served) whole(s *server) {
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("%d pods are listed, %d were acknowledged", len(got), len(want))
 	}
+	clear := func() bool {
+		found, code := s.n.findings()
+		return code == 0 && len(found) == 0
+	}
+	s.n.eventually("the server has cleared up what it could not undo", clear)
 	for _, id := range v.pods {
 		s.remove(id)
 	}
-	s.n.eventually("the server has cleared up what it could not undo", func() bool {
-		found, code := s.n.findings()
-		return code == 0 && len(found) == 0
-	})
+	s.n.eventually("nothing is left of them", clear)
 }
 
 // A server that runs out of file descriptors says so, and works again as soon as
