@@ -264,6 +264,58 @@ func TestF47LayerRemovedDuringPull(t *testing.T) {
 	n.check()
 }
 
+// Another process takes a folder that a pull extracts a layer into for a dead one's,
+// as it finds that before its owner has locked it, and begins to clear it away: the
+// image is whole all the same.
+func TestF47LayerClearedAwayDuringPull(t *testing.T) {
+	n := newNode(t, "")
+	image, err := harness.Layered(harness.LayersConfig{Layers: 1, Files: 3000, FileBytes: 4000, Seed: 48})
+	if err == nil {
+		err = n.registry.Push(t.Context(), "cleared:1", image)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := n.registry.Ref("cleared:1")
+	cleared := make(chan string, 1)
+	go func() {
+		for path := ""; path == "" && t.Context().Err() == nil; time.Sleep(time.Millisecond) {
+			path = takeFile(filepath.Join(n.Roots.Root, "storage", "overlay", "tempdirs"))
+			if path != "" {
+				cleared <- path
+			}
+		}
+	}()
+	n.must("pull", "-q", ref)
+	select {
+	case path := <-cleared:
+		t.Logf("taken: %s", path)
+	default:
+		t.Fatal("the pull was not disturbed")
+	}
+	n.readable(ref)
+	n.must("rmi", ref)
+	n.check()
+}
+
+// takeFile removes the lock and a file of a temporary folder, if there is one with
+// files, and returns the file's path.
+func takeFile(dir string) (path string) {
+	const folder = "temp-dir-"
+	_ = filepath.WalkDir(dir, func(at string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !strings.Contains(at, folder) {
+			return nil
+		}
+		_, id, _ := strings.Cut(at, folder)
+		id, _, _ = strings.Cut(id, "/")
+		if os.Remove(filepath.Join(dir, "lock-"+id)) == nil && os.Remove(at) == nil {
+			path = at
+		}
+		return filepath.SkipAll
+	})
+	return path
+}
+
 // An image that is removed while it is pulled, and while a container is made of it
 // and uses it: each is whole when it is there, the image of a container stays.
 func TestF47RemovedWhilePulled(t *testing.T) {
