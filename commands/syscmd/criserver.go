@@ -19,31 +19,61 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/ctr/record"
 )
 
+// bereaved is how long a claim of a server that has died is waited for.
+const bereaved = 5 * time.Second
+
 // claim takes the roots for one server: a second one is refused. Closing the file
-// gives them back; the file itself stays.
-func claim(runRoot string) (*os.File, error) {
+// gives them back; the file itself stays. What a killed server had begun to execute
+// keeps its claim until it is executed, which is waited for.
+func claim(ctx context.Context, runRoot string) (*os.File, error) {
 	path := filepath.Join(runRoot, "serve-cri.lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("claiming the run root: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		text := make([]byte, 32)
-		n, _ := f.ReadAt(text, 0)
-		f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("claiming the run root: %w", err)
-		}
-		return nil, fmt.Errorf("another serve-cri (process %s) serves %s: %w",
-			strings.TrimSpace(string(text[:n])), runRoot, errdefs.ErrFailedPrecondition)
+	holder, err := lockClaim(ctx, f)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		err = fmt.Errorf("another serve-cri (process %s) serves %s: %w", holder, runRoot, errdefs.ErrFailedPrecondition)
+	case err != nil:
+		err = fmt.Errorf("claiming the run root: %w", err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	pid := strconv.Itoa(os.Getpid()) + "\n"
 	if _, err := f.WriteAt([]byte(pid), 0); err == nil {
 		_ = f.Truncate(int64(len(pid)))
 	}
 	return f, nil
+}
+
+// lockClaim locks a server's file. EWOULDBLOCK comes with the process that has it.
+func lockClaim(ctx context.Context, f *os.File) (holder string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bereaved)
+	defer cancel()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return "", err
+		}
+		text := make([]byte, 32)
+		n, _ := f.ReadAt(text, 0)
+		holder = strings.TrimSpace(string(text[:n]))
+		if pid, perr := strconv.Atoi(holder); perr == nil {
+			if p, perr := record.ProcessOf(pid); perr == nil && p.Alive() {
+				return holder, err
+			}
+		} // else it is about to write who it is
+		select {
+		case <-ctx.Done():
+			return holder, err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // listen opens what the configuration says the server listens on.

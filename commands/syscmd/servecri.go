@@ -48,7 +48,7 @@ func serveCRI(ctx context.Context, env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	lock, err := claim(config.RunRoot)
+	lock, err := claim(ctx, config.RunRoot)
 	if err != nil {
 		return err
 	}
