@@ -25,7 +25,7 @@ func TestBudgets(t *testing.T) {
 		if slices.Contains(network, "-p") {
 			commits = 2 // the port comes and goes
 		}
-		for runtime, execs := range map[string]int{"runc": 6, "crun": 5} {
+		for runtime, execs := range map[string]int{"runc": 5, "crun": 4} {
 			t.Run(runtime+" "+strings.Join(network, " "), func(t *testing.T) {
 				args := append([]string{"run", "--rm", "--runtime", runtime}, network...)
 				// The first of a kind sets up what the network keeps.

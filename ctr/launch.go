@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/monitor"
+	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/spec"
@@ -332,7 +333,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	}
 	now := c.o.Now()
 	if !restores(ctr) { // those run already
-		if err := rt.Start(ctx, ctr.ID); err != nil {
+		if err := oci.Release(ctx, rt, ctr.ID, c.bundle(ctr.ID)); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,7 @@
 // speaks the same command line.
 //
 // A [Runtime] is a value that names the binary and its state folder; each
-// method is one run of that binary. Every run has a deadline (the context's
+// method is one run of that binary, and [Release] none where it can do without. Every run has a deadline (the context's
 // or [DeadlineOf] it, whichever is earlier), a process group of its own that
 // is killed when the deadline passes, and bounded output.
 //
