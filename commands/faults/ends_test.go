@@ -20,7 +20,7 @@ import (
 // whoever their parents are: in a PID namespace that a pod shares, the kernel ends
 // nobody when a container's first process does. Others in there live on.
 func TestF50TermIgnored(t *testing.T) {
-	const ignores = "trap '' TERM; setsid sleep 4731 & sleep 4731 & (sleep 4731 &); sleep 4731; sleep 4731"
+	const ignores = "trap '' TERM; setsid sleep 4731 & sleep 4731 & (sleep 4731 &); sleep 4731; sleep 4731; true"
 	const leaves = "trap 'exit 3' TERM; (trap '' TERM; setsid sleep 4731) & while :; do sleep 0.05; done"
 	n := newNode(t, "")
 	n.must("pod", "create", "--name", "shared", "--share", "pid,ipc,uts,net")
