@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -199,6 +201,89 @@ func TestF44ClientIsStoppedUntilTheEnd(t *testing.T) {
 		}
 		n.must("rm", "-f", "-t", "0", name)
 	}
+	n.empty()
+}
+
+// A server that is stopped, with a client of a container attached to it, does not keep
+// the container from going on for long. When it goes on its client is told, also where
+// the container has ended meanwhile.
+func TestF44ServerIsStopped(t *testing.T) {
+	n := newNode(t, "")
+	s := n.serve()
+	pod := s.sandbox(s.podConfig("pod"))
+	dir := t.TempDir()
+	const lines = `while :; do i=$((i+1)); echo $i >/go/$0; printf '%04000d\n' 0; if [ -e /go/end ]; then exit 5; fi; done`
+	attached := map[string]*streams{}
+	for _, name := range []string{"ends", "stays"} {
+		c := s.containerConfig(name, strings.ReplaceAll(lines, "$0", name))
+		if name == "stays" {
+			c = s.containerConfig(name, strings.ReplaceAll(strings.ReplaceAll(lines, "/go/end", "/go/never"), "$0", name))
+		}
+		c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/go", HostPath: dir}}
+		attached[name] = s.attach(s.container(pod, c), false)
+		if channel, _ := attached[name].next(); channel != channelStdout {
+			t.Fatalf("the first of %s comes on channel %d", name, channel)
+		}
+	}
+	written := func() string {
+		t.Helper()
+		var all string
+		for name := range attached {
+			data, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += name + " " + strings.TrimSpace(string(data)) + " "
+		}
+		return all
+	}
+	time.Sleep(time.Second)
+	if err := syscall.Kill(s.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := sync.OnceValue(func() error { return syscall.Kill(s.PID(), syscall.SIGCONT) })
+	defer func() { _ = goOn() }()
+	n.eventually("the containers wait for the server", func() bool {
+		was := written()
+		time.Sleep(time.Second)
+		return written() == was
+	})
+	was := written()
+	n.within(15*time.Second, func() {
+		n.eventually("the containers go on", func() bool {
+			for _, one := range strings.SplitAfter(strings.TrimSpace(was), " ") {
+				if _, err := strconv.Atoi(strings.TrimSpace(one)); err == nil && strings.Contains(written(), one) {
+					return false
+				}
+			}
+			return true
+		})
+	})
+	if err := os.WriteFile(filepath.Join(dir, "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.eventually("one container has ended", func() bool {
+		return n.must("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", attached["ends"].id).Line() == "exited 5"
+	})
+	if err := goOn(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range attached {
+		var told string
+		n.within(20*time.Second, func() { _, told = c.rest() })
+		if !strings.Contains(told, "not taken in time") {
+			t.Errorf("the client of the container that %s is told %q", name, told)
+		}
+	}
+	if st := s.status(attached["stays"].id).State; st != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("the container is %s", st)
+	}
+	again := s.attach(attached["stays"].id, false)
+	if channel, _ := again.next(); channel != channelStdout {
+		t.Errorf("a new client has something on channel %d first", channel)
+	}
+	again.close()
+	s.remove(pod)
 	n.empty()
 }
 

@@ -24,6 +24,7 @@ const (
 // streams is a client that is attached to a container through the server.
 type streams struct {
 	s    *server
+	id   string // the container's
 	ws   *websocket.Conn
 	conn *net.TCPConn
 }
@@ -49,7 +50,7 @@ func (s *server) attach(id string, stdin bool) *streams {
 		Location: at, Origin: &url.URL{Scheme: "http", Host: at.Host}, Version: websocket.ProtocolVersionHybi13,
 		Protocol: []string{"v5.channel.k8s.io"}, Header: http.Header{},
 	}
-	c := &streams{s: s, conn: conn.(*net.TCPConn)}
+	c := &streams{s: s, id: id, conn: conn.(*net.TCPConn)}
 	if c.ws, err = websocket.NewClient(config, conn); err != nil {
 		s.n.t.Fatal(err)
 	}

@@ -159,12 +159,12 @@ func (a *Attachment) Copy(ctx context.Context, out Output) (err error) {
 	}
 	switch {
 	case out.Policy == Drop:
-		defer a.bound(ctx, dropBound, false)()
+		defer a.bound(ctx, dropBound, out.Ended != nil)()
 		deliver, finish := buffered(ctx, out)
 		err = a.read(ctx, out.Ended, deliver)
 		return errors.Join(err, finish())
 	case out.Patience > 0:
-		defer a.bound(ctx, out.Patience, true)()
+		defer a.bound(ctx, out.Patience, out.Ended != nil)()
 		return patient(ctx, out, func(deliver delivery) error { return a.read(ctx, out.Ended, deliver) })
 	}
 	return a.read(ctx, out.Ended, direct(out))

@@ -28,8 +28,9 @@ const (
 //
 // Where keep is set the monitor's end is kept as well, until stop is called: it tells,
 // also of a monitor that has exited meanwhile, whether it had ended the output before.
-// The output has no other end then, and that is seen when the monitor has exited, after
-// its exit command: gone is closed, and the reader woken.
+// The output has no other end then. It is for who says by other means when the container
+// has ended; failing that gone is closed, and the reader woken, when the monitor has
+// exited, after its exit command.
 func (a *Attachment) bound(ctx context.Context, limit time.Duration, keep bool) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var setting sync.WaitGroup
