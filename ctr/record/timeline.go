@@ -29,7 +29,7 @@ type Timeline struct {
 
 	mu     sync.Mutex
 	all    []Stage
-	open   map[[2]string]int // the stage that an operation is in, by object and kind
+	open   map[[3]string]int // the stage that an operation is in, by what and which the object is, and kind
 	closed bool
 }
 
@@ -47,7 +47,7 @@ func (t *Timeline) step(step Step) {
 	if t.closed {
 		return
 	}
-	key := [2]string{step.ID, step.Kind}
+	key := [3]string{step.Noun, step.ID, step.Kind}
 	if i, ok := t.open[key]; ok {
 		t.all[i].End, t.all[i].Open = now, false
 		delete(t.open, key)
@@ -56,7 +56,7 @@ func (t *Timeline) step(step Step) {
 		return
 	}
 	if t.open == nil {
-		t.open = map[[2]string]int{}
+		t.open = map[[3]string]int{}
 	}
 	t.open[key] = len(t.all)
 	t.all = append(t.all, Stage{ID: step.ID, Name: strings.TrimSpace(step.Noun + " " + step.Kind + " " + step.Stage), Begin: now, Open: true})

@@ -55,3 +55,23 @@ func TestTimeline(t *testing.T) {
 		t.Errorf("%d stages are kept", n)
 	}
 }
+
+// A container and its own pod have one ID: what becomes of one is no stage of the other.
+func TestTimelineOfTwo(t *testing.T) {
+	now := time.Unix(0, 0)
+	line := NewTimeline(func() time.Time { return now })
+	step := func(noun, stage string, over bool) {
+		line.step(Step{Noun: noun, ID: "a", Kind: "create", Stage: stage, Over: over})
+		now = now.Add(time.Second)
+	}
+	step("container", "rootfs", false)
+	step("pod", "cgroup", false)
+	step("pod", "namespaces", false)
+	step("container", "", true)
+	line.Close()
+	for _, s := range line.Stages() {
+		if took := s.End.Sub(s.Begin); s.Name == "container create rootfs" && took != 3*time.Second {
+			t.Errorf("%s took %v, want 3s", s.Name, took)
+		}
+	}
+}
