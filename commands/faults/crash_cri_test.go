@@ -212,9 +212,9 @@ func kubelets() []operation {
 		{name: "CreateContainer", ready: rpcs(runPodSandbox), do: rpc(createContainer), again: rpcs(createContainer, runs), clear: clearAll},
 		{name: "StartContainer", ready: rpcs(runPodSandbox, createContainer), do: rpc(startContainer), again: rpcs(runsOrAnew), clear: clearAll},
 		{name: "StopContainer", ready: running, do: rpc(stopContainer), clear: clearAll},
-		{name: "RemoveContainer", ready: running, do: rpc(removeContainer), clear: clearAll},
+		{name: "RemoveContainer", ready: running, do: rpc(removeContainer), clear: clearAll, removes: true},
 		{name: "StopPodSandbox", ready: running, do: rpc(stopPodSandbox), clear: clearAll},
-		{name: "RemovePodSandbox", ready: running, do: rpc(removePodSandbox), clear: clearAll},
+		{name: "RemovePodSandbox", ready: running, do: rpc(removePodSandbox), clear: clearAll, removes: true},
 		{name: "UpdateContainerResources", ready: running, do: rpc(updateContainer), clear: clearAll},
 		{name: "ExecSync", ready: running, do: rpc(execSync), clear: clearAll},
 	}

@@ -40,7 +40,7 @@ func TestF2KilledInContainerStart(t *testing.T) {
 // A container or a sandbox whose stop or removal is cut short is stopped or
 // removed by the next try.
 func TestF3KilledInStopAndRemove(t *testing.T) {
-	sampled(t, 12, "stop", "rm", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox")
+	sampled(t, 6, "stop", "rm", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox")
 }
 
 // An image whose pull or removal is cut short is whole or absent, and can be

@@ -34,6 +34,8 @@ type operation struct {
 	// nil is do, which succeeds.
 	again func(*rig)
 	clear func(*rig)
+	// removes says that it takes containers or pods away.
+	removes bool
 }
 
 // rig is a node on which operations are cut short, one after the other.
@@ -52,6 +54,7 @@ type rig struct {
 	// patience is how long a kubelet waits.
 	patience time.Duration
 	act      string // what has cut the operation short that is repeated
+	done     string // what is listed when the operation has not been cut short
 	wrongs   []string
 	blamed   map[string]bool
 }
@@ -158,6 +161,7 @@ func (r *rig) undisturbed(o operation) []string {
 		r.t.Fatalf("undisturbed: %v", err)
 	}
 	r.unserve()
+	r.done = r.listed(o)
 	r.agrees()
 	r.quiet(o)
 	r.blame("undisturbed")
@@ -206,6 +210,7 @@ func (r *rig) cut(o operation, point, act string) bool {
 	r.t.Helper()
 	o.ready(r)
 	r.unserve()
+	before := r.listed(o)
 	d, log := r.armed(o.with, point+"="+act)
 	r.act = act
 	if act == hang {
@@ -219,6 +224,9 @@ func (r *rig) cut(o operation, point, act string) bool {
 	}
 	r.patience = patience
 	r.unserve()
+	if act == kill && (o.removes || r.logs%2 == 0) {
+		r.half(o, before)
+	}
 	if o.again != nil {
 		o.again(r)
 	} else if err := o.do(r, r.Davit); err != nil {
@@ -230,6 +238,39 @@ func (r *rig) cut(o operation, point, act string) bool {
 		r.t.Logf("it said: %v", err)
 	}
 	return slices.Contains(r.reached(log), point)
+}
+
+// half notes what is neither there nor gone once another davit has settled what the
+// one that was killed left, before anybody repeats that. An exit command may be at work
+// for a moment longer. Of what a removal takes, all is there or nothing.
+func (r *rig) half(o operation, before string) {
+	r.t.Helper()
+	sound(sweep)(r)
+	for _, list := range []string{"ps", "pod ps"} {
+		states := ""
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			states = r.try(append(strings.Fields(list), "-a", "--format", "{{.Status}}")...).Stdout
+			if !containsAny(states, "Creating|Removing") {
+				break
+			}
+			if time.Now().After(deadline) {
+				r.wrong("nobody repeats it, and %s says %q", list, states)
+				break
+			}
+		}
+	}
+	if now := r.listed(o); now != before && now != r.done {
+		r.wrong("nobody repeats it, and of the %s containers and pods there are %s, not %s", before, now, r.done)
+	}
+}
+
+// listed is how many containers and pods there are, where an operation removes some.
+func (r *rig) listed(o operation) string {
+	r.t.Helper()
+	if !o.removes {
+		return ""
+	}
+	return fmt.Sprintf("%d and %d", strings.Count(r.must("ps", "-aq").Stdout, "\n"), strings.Count(r.must("pod", "ps", "-aq").Stdout, "\n"))
 }
 
 // agrees notes what davit itself finds wrong, once it has swept what the dead
