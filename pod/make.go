@@ -169,14 +169,9 @@ func (c *maker) ReopenMade(ctx context.Context, id string) error {
 		return err
 	}
 	return c.detached(ctx, flightTimeout, "reopen "+id, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, reopenTimeout)
-		defer cancel()
 		return c.ctrs.ReopenLog(ctx, id)
 	})
 }
-
-// reopenTimeout bounds the wait for a monitor to open a log.
-const reopenTimeout = 10 * time.Second
 
 // detached does a work that does not end with ctx; an equal one under way is
 // joined.

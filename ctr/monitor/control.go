@@ -17,7 +17,7 @@ const (
 	ctlFifo = "ctl"
 	// maxSize is the largest width or height that the monitor takes.
 	maxSize = 1000
-	// reopenTimeout bounds ReopenLog where the context has no deadline.
+	// reopenTimeout bounds ReopenLog.
 	reopenTimeout = 10 * time.Second
 )
 
@@ -58,18 +58,15 @@ func control(bundle, msg string) error {
 // ReopenLog has the monitor of bundle go on in a new file at logPath, after
 // somebody has renamed the old one away; when a file is still there nothing
 // happens, as the monitor would throw it away. It returns once the monitor
-// writes to the new file, or when ctx ends.
+// writes to the new file, or when ctx or its own time ends.
 //
 // The monitor opens logPath.tmp and renames it, and dies if that fails. So that
 // file is made here before: a full disk or a missing folder is the caller's
 // error, and the container goes on with the old file. Nothing is left behind
 // after an error; a monitor that is gone is ErrMonitorGone.
 func ReopenLog(ctx context.Context, bundle, logPath string) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, reopenTimeout)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(ctx, reopenTimeout)
+	defer cancel()
 	switch _, err := os.Lstat(logPath); {
 	case err == nil:
 		return nil
