@@ -183,6 +183,9 @@ func (s Status) stopped(e monitor.Exit) Status {
 	s.State, s.Prepared = Stopped, false
 	s.setProcesses(monitor.Started{})
 	s.FinishedAt, s.ExitCode, s.CodeKnown, s.OOMKilled = e.Finished, e.Code, !e.Lost, e.OOM
+	if early := s.StartedAt.Sub(e.Finished); early > 0 && early <= fileTick {
+		s.FinishedAt = s.StartedAt
+	}
 	s.Message = ""
 	if e.Lost {
 		s.ExitCode, s.Reason = -1, ReasonMonitorLost
@@ -192,6 +195,10 @@ func (s Status) stopped(e monitor.Exit) Status {
 	s.Reason = exitReason(s)
 	return s
 }
+
+// fileTick is how far the time of a file, which is when an exit was written down, may
+// be behind the clock: a tick of the kernel (CONFIG_HZ). A clock that was set is more.
+const fileTick = 10 * time.Millisecond
 
 func exitReason(s Status) string {
 	switch {

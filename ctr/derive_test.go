@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -194,5 +195,19 @@ func write(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A container that ends within a tick of the kernel's clock has not ended before it was
+// started; one over whose life the clock was set has.
+func TestStoppedAfterStarted(t *testing.T) {
+	start := time.Now()
+	for _, tt := range []struct{ after, want time.Duration }{
+		{-4 * time.Microsecond, 0}, {-10 * time.Millisecond, 0}, {0, 0}, {time.Second, time.Second}, {-time.Hour, -time.Hour},
+	} {
+		s := Status{State: Running, StartedAt: start}.stopped(monitor.Exit{Finished: start.Add(tt.after)})
+		if got := s.FinishedAt.Sub(start); got != tt.want {
+			t.Errorf("an exit at %s is one at %s, want %s", tt.after, got, tt.want)
+		}
 	}
 }
