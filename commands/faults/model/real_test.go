@@ -178,17 +178,26 @@ func (t *typed) left(faces ...face) (out []string, err error) {
 	}
 }
 
-// check is what davit finds by itself: that monitors were killed, and nothing else.
+// check is what davit finds by itself: that monitors were killed, each of a container
+// that runs on, and nothing else.
 func (t *typed) check(w *world) error {
 	got, err := t.davit.Run(context.Background(), "system", "check")
 	if err != nil {
 		return err
 	}
 	var wrong []string
+	found := map[string]bool{}
 	for line := range strings.Lines(got.Stdout) {
 		f := strings.SplitN(line, `"`, 3)
-		if k := w.ctrs[f[min(1, len(f)-1)]]; k == nil || !k.orphan || !strings.Contains(line, "its monitor is gone") {
+		name := f[min(1, len(f)-1)]
+		found[name] = true
+		if k := w.ctrs[name]; k == nil || !k.orphan || !strings.Contains(line, "its monitor is gone") {
 			wrong = append(wrong, line)
+		}
+	}
+	for name, k := range w.ctrs {
+		if k.orphan && k.alive() && !found[name] {
+			wrong = append(wrong, fmt.Sprintf("nothing is said of %s, whose monitor was killed\n", name))
 		}
 	}
 	if len(wrong) > 0 || got.Stderr != "" {

@@ -151,13 +151,12 @@ func (r *rig) choose(allowed []*world, slow bool) (*world, error) {
 		least := 1 << 30
 		for i, w := range allowed {
 			err := r.seen(w, r.line, true)
+			if err == nil && r.typed != nil { // a container looks the same with a new monitor
+				err = r.typed.check(w)
+			}
 			if err == nil {
 				r.count["killed, "+[]string{"nothing done", "all done", "between"}[min(i, 2)]]++
-				err := r.compare(w, slow)
-				if err == nil && r.typed != nil {
-					err = r.typed.check(w)
-				}
-				return w, err
+				return w, r.compare(w, slow)
 			}
 			if n := strings.Count(err.Error(), "\n"); n < least {
 				nearest, least = err, n
