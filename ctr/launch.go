@@ -63,7 +63,8 @@ func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 			l.Begun()
 		}
 		if ctr.Status.State != Created || !ctr.Status.Prepared {
-			if err := c.prepare(ctx, op, ctr, l); err != nil {
+			var err error
+			if ctr.Status, err = c.prepare(ctx, op, ctr, l); err != nil {
 				return err
 			}
 		}
@@ -159,41 +160,41 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 }
 
 // prepare mounts the root filesystem, has a monitor forked at the same time, and
-// lets it run the runtime once the bundle is written.
-func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l Launch) error {
+// lets it run the runtime once the bundle is written. It returns the status after that.
+func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l Launch) (Status, error) {
 	id, cfg := ctr.ID, ctr.Config
 	if ctr.Status.Alive() || ctr.Status.Prepared || ctr.Status.State == Removing {
-		return fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
+		return ctr.Status, fmt.Errorf("container %q is %s: %w", cfg.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	if ctr.Status.Mounted != "" {
 		// It has just ended, and its exit command has not come to settle it.
 		if err := c.finish(ctx, ctr); err != nil {
-			return err
+			return ctr.Status, err
 		}
 		ctr.Status.Mounted, ctr.Status.Cgroup = "", ""
 	}
 	rt, err := c.runtime(cfg)
 	if err != nil {
-		return err
+		return ctr.Status, err
 	}
 	if cfg.CgroupsOff {
 		if rt, err = rt.WithoutCgroups(); err != nil {
-			return err
+			return ctr.Status, err
 		}
 	}
 	if err := op.Advance(ctx, stageMount); err != nil {
-		return err
+		return ctr.Status, err
 	}
 	n := ctr.Status.Start + 1
 	if err := c.makeRunFolders(id, n); err != nil {
-		return err
+		return ctr.Status, err
 	}
 	if err := failpoint.Reach(ctx, failpoint.ContainerFolders); err != nil {
-		return err
+		return ctr.Status, err
 	}
 	mcfg, err := c.monitorConfig(ctr, rt, n)
 	if err != nil {
-		return err
+		return ctr.Status, err
 	}
 	if l.delays(ctr) {
 		mcfg.ExitDelay = exitDelay
@@ -205,23 +206,22 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l L
 		defer func() { _ = dir.Close() }()
 	}
 	if err := op.Advance(ctx, stageMonitor); err != nil {
-		return err
+		return ctr.Status, err
 	}
 	forked := record.Span(ctx, "monitor start", id)
 	starting, err := monitor.Fork(ctx, mcfg)
 	forked()
 	if err != nil {
-		return err
+		return ctr.Status, err
 	}
 	started, err := c.runtimeCreate(ctx, op, ctr, starting, l)
 	if err != nil {
-		return errors.Join(err, starting.Abort())
+		return ctr.Status, errors.Join(err, starting.Abort())
 	}
-	_, err = c.update(ctx, ctr, func(s *Status) {
+	return c.update(ctx, ctr, func(s *Status) {
 		s.Prepared, s.User = true, &started.user
 		s.setProcesses(started.Started)
 	})
-	return err
 }
 
 // made is what the runtime made, and who it runs as.
@@ -333,7 +333,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	}
 	now := c.o.Now()
 	if !restores(ctr) { // those run already
-		if err := oci.Release(ctx, rt, ctr.ID, c.bundle(ctr.ID)); err != nil {
+		if err := oci.Release(ctx, rt, ctr.ID, c.bundle(ctr.ID), ctr.Status.Process()); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func (c *maker) Make(ctx context.Context, cfg Config, sandbox func(context.Conte
 	if err != nil {
 		return Container{}, err
 	}
-	if err := c.starter.prepare(ctx, op, k, Launch{Sandbox: sandbox, Attended: c.kept.Load()}); err != nil {
+	if _, err := c.starter.prepare(ctx, op, k, Launch{Sandbox: sandbox, Attended: c.kept.Load()}); err != nil {
 		return Container{}, errors.Join(err, c.undo(ctx, op, opCreate))
 	}
 	if err := op.End(); err != nil {
@@ -77,9 +77,11 @@ func (c *maker) Start(ctx context.Context, id string, sandbox func(context.Conte
 
 func (c *maker) startMade(ctx context.Context, op *record.Op, ctr Container, sb Sandbox) error {
 	if !ctr.Status.Prepared {
-		if err := c.starter.prepare(ctx, op, ctr, Launch{
+		var err error
+		ctr.Status, err = c.starter.prepare(ctx, op, ctr, Launch{
 			Sandbox: func(context.Context) (Sandbox, error) { return sb, nil }, Attended: c.kept.Load(),
-		}); err != nil {
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // fifoName is what an init of runc and of crun waits at for its start, in the
@@ -16,20 +19,23 @@ import (
 // runtimes tell by it, too, what was created from what runs.
 const fifoName = "exec.fifo"
 
-// releaseWait is how long an init may take to write into its FIFO once somebody reads.
-const releaseWait = time.Second
+// releaseWait is how long an init that lives may take to write into its FIFO once
+// somebody reads, on a machine that is busy.
+const releaseWait = 10 * time.Second
 
 // Release is Start for a container whose bundle is at hand. Of runc and crun it does
 // itself what their start does, which is to let the init go on: a tenth of the time
-// that the program takes. Where it cannot, or where more is to be done (a hook
-// that runs after the start), the runtime does it, whose errors are the same as Start's.
-func Release(ctx context.Context, r Runtime, id, bundle string) error {
+// that the program takes. Where it cannot, as init is dead, or where more is to be done
+// (a hook that runs after the start), the runtime does it, whose errors are the same as
+// Start's.
+func Release(ctx context.Context, r Runtime, id, bundle string, init record.Process) error {
 	if lets(r, id, bundle) && ctx.Err() == nil {
-		let, fifo := letWrite, filepath.Join(r.Root, id, fifoName)
+		fifo := filepath.Join(r.Root, id, fifoName)
+		let := func() error { return letWrite(ctx, fifo, init) }
 		if isCrun(r) {
-			let = letRead
+			let = func() error { return letRead(fifo) }
 		}
-		if let(fifo) == nil {
+		if let() == nil {
 			return nil
 		}
 	}
@@ -39,7 +45,7 @@ func Release(ctx context.Context, r Runtime, id, bundle string) error {
 // lets tells whether a container of this runtime is known to need no more for its start
 // than that its init goes on.
 func lets(r Runtime, id, bundle string) bool {
-	if r.Root == "" || !isCrun(r) && filepath.Base(r.Path) != "runc" {
+	if r.Root == "" || !isCrun(r) && !isRunc(r) {
 		return false
 	}
 	fi, err := os.Lstat(filepath.Join(r.Root, id, fifoName))
@@ -65,17 +71,29 @@ func letRead(fifo string) error {
 	return err
 }
 
-// letWrite lets an init of runc go on, which waits for somebody to read what it writes.
-func letWrite(fifo string) error {
+// isRunc tells whether a runtime is runc, and no link to another that is to look so.
+func isRunc(r Runtime) bool {
+	path, err := exec.LookPath(r.Path)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	return err == nil && filepath.Base(r.Path) == "runc" && filepath.Base(path) == "runc"
+}
+
+// letWrite lets an init of runc go on, which waits for somebody to read what it writes:
+// whoever has begun to read must stay, or init dies of it.
+func letWrite(ctx context.Context, fifo string, init record.Process) error {
 	fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	ctx, cancel := context.WithTimeout(ctx, releaseWait)
+	defer cancel()
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	for end := time.Now().Add(releaseWait); ; {
-		_, err := unix.Poll(poll, int(time.Until(end).Milliseconds()))
-		if !errors.Is(err, unix.EINTR) || !time.Now().Before(end) {
+	for pause := 50; ctx.Err() == nil; {
+		n, err := unix.Poll(poll, pause)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) || !init.Alive() {
 			break
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // TestRelease: the init that waits at its FIFO goes on without a run of the runtime,
@@ -35,6 +37,19 @@ func TestRelease(t *testing.T) {
 		_, err = f.WriteString("0")
 		return "0", errors.Join(err, f.Close())
 	}
+	slow := func(fifo string) (string, error) {
+		f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+		if err != nil {
+			return "", err
+		}
+		time.Sleep(300 * time.Millisecond)
+		_, err = f.WriteString("0")
+		return "0", errors.Join(err, f.Close())
+	}
+	self, err := record.ProcessOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
 	const plain, hooked = `{"hooks":{"prestart":[]}}`, `{"hooks":{"poststart":[{"path":"/bin/true"}]}}`
 	for _, tt := range []struct {
 		name, program, spec string
@@ -47,8 +62,8 @@ func TestRelease(t *testing.T) {
 		{"runc, a hook after the start", "runc", hooked, nil, ""},
 		{"crun, init is dead", "crun", plain, nil, ""},
 		{"runc, init is dead", "runc", plain, nil, ""},
+		{"runc, init is slow", "runc", plain, slow, "0"},
 		{"another runtime", "other", plain, reads, ""},
-		{"runc that is crun", "runc", plain, reads, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -66,15 +81,17 @@ func TestRelease(t *testing.T) {
 				text string
 				err  error
 			}
+			var process record.Process
 			init := make(chan said, 1)
 			if tt.init != nil {
+				process = self
 				go func() {
 					text, err := tt.init(fifo)
 					init <- said{text, err}
 				}()
 				time.Sleep(20 * time.Millisecond)
 			}
-			if err := Release(t.Context(), r, "x", dir); err != nil {
+			if err := Release(t.Context(), r, "x", dir, process); err != nil {
 				t.Fatal(err)
 			}
 			_, err := os.Stat(ran)
@@ -91,7 +108,7 @@ func TestRelease(t *testing.T) {
 				t.Errorf("the FIFO is there after the start: %v", err)
 			}
 			// the runtime says that it is started already
-			if err := Release(t.Context(), r, "x", dir); err != nil {
+			if err := Release(t.Context(), r, "x", dir, process); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(ran); err != nil {
@@ -99,10 +116,17 @@ func TestRelease(t *testing.T) {
 			}
 		})
 	}
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "crun"), nil, 0o755), os.Symlink("crun", filepath.Join(dir, "runc"))); err != nil {
+		t.Fatal(err)
+	}
+	if isRunc(Runtime{Path: filepath.Join(dir, "runc")}) {
+		t.Error("a link to crun is runc")
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := Runtime{Path: "/nonexistent/runc", Root: t.TempDir()}
-	if err := Release(ended, r, "x", t.TempDir()); err == nil {
+	if err := Release(ended, r, "x", t.TempDir(), record.Process{}); err == nil {
 		t.Error("started by nobody")
 	}
 }
