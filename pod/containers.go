@@ -489,7 +489,10 @@ func (c *exits) lower(ctx context.Context, k ctr.Container) error {
 	if ctr.AbsentOK(err) != nil {
 		return errors.Join(err, op.End())
 	}
-	if err == nil && (now.Status.Alive() || now.Op != nil || now.Status.Start != k.Status.Start) {
+	// Who settles it comes here next. Its exit command, which finds it settled, is no
+	// reason to go: it has nobody to tell of a network that cannot be left.
+	settling := now.Op != nil && now.Status.Mounted != ""
+	if err == nil && (now.Status.Alive() || now.Starting() || settling || now.Status.Start != k.Status.Start) {
 		return op.End()
 	}
 	// Nobody starts the container while its sandbox is under this operation, which
