@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -472,5 +474,20 @@ func TestDropped(t *testing.T) {
 		_, _ = io.WriteString(c.streams["resize"], `{"Width":`+strconv.Itoa(i)+`,"Height":24}`)
 		_, _ = c.raw.Write([]byte("garbage"))
 		_ = c.raw.Close()
+	}
+}
+
+// crumbs is a connection of which the kernel takes a byte, and no more in time.
+type crumbs struct{ net.Conn }
+
+func (crumbs) Write([]byte) (int, error)        { return 1, os.ErrDeadlineExceeded }
+func (crumbs) SetWriteDeadline(time.Time) error { return nil }
+
+// TestF44Crumbs: a client is let go whose kernel takes some bytes for it now and then.
+func TestF44Crumbs(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w := &wire{Conn: crumbs{}, s: &session{cancel: cancel, stall: time.Minute}}
+	if n, err := w.Write(make([]byte, 100)); n != 1 || !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(context.Cause(ctx), errStuck) {
+		t.Errorf("%d, %v; the session: %v", n, err, context.Cause(ctx))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ var (
 type session struct {
 	http.ResponseWriter
 	cancel context.CancelCauseFunc
-	stall  time.Duration // how long a write may get nowhere
+	stall  time.Duration // how long a client may take for a piece of what is written
 
 	mu      sync.Mutex
 	conn    net.Conn
@@ -182,27 +183,35 @@ func (w *wire) Read(p []byte) (int, error) {
 	return w.Conn.Read(p)
 }
 
-// Write implements net.Conn. The session of a client that takes nothing for a time
+// piece is how much a client has to take in a session's time: what a copy of a stream
+// writes at once, so that one that is slower than any terminal is let go, and one
+// whose kernel goes on taking crumbs for it when it has itself stopped.
+const piece = 32 << 10
+
+// Write implements net.Conn. The session of a client that does not take what it is sent
 // is ended.
-func (w *wire) Write(p []byte) (int, error) {
-	done := 0
-	for {
-		w.s.mu.Lock()
-		last := w.s.last
-		if !last {
-			_ = w.Conn.SetWriteDeadline(time.Now().Add(w.s.stall))
-		}
-		w.s.mu.Unlock()
-		n, err := w.Conn.Write(p[done:])
-		done += n
-		if last || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return done, err
-		}
-		if n == 0 {
-			w.s.cancel(errStuck)
+func (w *wire) Write(p []byte) (done int, err error) {
+	for part := range slices.Chunk(p, piece) {
+		n, err := w.write(part)
+		if done += n; err != nil {
 			return done, err
 		}
 	}
+	return done, nil
+}
+
+func (w *wire) write(p []byte) (int, error) {
+	w.s.mu.Lock()
+	last := w.s.last
+	if !last {
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(w.s.stall))
+	}
+	w.s.mu.Unlock()
+	n, err := w.Conn.Write(p)
+	if !last && errors.Is(err, os.ErrDeadlineExceeded) {
+		w.s.cancel(errStuck)
+	}
+	return n, err
 }
 
 // Close implements net.Conn. Before what the session runs has ended it ends that;
