@@ -433,6 +433,10 @@ func restoreDir(c *records, id string) string { return filepath.Join(c.dir.RootD
 // restores tells whether the next start of a container restores its processes.
 func restores(ctr Container) bool { return ctr.Config.Restore && ctr.Status.Start == 0 }
 
+// restored tells whether the start that a container is prepared for has restored its
+// processes, which run then.
+func restored(ctr Container) bool { return ctr.Config.Restore && ctr.Status.Start == 1 }
+
 // restoration is how the monitor is to make a container's processes.
 func restoration(c *records, ctr Container) monitor.Restore {
 	if !restores(ctr) {

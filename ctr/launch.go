@@ -316,7 +316,8 @@ func checkDev(rootfs string) error {
 	return nil
 }
 
-// start lets a prepared process run; again says that no user asked for it.
+// start lets a prepared process run, ctr being as it is since; again says that no user
+// asked for it.
 func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again bool) error {
 	rt, err := c.runtime(ctr.Config)
 	if err != nil {
@@ -332,7 +333,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 		return err
 	}
 	now := c.o.Now()
-	if !restores(ctr) { // those run already
+	if !restored(ctr) {
 		if err := oci.Release(ctx, rt, ctr.ID, c.bundle(ctr.ID), ctr.Status.Process()); err != nil {
 			return err
 		}
@@ -351,7 +352,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	if err != nil {
 		return err
 	}
-	if restores(ctr) {
+	if restored(ctr) {
 		if err := os.RemoveAll(restoreDir(c.records, ctr.ID)); err != nil {
 			return fmt.Errorf("removing dump of container %q: %w", ctr.Config.Name, err)
 		}
