@@ -470,7 +470,11 @@ func TestCopy(t *testing.T) {
 				}
 				defer func() { _ = a.Close() }()
 				var out, errs strings.Builder
-				err = a.Copy(t.Context(), Output{Stdout: &out, Stderr: &errs, Policy: policy, Ended: ended})
+				o := Output{Stdout: &out, Stderr: &errs, Policy: policy}
+				if open { // else its end would be kept, and this monitor is a process that goes on
+					o.Ended = ended
+				}
+				err = a.Copy(t.Context(), o)
 				if err != nil || out.String() != wantOut || errs.String() != wantErr {
 					t.Errorf("%v, %q, %q", err, out.String(), errs.String())
 				}
