@@ -60,6 +60,7 @@ func newLayout(o Options) (*layout, error) {
 		fsync:  fsync,
 		self: sync.OnceValue(func() Process {
 			self, _ := ProcessOf(os.Getpid())
+			self.Pid = os.Getpid() // also where /proc cannot be read
 			return self
 		}),
 	}
