@@ -29,22 +29,16 @@ func TestRelease(t *testing.T) {
 		n, err := unix.Read(fd, b)
 		return string(b[:max(n, 0)]), err
 	}
-	writes := func(fifo string) (string, error) { // as runc's does
-		f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
-		if err != nil {
-			return "", err
+	writes := func(after time.Duration) func(string) (string, error) { // as runc's does
+		return func(fifo string) (string, error) {
+			f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+			if err != nil {
+				return "", err
+			}
+			time.Sleep(after)
+			_, err = f.WriteString("0")
+			return "0", errors.Join(err, f.Close())
 		}
-		_, err = f.WriteString("0")
-		return "0", errors.Join(err, f.Close())
-	}
-	slow := func(fifo string) (string, error) {
-		f, err := os.OpenFile(fifo, os.O_WRONLY, 0)
-		if err != nil {
-			return "", err
-		}
-		time.Sleep(300 * time.Millisecond)
-		_, err = f.WriteString("0")
-		return "0", errors.Join(err, f.Close())
 	}
 	self, err := record.ProcessOf(os.Getpid())
 	if err != nil {
@@ -57,12 +51,12 @@ func TestRelease(t *testing.T) {
 		want                string // what is read or written; "" is that the runtime is run
 	}{
 		{"crun", "crun", plain, reads, "\x00"},
-		{"runc", "runc", plain, writes, "0"},
+		{"runc", "runc", plain, writes(0), "0"},
 		{"crun, a hook after the start", "crun", hooked, reads, ""},
 		{"runc, a hook after the start", "runc", hooked, nil, ""},
 		{"crun, init is dead", "crun", plain, nil, ""},
 		{"runc, init is dead", "runc", plain, nil, ""},
-		{"runc, init is slow", "runc", plain, slow, "0"},
+		{"runc, init is slow", "runc", plain, writes(300 * time.Millisecond), "0"},
 		{"another runtime", "other", plain, reads, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
