@@ -3,6 +3,7 @@ package img
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -161,24 +162,53 @@ func afterBoot(opts types.StoreOptions) error {
 	if seen, err := os.ReadFile(mark); err == nil && bytes.Equal(seen, boot) {
 		return nil
 	}
-	layers := filepath.Join(opts.GraphRoot, "overlay-layers", "layers.lock")
-	if _, err := os.Stat(layers); err == nil {
-		lock, err := lockfile.GetLockFile(layers)
-		if err != nil {
-			return nil // read-only: nothing will be removed
-		}
-		lock.Lock()
-		err = mendLinks(filepath.Join(opts.GraphRoot, "overlay"))
-		lock.Unlock()
-		if err != nil {
-			return fmt.Errorf("looking at the layers after a boot: %w", err)
-		}
+	if err := errors.Join(dropTorn(opts.GraphRoot), locked(filepath.Join(opts.GraphRoot, "overlay-layers", "layers.lock"), func() error {
+		return mendLinks(filepath.Join(opts.GraphRoot, "overlay"))
+	})); err != nil {
+		return fmt.Errorf("looking at the layers after a boot: %w", err)
 	}
 	if err := os.MkdirAll(opts.RunRoot, 0o700); err != nil {
 		return nil // the library will say why
 	}
 	_ = os.WriteFile(mark, boot, 0o600)
 	return nil
+}
+
+// locked calls do under one of the library's locks, where the store has it and can be
+// written to.
+func locked(path string, do func() error) error {
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	lock, err := lockfile.GetLockFile(path)
+	if err != nil {
+		return nil // read-only
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	return do()
+}
+
+// dropTorn removes those of the store's volatile records that a loss of power has
+// torn. The library does not sync them, and opens no store with one that it cannot
+// read: what was in it is lost, and with it nothing that was to outlast a boot.
+func dropTorn(root string) error {
+	files, err := filepath.Glob(filepath.Join(root, "*-*", "volatile-*.json"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range files {
+		_, kind, _ := strings.Cut(filepath.Base(filepath.Dir(path)), "-")
+		errs = append(errs, locked(filepath.Join(filepath.Dir(path), kind+".lock"), func() error {
+			data, err := os.ReadFile(path)
+			if err != nil || len(data) == 0 || json.Valid(data) {
+				return err
+			}
+			return os.Remove(path)
+		}))
+	}
+	return errors.Join(errs...)
 }
 
 // relink puts right what a process that was killed, or a disk that was full, as it
@@ -188,14 +218,8 @@ func (in *intake) relink() error {
 		return nil
 	}
 	root := in.plain().GraphRoot()
-	lock, err := lockfile.GetLockFile(filepath.Join(root, "overlay-layers", "layers.lock"))
-	if err != nil {
-		return nil // read-only: nothing was made
-	}
 	if err := rooms(in.plain()).Use(func() error {
-		lock.Lock()
-		defer lock.Unlock()
-		return mendLinks(filepath.Join(root, "overlay"))
+		return locked(filepath.Join(root, "overlay-layers", "layers.lock"), func() error { return mendLinks(filepath.Join(root, "overlay")) })
 	}); err != nil {
 		return fmt.Errorf("mending the layers' links: %w", err)
 	}

@@ -55,3 +55,39 @@ func TestMendLinks(t *testing.T) {
 		}
 	}
 }
+
+// The library opens no store with a record that it cannot read, and does not sync the
+// volatile ones: a file system may give zeros for what never reached the disk.
+func TestTornVolatileRecords(t *testing.T) {
+	cfg := Config{StorageRoot: t.TempDir(), StorageRunRoot: t.TempDir(), Driver: "vfs"}
+	open := func() error {
+		s, err := Open(t.Context(), cfg)
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	containers, layers := filepath.Join(cfg.StorageRoot, "vfs-containers"), filepath.Join(cfg.StorageRoot, "vfs-layers")
+	sound := filepath.Join(layers, "volatile-layers.json")
+	for _, dir := range []string{containers, layers} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, layers, "volatile-layers.json", "[]")
+	for name, torn := range map[string]string{"zeros": "\x00\x00\x00\x00", "half": `[{"id":"x`} {
+		writeFile(t, containers, "volatile-containers.json", torn)
+		if err := os.Remove(filepath.Join(cfg.StorageRunRoot, bootMark)); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(sound); err != nil {
+			t.Errorf("%s: a record that is sound is gone: %v", name, err)
+		}
+	}
+}
