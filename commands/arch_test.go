@@ -20,6 +20,7 @@ func exceptions() map[string]string {
 		"name: commands/cli logHandler":                "it is a slog.Handler; the word is that package's",
 		"parameters: img/frozen Store.CreateContainer": "it implements storage.Store",
 		"parameters: img/spare Store.CreateContainer":  "it implements storage.Store",
+		"parameters: img/whole Store.CreateImage":      "it implements storage.Store",
 		"package variable: commands version":           "the linker sets it: -X …/commands.version",
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/trial"
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // CheckOptions say how far Check looks.
@@ -59,6 +60,16 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 	list, err := s.checkTrials()
 	if err != nil {
 		return roots, err
+	}
+	partial, err := whole.Left(s.storage())
+	if err != nil {
+		return roots, err
+	}
+	for _, id := range partial {
+		list = append(list, record.Finding{
+			Kind: "image", Object: "image " + id, Problem: "a pull that was killed has left it without some of its documents", Repair: "remove it",
+			Mend: func(context.Context) error { return s.sweepPartial() },
+		})
 	}
 	list = append(roots, append(list, s.checkImages(r, o)...)...)
 	for _, l := range r.Links {

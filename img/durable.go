@@ -21,6 +21,7 @@ import (
 	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/sound"
 	"github.com/davit-containers/davit/img/spare"
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // intake is the store as images are written to it: opened once more, with layers
@@ -62,7 +63,7 @@ func openStorage(opts types.StoreOptions) (storage.Store, error) {
 		return nil, err
 	}
 	st.Free()
-	return spare.Store{Store: st}, nil
+	return spare.Store{Store: whole.Store{Store: st}}, nil
 }
 
 // openFrozen opens a store that could not be opened because it is on a read-only

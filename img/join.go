@@ -1,6 +1,7 @@
 package img
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -251,13 +252,15 @@ func (l *pullLock) release() {
 	_ = l.file.Close()
 }
 
+// tempBase is the folder that the blobs of transfers are in, each in one of its own.
+func tempBase(c *core) string {
+	return cmp.Or(c.cfg.TempDir, filepath.Join(c.storage().GraphRoot(), "tmp"))
+}
+
 // tempDir makes a folder for the blobs of one transfer; done removes it. Those
 // of processes that were killed are removed first: their locks are free.
 func (c *core) tempDir() (path string, done func(), err error) {
-	base := c.cfg.TempDir
-	if base == "" {
-		base = filepath.Join(c.storage().GraphRoot(), "tmp")
-	}
+	base := tempBase(c)
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return "", nil, fmt.Errorf("making a temporary folder: %w", err)
 	}

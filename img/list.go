@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // ListOptions say which images to list.
@@ -28,9 +30,9 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	stored, err := s.storage().Images()
+	stored, err := whole.Images(s.storage())
 	if err != nil {
-		return nil, fmt.Errorf("reading images: %w", err)
+		return nil, err
 	}
 	between, err := s.intermediates(stored)
 	if err != nil {

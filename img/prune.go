@@ -1,10 +1,10 @@
 package img
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/davit-containers/davit/img/trial"
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // orphanAge is how old a layer that no image has must be before a prune takes
@@ -76,30 +77,49 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 		}
 		return out, errors.Join(errs...)
 	}
+	errs = append(errs, s.sweepPartial())
 	after, err := s.Usage(ctx)
 	errs = append(errs, err, s.intake.persist())
 	out.Reclaimed = max(before.Size-after.Size, 0)
 	orphans, err := s.pruneLayers(time.Now().Add(-orphanAge))
 	out.Reclaimed += orphans
-	sweepTemp(filepath.Join(s.storage().GraphRoot(), "tmp"), time.Now().Add(-staleTemp))
+	sweepLeft(s.core)
 	return out, errors.Join(append(errs, err)...)
 }
 
 // Sweep removes what processes that were killed, and a loss of power, have left in
-// the store: files of layers, images and containers that are on no record, blobs
-// of transfers, what a storage driver tried out, and layers that for a day nothing has used. What others are at
+// the store: files of layers, images and containers that are on no record, images
+// that are not whole, blobs of transfers, what a storage driver tried out, and layers that for a day nothing has used. What others are at
 // work on has its locks or its records, and stays.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	errs := []error{trial.Sweep(s.storage().GraphRoot())}
+	errs := []error{trial.Sweep(s.storage().GraphRoot()), s.sweepPartial()}
 	if err := s.storage().GarbageCollect(); err != nil {
 		errs = append(errs, fmt.Errorf("sweeping the image store: %w", err))
 	}
 	_, err := s.pruneLayers(time.Now().Add(-orphanAge))
-	sweepTemp(cmp.Or(s.cfg.TempDir, filepath.Join(s.storage().GraphRoot(), "tmp")), time.Now().Add(-staleTemp))
+	sweepLeft(s.core)
 	return errors.Join(append(errs, err)...)
+}
+
+// sweepPartial removes the images that are not whole.
+func (r *Roots) sweepPartial() error {
+	return whole.Sweep(r.storage(), func(id string) error { return absentOK(r.deleteImage(id, id)) })
+}
+
+// sweepLeft removes what transfers, and processes that were writing the store's
+// records, have left that were killed.
+func sweepLeft(c *core) {
+	before := time.Now().Add(-staleTemp)
+	sweepTemp(tempBase(c), before)
+	left, _ := filepath.Glob(filepath.Join(c.storage().GraphRoot(), "*-*", ".tmp-*.json*")) // the pattern is good
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && info.ModTime().Before(before) {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // pruneOne removes an image that no container uses, and says whether it did.

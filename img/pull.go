@@ -17,6 +17,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/davit-containers/davit/ctr/record/failpoint"
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // PullPolicy says when a pull asks the registry.
@@ -269,9 +270,9 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 // othersImages are the IDs of the images that no owner has pulled: they were
 // brought by another program.
 func (r *records) othersImages() (map[string]bool, error) {
-	all, err := r.storage().Images()
+	all, err := whole.Images(r.storage())
 	if err != nil {
-		return nil, fmt.Errorf("reading images: %w", err)
+		return nil, err
 	}
 	out := map[string]bool{}
 	for i := range all {

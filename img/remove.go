@@ -14,6 +14,7 @@ import (
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/img/frozen"
 	"github.com/davit-containers/davit/img/reserve"
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // RemoveOptions say how far a removal goes.
@@ -162,9 +163,9 @@ func (r *records) users(id string) ([]string, error) {
 
 // parents are the IDs of the intermediate images.
 func (r *records) parents() (map[string]bool, error) {
-	stored, err := r.storage().Images()
+	stored, err := whole.Images(r.storage())
 	if err != nil {
-		return nil, fmt.Errorf("reading images: %w", err)
+		return nil, err
 	}
 	return r.intermediates(stored)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // Resolve finds the one image that ref means: a name (short names as podman
@@ -133,8 +135,8 @@ func (c *core) findDigest(ref, id string) (*storage.Image, string, error) {
 	if err != nil || im != nil {
 		return im, "", err
 	}
-	images, err := c.storage().ImagesByDigest(digest.Digest(ref))
-	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
+	images, err := whole.ByDigest(c.storage(), digest.Digest(ref))
+	if err != nil {
 		return nil, "", fmt.Errorf("looking up %q: %w", ref, err)
 	}
 	switch len(images) {
@@ -181,9 +183,9 @@ func (c *core) bySuffix(ref string, short reference.Named) (*storage.Image, stri
 	if _, ok := short.(reference.Digested); ok {
 		return nil, "", notFound(ref)
 	}
-	images, err := c.storage().Images()
+	images, err := whole.Images(c.storage())
 	if err != nil {
-		return nil, "", fmt.Errorf("reading images: %w", err)
+		return nil, "", err
 	}
 	var (
 		found []*storage.Image
@@ -209,8 +211,8 @@ func (c *core) bySuffix(ref string, short reference.Named) (*storage.Image, stri
 // byRepoDigest finds the image with the digest that has, or had, a name in the
 // repository; nil if there is none.
 func (c *core) byRepoDigest(ref reference.Canonical) (*storage.Image, error) {
-	images, err := c.storage().ImagesByDigest(ref.Digest())
-	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
+	images, err := whole.ByDigest(c.storage(), ref.Digest())
+	if err != nil {
 		return nil, fmt.Errorf("looking up %q: %w", ref.String(), err)
 	}
 	for _, im := range images {
@@ -226,7 +228,7 @@ func (c *core) byRepoDigest(ref reference.Canonical) (*storage.Image, error) {
 // byID finds an image by its full ID; nil if there is none.
 func (r *records) byID(id string) (*storage.Image, error) {
 	im, err := r.storage().Image(id)
-	if errors.Is(err, storage.ErrImageUnknown) {
+	if errors.Is(err, storage.ErrImageUnknown) || err == nil && !whole.Is(im) {
 		return nil, nil
 	}
 	if err != nil {
@@ -237,9 +239,9 @@ func (r *records) byID(id string) (*storage.Image, error) {
 
 // byPrefix finds the one image whose ID begins with prefix; nil if there is none.
 func (r *records) byPrefix(ref, prefix string) (*storage.Image, error) {
-	images, err := r.storage().Images()
+	images, err := whole.Images(r.storage())
 	if err != nil {
-		return nil, fmt.Errorf("reading images: %w", err)
+		return nil, err
 	}
 	var found []*storage.Image
 	for i := range images {

@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // Usage is what the images of a store take up, as recorded: no layer is walked.
@@ -52,9 +54,9 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	if status, err := s.storage().Status(); err == nil {
 		out.NoTypes = slices.Contains(status, [2]string{"Supports d_type", "false"})
 	}
-	images, err := s.storage().Images()
+	images, err := whole.Images(s.storage())
 	if err != nil {
-		return Usage{}, fmt.Errorf("reading images: %w", err)
+		return Usage{}, err
 	}
 	layers, err := s.storage().Layers()
 	if err != nil {
@@ -178,9 +180,9 @@ func (s *Store) FileSystems(ctx context.Context) (FileSystems, error) {
 	if err := ctx.Err(); err != nil {
 		return FileSystems{}, err
 	}
-	images, err := s.storage().Images()
+	images, err := whole.Images(s.storage())
 	if err != nil {
-		return FileSystems{}, fmt.Errorf("reading images: %w", err)
+		return FileSystems{}, err
 	}
 	layers, err := s.storage().Layers()
 	if err != nil {
