@@ -325,9 +325,13 @@ func TestF33RestartsAndChecks(t *testing.T) {
 	w := n.ward("job")
 	n.must(w.args("-d", "--name", "job", "--restart", "unless-stopped")...)
 	loop := n.ward("loop")
-	n.must("run", "-d", "--name", "loop", "-v", loop.dir+":/d", "--restart", "on-failure", n.image, "sh", "-c", "cat /proc/uptime >>/d/starts; exit 9")
+	id := n.must("run", "-d", "--name", "loop", "-v", loop.dir+":/d", "--restart", "on-failure", n.image, "sh", "-c", "cat /proc/uptime >>/d/starts; exit 9").Line()
+	settled := func() bool { // what became of it is on record for after the reboot
+		data, err := os.ReadFile(filepath.Join(n.Roots.Root, "containers", id, "exit.json"))
+		return err == nil && strings.Contains(string(data), `"finishedAt"`)
+	}
 	n.must("wait", "--condition", "healthy", "web")
-	n.eventually("it waits", func() bool { return len(loop.starts()) >= 5 && n.ask("{{.State.Restarting}}", "loop") == "true" })
+	n.eventually("it waits", func() bool { return len(loop.starts()) >= 5 && n.ask("{{.State.Restarting}}", "loop") == "true" && settled() })
 	w.started(1)
 	n.reboot(false)
 	had := len(loop.starts())
