@@ -331,7 +331,9 @@ func TestF33RestartsAndChecks(t *testing.T) {
 		return err == nil && strings.Contains(string(data), `"finishedAt"`)
 	}
 	n.must("wait", "--condition", "healthy", "web")
-	n.eventually("it waits", func() bool { return len(loop.starts()) >= 5 && n.ask("{{.State.Restarting}}", "loop") == "true" && settled() })
+	n.eventually("it waits", func() bool {
+		return len(loop.starts()) >= 5 && n.ask("{{.State.Restarting}}", "loop") == "true" && settled()
+	})
 	w.started(1)
 	n.reboot(false)
 	had := len(loop.starts())

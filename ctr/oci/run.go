@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/words"
 )
 
 const (
@@ -40,7 +42,16 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 
 	cmd := exec.CommandContext(ctx, path, append(r.GlobalArgs(), inv.args...)...)
 	var stdout, stderr tail
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	out, err := words.Into(&stdout)
+	if err != nil {
+		return err
+	}
+	errs, err := words.Into(&stderr)
+	if err != nil {
+		words.End(0, out)
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = out.In, errs.In
 	if inv.stdin != nil {
 		cmd.Stdin = bytes.NewReader(inv.stdin)
 	}
@@ -50,6 +61,7 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	if cmd.Process != nil {
 		reapGroup(cmd.Process.Pid, err != nil)
 	}
+	words.End(pipeGrace, out, errs)
 	if err == nil || (errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success()) {
 		if inv.stdout != nil {
 			_, _ = inv.stdout.Write(stdout.bytes())

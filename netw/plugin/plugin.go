@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -20,6 +19,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record/words"
 )
 
 // MaxOutput bounds what is read of a plugin's standard output; a plugin that
@@ -152,84 +153,22 @@ func once(ctx context.Context, path string, environ []string, s streams) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = drainDelay
-	out, err := collect(s.out)
+	out, err := words.Into(s.out)
 	if err != nil {
 		return err
 	}
-	errs, err := collect(s.err)
+	errs, err := words.Into(s.err)
 	if err != nil {
-		end(out)
+		words.End(0, out)
 		return err
 	}
-	defer end(out, errs)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, out.in, errs.in
+	defer words.End(drainDelay, out, errs)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, out.In, errs.In
 	err = cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {
 		return nil // it has ended, and a child of its may read what it did not
 	}
 	return err
-}
-
-// collector takes what is written into a pipe. Os/exec's own pipes are closed once their
-// delay is over, with what they hold, should this process have had no time to read it.
-type collector struct {
-	in   *os.File // the end to write into
-	out  *os.File
-	to   io.Writer
-	done chan error
-}
-
-func collect(to io.Writer) (*collector, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	c := &collector{in: w, out: r, to: to, done: make(chan error, 1)}
-	go func() {
-		_, err := io.Copy(to, r)
-		c.done <- err
-	}()
-	return c, nil
-}
-
-// end takes all that was written until now, and for a while what comes from whoever
-// else has the pipes.
-func end(all ...*collector) {
-	until := time.Now().Add(drainDelay)
-	for _, c := range all {
-		_ = c.in.Close()
-		_ = c.out.SetReadDeadline(until)
-	}
-	for _, c := range all {
-		if err := <-c.done; errors.Is(err, os.ErrDeadlineExceeded) {
-			c.rest()
-		}
-		_ = c.out.Close()
-	}
-}
-
-// rest takes what the pipe holds, and waits for nothing.
-func (c *collector) rest() {
-	raw, err := c.out.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
-		buf := make([]byte, 16<<10)
-		for left := MaxOutput; left > 0; { // somebody may write for ever
-			n, err := unix.Read(int(fd), buf)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if n <= 0 || err != nil {
-				return
-			}
-			if _, err := c.to.Write(buf[:n]); err != nil {
-				return
-			}
-			left -= n
-		}
-	})
 }
 
 // describe takes the message from what the plugin wrote: a CNI error on
