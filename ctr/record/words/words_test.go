@@ -13,14 +13,14 @@ import (
 // slow is a writer that sleeps before the first bytes, as a goroutine does that gets no
 // processor.
 type slow struct {
-	bytes.Buffer
+	got   bytes.Buffer
 	slept time.Duration
 }
 
 func (s *slow) Write(p []byte) (int, error) {
 	time.Sleep(s.slept)
 	s.slept = 0
-	return s.Buffer.Write(p)
+	return s.got.Write(p)
 }
 
 const while = 50 * time.Millisecond
@@ -37,7 +37,7 @@ func TestReadLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	End(while, p)
-	if got := to.String(); got != want {
+	if got := to.got.String(); got != want {
 		t.Errorf("%d bytes, want %d", len(got), len(want))
 	}
 }
