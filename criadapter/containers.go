@@ -87,15 +87,16 @@ func (s *containerServer) StreamContainers(r *runtimeapi.StreamContainersRequest
 }
 
 func (s *containerServer) list(ctx context.Context, f *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error) {
-	all, err := s.pods.ContainersMade(ctx)
-	if len(all) == 0 && err != nil {
-		return nil, err
-	}
-	out := make([]*runtimeapi.Container, 0, len(all))
-	for _, k := range all {
+	var out []*runtimeapi.Container
+	some := false
+	err := s.pods.EachMade(ctx, func(k *ctr.Container) {
+		some = true
 		if containerMatches(k, f) {
 			out = append(out, containerItem(k))
 		}
+	})
+	if err != nil && !some { // else there are those that can be read
+		return nil, err
 	}
 	return out, nil
 }

@@ -132,7 +132,7 @@ func stopTimeout(seconds int64) (time.Duration, error) {
 }
 
 // containerState: what is on its way out has ended.
-func containerState(k ctr.Container) runtimeapi.ContainerState {
+func containerState(k *ctr.Container) runtimeapi.ContainerState {
 	switch k.Status.State {
 	case ctr.Creating, ctr.Created:
 		return runtimeapi.ContainerState_CONTAINER_CREATED
@@ -145,7 +145,7 @@ func containerState(k ctr.Container) runtimeapi.ContainerState {
 }
 
 // imageSpec is an image as whoever wrote the pod knows it.
-func imageSpec(k ctr.Container) *runtimeapi.ImageSpec {
+func imageSpec(k *ctr.Container) *runtimeapi.ImageSpec {
 	out := &runtimeapi.ImageSpec{Image: k.Config.Image.Ref, UserSpecifiedImage: k.Config.Image.Asked}
 	if out.UserSpecifiedImage != "" {
 		out.Image = out.UserSpecifiedImage
@@ -154,7 +154,7 @@ func imageSpec(k ctr.Container) *runtimeapi.ImageSpec {
 }
 
 // imageRef is the digest by which an image is known to its registry, else its ID.
-func imageRef(k ctr.Container) string {
+func imageRef(k *ctr.Container) string {
 	if d := k.Config.Image.Digested; d != "" {
 		return d
 	}
@@ -162,7 +162,7 @@ func imageRef(k ctr.Container) string {
 }
 
 // containerItem is a container as lists show it.
-func containerItem(k ctr.Container) *runtimeapi.Container {
+func containerItem(k *ctr.Container) *runtimeapi.Container {
 	return &runtimeapi.Container{
 		Id: k.ID, PodSandboxId: k.Config.Sandbox, Metadata: containerMetadata(k), Image: imageSpec(k),
 		ImageRef: imageRef(k), ImageId: imageID(k.Config.Image.ID), State: containerState(k),
@@ -172,7 +172,7 @@ func containerItem(k ctr.Container) *runtimeapi.Container {
 
 // containerMatches says whether a list with that filter, which may be nil, shows
 // a container.
-func containerMatches(k ctr.Container, f *runtimeapi.ContainerFilter) bool {
+func containerMatches(k *ctr.Container, f *runtimeapi.ContainerFilter) bool {
 	switch {
 	case !strings.HasPrefix(k.ID, f.GetId()), !strings.HasPrefix(k.Config.Sandbox, f.GetPodSandboxId()):
 		return false
@@ -189,9 +189,9 @@ const unknownCode = 255
 func containerStatus(k ctr.Container) *runtimeapi.ContainerStatus {
 	s := k.Status
 	out := &runtimeapi.ContainerStatus{
-		Id: k.ID, Metadata: containerMetadata(k), State: containerState(k),
+		Id: k.ID, Metadata: containerMetadata(&k), State: containerState(&k),
 		CreatedAt: nanoseconds(k.Created), StartedAt: nanoseconds(s.StartedAt),
-		Image: imageSpec(k), ImageRef: imageRef(k), ImageId: imageID(k.Config.Image.ID),
+		Image: imageSpec(&k), ImageRef: imageRef(&k), ImageId: imageID(k.Config.Image.ID),
 		Reason: s.Reason, Message: s.Message, Labels: k.Config.Labels, Annotations: k.Config.Annotations,
 		Mounts: statusMounts(k.Config.Mounts), LogPath: k.Config.Log.Path,
 		Resources:  &runtimeapi.ContainerResources{Linux: linuxResources(k.Limits())},

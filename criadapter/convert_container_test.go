@@ -50,7 +50,7 @@ func TestContainerState(t *testing.T) {
 		ctr.Removing: runtimeapi.ContainerState_CONTAINER_EXITED,
 		"":           runtimeapi.ContainerState_CONTAINER_UNKNOWN,
 	} {
-		if got := containerState(ctr.Container{Status: ctr.Status{State: state}}); got != want {
+		if got := containerState(&ctr.Container{Status: ctr.Status{State: state}}); got != want {
 			t.Errorf("%q is %s, want %s", state, got, want)
 		}
 	}
@@ -155,7 +155,7 @@ func TestContainerMatches(t *testing.T) {
 		{"state", &runtimeapi.ContainerFilter{State: &runtimeapi.ContainerStateValue{}}, false},
 		{"one label of two", &runtimeapi.ContainerFilter{LabelSelector: map[string]string{"a": "1", "b": "3"}}, false},
 	} {
-		if got := containerMatches(k, tt.filter); got != tt.want {
+		if got := containerMatches(&k, tt.filter); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

@@ -8,13 +8,13 @@ import (
 )
 
 // podMetadata is what the kubelet calls a sandbox.
-func podMetadata(s pod.Sandbox) *runtimeapi.PodSandboxMetadata {
+func podMetadata(s *pod.Sandbox) *runtimeapi.PodSandboxMetadata {
 	k := s.Config.Kube
 	return &runtimeapi.PodSandboxMetadata{Name: k.Name, Namespace: k.Namespace, Uid: k.UID, Attempt: k.Attempt}
 }
 
 // containerMetadata is what the kubelet calls a container.
-func containerMetadata(c ctr.Container) *runtimeapi.ContainerMetadata {
+func containerMetadata(c *ctr.Container) *runtimeapi.ContainerMetadata {
 	return &runtimeapi.ContainerMetadata{Name: c.Config.Kube.Name, Attempt: c.Config.Kube.Attempt}
 }
 

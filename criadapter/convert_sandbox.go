@@ -194,7 +194,7 @@ func bandwidth(annotations map[string]string) (pod.Bandwidth, error) {
 }
 
 // sandboxState is READY for what can take containers.
-func sandboxState(s pod.Sandbox) runtimeapi.PodSandboxState {
+func sandboxState(s *pod.Sandbox) runtimeapi.PodSandboxState {
 	if s.Status.State == pod.Ready {
 		return runtimeapi.PodSandboxState_SANDBOX_READY
 	}
@@ -202,7 +202,7 @@ func sandboxState(s pod.Sandbox) runtimeapi.PodSandboxState {
 }
 
 // sandboxItem is a sandbox as lists show it.
-func sandboxItem(s pod.Sandbox) *runtimeapi.PodSandbox {
+func sandboxItem(s *pod.Sandbox) *runtimeapi.PodSandbox {
 	return &runtimeapi.PodSandbox{
 		Id: s.ID, Metadata: podMetadata(s), State: sandboxState(s), CreatedAt: s.Created.UnixNano(),
 		Labels: s.Config.Labels, Annotations: s.Config.Annotations, RuntimeHandler: s.Config.Runtime,
@@ -212,7 +212,7 @@ func sandboxItem(s pod.Sandbox) *runtimeapi.PodSandbox {
 // sandboxMatches says whether a list with that filter, which may be nil, shows a
 // sandbox. What is being made is not shown: it is not there until its call
 // succeeds.
-func sandboxMatches(s pod.Sandbox, f *runtimeapi.PodSandboxFilter) bool {
+func sandboxMatches(s *pod.Sandbox, f *runtimeapi.PodSandboxFilter) bool {
 	if s.Config.Owner != record.OwnerCRI || !s.Made() || !strings.HasPrefix(s.ID, f.GetId()) {
 		return false
 	}
@@ -235,7 +235,7 @@ func labelsMatch(labels, selector map[string]string) bool {
 // sandboxStatus is a sandbox as PodSandboxStatus and events show it.
 func sandboxStatus(s pod.Sandbox) *runtimeapi.PodSandboxStatus {
 	return &runtimeapi.PodSandboxStatus{
-		Id: s.ID, Metadata: podMetadata(s), State: sandboxState(s), CreatedAt: s.Created.UnixNano(),
+		Id: s.ID, Metadata: podMetadata(&s), State: sandboxState(&s), CreatedAt: s.Created.UnixNano(),
 		Network: sandboxNetwork(s), Linux: &runtimeapi.LinuxPodSandboxStatus{
 			Namespaces: &runtimeapi.Namespace{Options: namespaceOptions(s.Config)},
 		},

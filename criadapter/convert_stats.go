@@ -17,7 +17,7 @@ func containerStats(u ctr.Usage) *runtimeapi.ContainerStats {
 	k := u.Container
 	out := &runtimeapi.ContainerStats{
 		Attributes: &runtimeapi.ContainerAttributes{
-			Id: k.ID, Metadata: containerMetadata(k), Labels: k.Config.Labels, Annotations: k.Config.Annotations,
+			Id: k.ID, Metadata: containerMetadata(&k), Labels: k.Config.Labels, Annotations: k.Config.Annotations,
 		},
 		WritableLayer: writableLayer(u),
 	}
@@ -40,7 +40,7 @@ func podStats(u pod.Usage) *runtimeapi.PodSandboxStats {
 	}
 	return &runtimeapi.PodSandboxStats{
 		Attributes: &runtimeapi.PodSandboxAttributes{
-			Id: s.ID, Metadata: podMetadata(s), Labels: s.Config.Labels, Annotations: s.Config.Annotations,
+			Id: s.ID, Metadata: podMetadata(&s), Labels: s.Config.Labels, Annotations: s.Config.Annotations,
 		},
 		Linux: linux,
 	}

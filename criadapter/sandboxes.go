@@ -83,15 +83,16 @@ func (s *sandboxServer) UpdatePodSandboxResources(ctx context.Context, r *runtim
 }
 
 func (s *sandboxServer) list(ctx context.Context, f *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
-	all, err := s.pods.List(ctx)
-	if len(all) == 0 && err != nil {
-		return nil, err
-	}
 	var out []*runtimeapi.PodSandbox
-	for _, sandbox := range all {
+	some := false
+	err := s.pods.Each(ctx, func(sandbox *pod.Sandbox) {
+		some = true
 		if sandboxMatches(sandbox, f) {
 			out = append(out, sandboxItem(sandbox))
 		}
+	})
+	if err != nil && !some { // else there are those that can be read
+		return nil, err
 	}
 	return out, nil
 }

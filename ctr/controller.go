@@ -203,6 +203,18 @@ func (c *records) List(context.Context) ([]Container, error) {
 	return out, err
 }
 
+// Each calls f for all containers as List has them, and copies none of them: what f
+// is given is its own until it returns.
+func (c *records) Each(_ context.Context, f func(*Container)) error {
+	entries, err := c.dir.All()
+	k := new(Container)
+	for _, e := range entries {
+		*k = c.derive(*e)
+		f(k)
+	}
+	return err
+}
+
 // Resolve finds a container's full ID by name, full ID or unique prefix.
 // ErrNotFound if there is none, *record.AmbiguousError if there are several.
 func (c *records) Resolve(ref string) (string, error) {
@@ -225,11 +237,11 @@ func (c *records) LogPath(ctr Container) string {
 	case ctr.Config.Log.Path != "":
 		return ctr.Config.Log.Path
 	}
-	return c.ownLog(ctr.ID)
+	return ownLog(c, ctr.ID)
 }
 
 // ownLog is the log of a container that was given no other path.
-func (c *records) ownLog(id string) string {
+func ownLog(c *records, id string) string {
 	return filepath.Join(c.dir.RootDir(id), "container.log")
 }
 

@@ -80,7 +80,7 @@ func (c *sessions) Tidy(ctx context.Context) error {
 	}
 	var errs []error
 	for _, id := range ids {
-		fi, err := os.Lstat(c.ownLog(id))
+		fi, err := os.Lstat(ownLog(c.records, id))
 		if err != nil || fi.Size() < minLogSize {
 			continue
 		}
@@ -92,7 +92,7 @@ func (c *sessions) Tidy(ctx context.Context) error {
 			if !c.outgrown(ctr) {
 				return nil
 			}
-			return c.rotate(ctx, ctr, c.ownLog(id))
+			return c.rotate(ctx, ctr, ownLog(c.records, id))
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("rotating log of container %q: %w", ctr.Config.Name, err))
@@ -106,7 +106,7 @@ func (c *sessions) outgrown(ctr Container) bool {
 	if !ctr.Status.Alive() || ctr.Config.Log.MaxSize == 0 {
 		return false
 	}
-	fi, err := os.Lstat(c.ownLog(ctr.ID))
+	fi, err := os.Lstat(ownLog(c.records, ctr.ID))
 	return err == nil && fi.Size() >= ctr.Config.Log.MaxSize
 }
 

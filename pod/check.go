@@ -187,7 +187,7 @@ func (c *checker) whileReady(ctx context.Context, id string, f func(Sandbox) err
 // left of it is given back when it is stopped or started.
 func (c *checker) repin(ctx context.Context, id string) error {
 	return c.whileReady(ctx, id, func(s Sandbox) error {
-		if lost := c.pinAgain(s); lost != "" {
+		if lost := pinAgain(c.records, s); lost != "" {
 			return c.unreadied(ctx, s, lost)
 		}
 		return nil
@@ -222,7 +222,7 @@ func unpinned(s Sandbox) []pinnedKind {
 
 // pinAgain pins what somebody has unpinned of a pod whose operation is the caller's,
 // from containers that run: they have it still. It says what is gone; "" for nothing.
-func (c *records) pinAgain(s Sandbox) (gone string) {
+func pinAgain(c *records, s Sandbox) (gone string) {
 	var lost []string
 	for _, ns := range unpinned(s) {
 		if !pinFrom(c, s, ns) {
@@ -256,7 +256,7 @@ func (c *records) hold(ctx context.Context, id string) (gone string, err error) 
 		op.Abandon()
 		return "", nil
 	}
-	return c.pinAgain(s), op.End()
+	return pinAgain(c, s), op.End()
 }
 
 func (c *checker) remount(ctx context.Context, id string) error {

@@ -138,6 +138,18 @@ func (c *records) List(context.Context) ([]Sandbox, error) {
 	return out, err
 }
 
+// Each calls f for all pods as List has them, and copies none of them: what f is given
+// is its own until it returns.
+func (c *records) Each(_ context.Context, f func(*Sandbox)) error {
+	entries, err := c.dir.All()
+	s := new(Sandbox)
+	for _, e := range entries {
+		*s = c.sandbox(*e)
+		f(s)
+	}
+	return err
+}
+
 // Resolve finds a pod's full ID by name, full ID or unique prefix. ErrNotFound
 // if there is none, *record.AmbiguousError if there are several.
 func (c *records) Resolve(ref string) (string, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -195,14 +194,15 @@ func (c *records) Made(ctx context.Context, id string) (ctr.Container, error) {
 	return k, err
 }
 
-// ContainersMade lists the kubelet's containers, oldest first, without those that
-// are being made. Records that cannot be read are left out and named in the
+// EachMade calls f for the kubelet's containers, oldest first, without those
+// that are being made. Records that cannot be read are left out and named in the
 // error, which comes beside the others.
-func (c *records) ContainersMade(ctx context.Context) ([]ctr.Container, error) {
-	all, err := c.ctrs.List(ctx)
-	return slices.DeleteFunc(all, func(k ctr.Container) bool {
-		return k.Config.Owner != record.OwnerCRI || k.Config.Infra || !k.Made()
-	}), err
+func (c *records) EachMade(ctx context.Context, f func(*ctr.Container)) error {
+	return c.ctrs.Each(ctx, func(k *ctr.Container) {
+		if k.Config.Owner == record.OwnerCRI && !k.Config.Infra && k.Made() {
+			f(k)
+		}
+	})
 }
 
 // containerName is the record's name of one of the kubelet's containers.

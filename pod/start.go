@@ -115,7 +115,7 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return nil, errors.Join(err, op.End())
 	}
 	if s.Status.State == Ready {
-		if c.pinAgain(s) == "" {
+		if pinAgain(c.records, s) == "" {
 			return &rising{give: c.give(s)}, op.End()
 		}
 		if err := c.down(ctx, op); err != nil { // nothing runs in it any more

@@ -295,7 +295,7 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 		op.Abandon()
 		return err
 	}
-	c.pinAgain(s)
+	pinAgain(c.records, s)
 	var alive, ended errgroup.Group
 	for _, k := range ctrs {
 		g := &ended

@@ -109,13 +109,13 @@ func (k *kept[C, S]) slot(id string) (slot[C, S], bool) {
 	return slot[C, S]{}, false
 }
 
-// list is List from memory.
-func (k *kept[C, S]) list() ([]Entry[C, S], error) {
+// list is All from memory.
+func (k *kept[C, S]) list() ([]*Entry[C, S], error) {
 	k.mu.Lock()
 	slots := slices.AppendSeq(make([]*slot[C, S], 0, len(k.slots)), maps.Values(k.slots))
 	k.mu.Unlock()
 	slices.SortFunc(slots, func(a, b *slot[C, S]) int { return a.entry.compare(&b.entry.Meta) })
-	out := make([]Entry[C, S], 0, len(slots))
+	out := make([]*Entry[C, S], 0, len(slots))
 	var errs []error
 	for _, s := range slots {
 		if s.err == nil && s.entry.Lost {
@@ -124,7 +124,7 @@ func (k *kept[C, S]) list() ([]Entry[C, S], error) {
 		}
 		switch {
 		case s.err == nil:
-			out = append(out, s.entry)
+			out = append(out, &s.entry)
 		case !isNotFound(s.err):
 			errs = append(errs, s.err)
 		}

@@ -43,6 +43,17 @@ func (d *reader[C, S]) ConfigOf(o *Op) (C, error) {
 // read are left out and joined in the error: the entries are good, whatever
 // the error is.
 func (d *reader[C, S]) List() ([]Entry[C, S], error) {
+	all, err := d.All()
+	out := make([]Entry[C, S], len(all))
+	for i, e := range all {
+		out[i] = *e
+	}
+	return out, err
+}
+
+// All is List without a copy of each entry, which takes more than the reading of one
+// that is kept: none may be changed.
+func (d *reader[C, S]) All() ([]*Entry[C, S], error) {
 	if k := d.kept.Load(); k != nil {
 		return k.list()
 	}
@@ -50,7 +61,7 @@ func (d *reader[C, S]) List() ([]Entry[C, S], error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry[C, S], len(ids))
+	entries := make([]*Entry[C, S], len(ids))
 	errs := make([]error, len(ids))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -58,7 +69,8 @@ func (d *reader[C, S]) List() ([]Entry[C, S], error) {
 		wg.Go(func() {
 			buf := make([]byte, 4*pageSize)
 			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
-				entries[i], errs[i] = d.load(ids[i], buf)
+				e, err := d.load(ids[i], buf)
+				entries[i], errs[i] = &e, err
 			}
 		})
 	}
@@ -85,8 +97,8 @@ func (d *reader[C, S]) strayError(id string) error {
 }
 
 // sortEntries puts the oldest first.
-func sortEntries[C, S any](entries []Entry[C, S]) {
-	slices.SortFunc(entries, func(a, b Entry[C, S]) int { return a.compare(&b.Meta) })
+func sortEntries[C, S any](entries []*Entry[C, S]) {
+	slices.SortFunc(entries, func(a, b *Entry[C, S]) int { return a.compare(&b.Meta) })
 }
 
 // compare orders objects by age, the oldest first.

@@ -560,6 +560,25 @@ func TestListAllocates(t *testing.T) {
 	}
 }
 
+// TestKeptListCopiesNothing: one list of all that is kept in memory allocates as often
+// for many objects as for few.
+func TestKeptListCopiesNothing(t *testing.T) {
+	d := newDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	must(t, d.Keep(ctx, nil))
+	for i := range 60 {
+		create(t, d, fmt.Sprintf("n%d", i), "")
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if all, err := d.All(); err != nil || len(all) != 60 {
+			t.Errorf("%d of 60 listed, %v", len(all), err)
+		}
+	}); n > 4 {
+		t.Errorf("%.0f allocations, 4 at most", n)
+	}
+}
+
 func absent(d *Dir[conf, state], id string) bool {
 	_, err := d.Get(id)
 	return errdefs.IsNotFound(err)
