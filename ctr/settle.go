@@ -371,12 +371,24 @@ func killMakers(ctx context.Context, c *settler, ctr Container) error {
 // killStrays kills the monitors of a container, whether or not they are on record,
 // and the runtimes that make, start or delete it, and waits for them to be gone.
 func killStrays(ctx context.Context, c *records, id string) error {
-	all, err := processesOf(c, id)
-	errs := []error{err}
-	for _, p := range all {
-		errs = append(errs, AbsentOK(monitor.Signal(p.Process, sigKill)), AbsentOK(monitor.AwaitGone(ctx, p.Process)))
+	return killAllOf(ctx, func() ([]leftover.Process, error) { return processesOf(c, id) })
+}
+
+// killAllOf kills the processes that list finds and waits for them to be gone, until
+// it finds none: a monitor may fork its runtime between the look and its death.
+func killAllOf(ctx context.Context, list func() ([]leftover.Process, error)) error {
+	for {
+		all, err := list()
+		if len(all) == 0 || err != nil {
+			return err
+		}
+		for _, p := range all {
+			err = errors.Join(err, AbsentOK(monitor.Signal(p.Process, sigKill)), AbsentOK(monitor.AwaitGone(ctx, p.Process)))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
 }
 
 // processesOf are the monitors of a container and the runtimes that make, start or
