@@ -132,7 +132,7 @@ func stepPoints() []Listed {
 		{"rootfs.deleted", []string{"rm", "run --rm", "create fails", "run fails", "run --rm fails", "RemoveContainer", "RemovePodSandbox", "CreateContainer fails"}},
 		{"rootfs.made", []string{"create", "run", "run --rm", "CreateContainer"}},
 		{"rootfs.mounted", []string{"start", "run", "run --rm", "cp", "CreateContainer"}},
-		{"rootfs.unmounted", []string{"stop", "rm", "run --rm", "cp", "run fails", "run --rm fails", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "StartContainer fails", "start fails"}},
+		{"rootfs.unmounted", []string{"stop", "rm", "cp", "run fails", "run --rm fails", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "StartContainer fails", "start fails"}},
 		{"runtime.created", []string{"pod start", "start", "run", "run --rm", "RunPodSandbox", "CreateContainer"}},
 		{"runtime.delete", []string{"pod stop", "pod rm", "stop", "rm", "run --rm", "pod start fails", "run fails", "run --rm fails", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails", "StartContainer fails", "start fails"}},
 		{"runtime.deleted", []string{"pod stop", "pod rm", "stop", "rm", "run --rm", "pod start fails", "run fails", "run --rm fails", "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails", "StartContainer fails", "start fails"}},
