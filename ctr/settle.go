@@ -374,21 +374,29 @@ func killStrays(ctx context.Context, c *records, id string) error {
 	return killAllOf(ctx, func() ([]leftover.Process, error) { return processesOf(c, id) })
 }
 
+// killRounds is how often killAllOf looks: a monitor with its runtime takes three looks.
+// What goes on forking under their names is nothing that makes a container.
+const killRounds = 5
+
 // killAllOf kills the processes that list finds and waits for them to be gone, until
 // it finds none: a monitor may fork its runtime between the look and its death.
 func killAllOf(ctx context.Context, list func() ([]leftover.Process, error)) error {
-	for {
+	for range killRounds {
 		all, err := list()
 		if len(all) == 0 || err != nil {
 			return err
 		}
 		for _, p := range all {
-			err = errors.Join(err, AbsentOK(monitor.Signal(p.Process, sigKill)), AbsentOK(monitor.AwaitGone(ctx, p.Process)))
+			err = errors.Join(err, AbsentOK(monitor.Signal(p.Process, sigKill)))
+		}
+		for _, p := range all {
+			err = errors.Join(err, AbsentOK(monitor.AwaitGone(ctx, p.Process)))
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // processesOf are the monitors of a container and the runtimes that make, start or

@@ -148,7 +148,7 @@ func (in *intake) sync(root string, kinds ...string) error {
 }
 
 // bootMark is the file in the store's run root that holds the ID of the boot in
-// which mendLinks has looked at it.
+// which afterBoot has looked at it.
 const bootMark = "davit-boot"
 
 // afterBoot looks for what a loss of power has done to a store, before the library
@@ -175,10 +175,17 @@ func afterBoot(opts types.StoreOptions) error {
 	return nil
 }
 
-// locked calls do under one of the library's locks, where the store has it and can be
-// written to.
+// recordsLock is the library's lock of the records that are in a file.
+func recordsLock(file string) string {
+	dir := filepath.Dir(file)
+	_, kind, _ := strings.Cut(filepath.Base(dir), "-")
+	return filepath.Join(dir, kind+".lock")
+}
+
+// locked calls do under one of the library's locks, where the store has its folder and
+// can be written to.
 func locked(path string, do func() error) error {
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil
 	}
 	lock, err := lockfile.GetLockFile(path)
@@ -200,8 +207,7 @@ func dropTorn(root string) error {
 	}
 	var errs []error
 	for _, path := range files {
-		_, kind, _ := strings.Cut(filepath.Base(filepath.Dir(path)), "-")
-		errs = append(errs, locked(filepath.Join(filepath.Dir(path), kind+".lock"), func() error {
+		errs = append(errs, locked(recordsLock(path), func() error {
 			data, err := os.ReadFile(path)
 			if err != nil || len(data) == 0 || json.Valid(data) {
 				return err

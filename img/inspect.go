@@ -9,6 +9,8 @@ import (
 
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/storage"
+
+	"github.com/davit-containers/davit/img/whole"
 )
 
 // Details are all that is known of an image.
@@ -155,7 +157,7 @@ func (r *records) parent(im *storage.Image, cfg rawConfig, chain []*storage.Laye
 			return "", fmt.Errorf("reading images: %w", err)
 		}
 		for _, other := range images {
-			if other.ID == im.ID {
+			if other.ID == im.ID || !whole.Is(other) {
 				continue
 			}
 			o, err := r.readConfig(other)

@@ -112,13 +112,10 @@ func (r *Roots) sweepPartial() error {
 // sweepLeft removes what transfers, and processes that were writing the store's
 // records, have left that were killed.
 func sweepLeft(c *core) {
-	before := time.Now().Add(-staleTemp)
-	sweepTemp(tempBase(c), before)
+	sweepTemp(tempBase(c), time.Now().Add(-staleTemp))
 	left, _ := filepath.Glob(filepath.Join(c.storage().GraphRoot(), "*-*", ".tmp-*.json*")) // the pattern is good
 	for _, path := range left {
-		if info, err := os.Lstat(path); err == nil && info.ModTime().Before(before) {
-			_ = os.Remove(path)
-		}
+		_ = locked(recordsLock(path), func() error { return os.Remove(path) }) // nobody writes one meanwhile
 	}
 }
 

@@ -138,8 +138,9 @@ func (c *records) List(context.Context) ([]Sandbox, error) {
 	return out, err
 }
 
-// Each calls f for all pods as List has them, and copies none of them: what f is given
-// is its own until it returns.
+// Each calls f for all pods as List has them, without a slice of all. F may neither keep
+// what it is given, for the next call has it, nor change what that points to, which is
+// the record's.
 func (c *records) Each(_ context.Context, f func(*Sandbox)) error {
 	entries, err := c.dir.All()
 	s := new(Sandbox)

@@ -1,52 +1,67 @@
 package whole
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/lockfile"
 )
 
-// note is the flag of an image that names, with spaces between, the documents it is to
-// have.
-const note = "davit-documents"
+// note is the flag of an image that was made by a Store.
+const note = "davit-made"
 
 // Is says whether an image has all the documents that it is to have.
 func Is(im *storage.Image) bool {
-	keys, _ := im.Flags[note].(string)
-	for key := range strings.FieldsSeq(keys) {
-		if !slices.Contains(im.BigDataNames, key) {
-			return false
-		}
+	if _, noted := im.Flags[note]; !noted || len(im.Names) > 0 { // the last thing that it gets is its name
+		return true
 	}
-	return true
+	return !slices.ContainsFunc(documents(im), func(key string) bool { return !slices.Contains(im.BigDataNames, key) })
 }
 
-// Store is a store that notes on the images made in it what they are to have.
+// documents are the keys of an image's manifest, which comes after its config, and of
+// its signatures, which come last.
+func documents(im *storage.Image) []string {
+	out := []string{storage.ImageDigestBigDataKey}
+	// As go.podman.io/image/v5/storage writes it down.
+	var metadata struct {
+		Sizes   []int                   `json:"signature-sizes"`
+		SizesOf map[digest.Digest][]int `json:"signatures-sizes"`
+	}
+	if json.Unmarshal([]byte(im.Metadata), &metadata) != nil {
+		return out // it is of another program
+	}
+	if len(metadata.Sizes) > 0 {
+		out = append(out, "signatures")
+	}
+	for d, sizes := range metadata.SizesOf {
+		if len(sizes) > 0 && d.Validate() == nil {
+			out = append(out, "signature-"+d.Encoded())
+		}
+	}
+	return out
+}
+
+// Store is a store that notes on the images made in it that they may be cut short.
 type Store struct{ storage.Store }
 
-// CreateImage implements storage.Store. An image of this ID that is not whole is
-// completed.
+// CreateImage implements storage.Store. An image of this ID and of these layers that is
+// not whole is given the documents and the metadata instead.
 func (s Store) CreateImage(id string, names []string, layer, metadata string, o *storage.ImageOptions) (*storage.Image, error) {
 	if o == nil || len(o.BigData) == 0 {
 		return s.Store.CreateImage(id, names, layer, metadata, o)
 	}
 	noted := *o
-	keys := make([]string, len(o.BigData))
-	for i := range o.BigData {
-		keys[i] = o.BigData[i].Key
-	}
 	noted.Flags = maps.Clone(o.Flags)
 	if noted.Flags == nil {
 		noted.Flags = map[string]any{}
 	}
-	noted.Flags[note] = strings.Join(keys, " ")
+	noted.Flags[note] = true
 	im, err := s.Store.CreateImage(id, names, layer, metadata, &noted)
 	if !errors.Is(err, storage.ErrDuplicateID) {
 		return im, err
@@ -68,7 +83,7 @@ func (s Store) CreateImage(id string, names []string, layer, metadata string, o 
 // with these layers.
 func (s Store) complete(id, layer string, o *storage.ImageOptions) (*storage.Image, error) {
 	im, err := s.Image(id)
-	if err != nil || Is(im) || im.ReadOnly || im.TopLayer != layer {
+	if err != nil || !partial(im) || im.TopLayer != layer {
 		return nil, ignoreUnknown(err)
 	}
 	for _, doc := range o.BigData {
@@ -99,8 +114,8 @@ func ByDigest(st storage.Store, d digest.Digest) ([]*storage.Image, error) {
 	return slices.DeleteFunc(all, func(im *storage.Image) bool { return !Is(im) }), ignoreUnknown(err)
 }
 
-// Left lists the IDs of the images that are not whole. None of them is being made: the
-// store is locked while an image gets its documents.
+// Left lists the IDs of the images that are not whole. One may be just being completed;
+// none is just being made, for the store is locked meanwhile.
 func Left(st storage.Store) ([]string, error) {
 	all, err := st.Images()
 	if err != nil {
@@ -108,12 +123,14 @@ func Left(st storage.Store) ([]string, error) {
 	}
 	var out []string
 	for i := range all {
-		if !all[i].ReadOnly && !Is(&all[i]) {
+		if partial(&all[i]) {
 			out = append(out, all[i].ID)
 		}
 	}
 	return out, nil
 }
+
+func partial(im *storage.Image) bool { return !im.ReadOnly && !Is(im) }
 
 // Sweep has those images removed that are not whole, while nobody completes one.
 func Sweep(st storage.Store, remove func(id string) error) error {
@@ -123,7 +140,10 @@ func Sweep(st storage.Store, remove func(id string) error) error {
 	return locked(st, func() error {
 		left, err := Left(st)
 		for _, id := range left {
-			err = errors.Join(err, remove(id))
+			// Another program takes no lock of ours to complete one.
+			if im, gone := st.Image(id); gone == nil && partial(im) {
+				err = errors.Join(err, remove(id))
+			}
 		}
 		return err
 	})
