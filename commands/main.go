@@ -39,13 +39,23 @@ func Run(ctx context.Context, env *cli.Env, args []string) int {
 	ctx = cli.WithTrace(ctx, env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	err = errors.Join(err, env.Close())
+	err = errors.Join(err, helpless(cmd), env.Close())
 	if err == nil {
 		return 0
 	}
 	err = withUsage(cmd, cli.Cause(ctx, err))
 	cli.Report(env.Err, err, env.Verbose())
 	return cli.Code(err)
+}
+
+// helpless is the error of a command that was asked for the help of a subcommand which
+// it does not have.
+func helpless(cmd *cobra.Command) error {
+	help := cmd.Flags().Lookup("help")
+	if help == nil || !help.Changed || !cmd.HasSubCommands() || cmd.Flags().NArg() == 0 {
+		return nil
+	}
+	return cmd.RunE(cmd, cmd.Flags().Args())
 }
 
 // signalContext ends with the first SIGINT or SIGTERM as its cause. stop leaves

@@ -27,7 +27,11 @@ func NewRoot(env *cli.Env) *cobra.Command {
 	root.SetErr(env.Err)
 	root.SetVersionTemplate("davit version {{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { _ = WriteHelp(env.Out, cmd, env.Columns(env.Out)) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		if helpless(cmd) == nil {
+			_ = WriteHelp(env.Out, cmd, env.Columns(env.Out))
+		}
+	})
 	for _, g := range groups() {
 		root.AddGroup(&g)
 	}

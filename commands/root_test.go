@@ -63,6 +63,8 @@ func TestUsage(t *testing.T) {
 		{"nothing", nil, 125, "Usage:", "Error: a command is missing: davit COMMAND\n"},
 		{"no verb", []string{"image"}, 125, "Usage:", "Error: a command is missing: davit image COMMAND\n"},
 		{"unknown verb", []string{"imges"}, 125, "", "Error: unknown command \"imges\" for \"davit\"\nHint: did you mean 'davit images'?\n"},
+		{"help of an unknown verb", []string{"imges", "--help"}, 125, "", "Error: unknown command \"imges\" for \"davit\"\nHint: did you mean 'davit images'?\n"},
+		{"help of a pod's unknown verb", []string{"pod", "nope", "-h"}, 125, "", "Error: unknown command \"nope\" for \"davit pod\"\nHint: did you mean 'davit pod top'?\n"},
 		{"unknown verb below", []string{"image", "inspct", "x"}, 125, "", "Hint: did you mean 'davit image inspect'?\n"},
 		{"help of an unknown verb", []string{"help", "imges"}, 125, "", "did you mean 'davit images'?"},
 		{"man of an unknown verb", []string{"man", "imges"}, 125, "", "did you mean 'davit images'?"},
