@@ -1,3 +1,3 @@
-// Package wire looks at messages as they come from a client, whatever they are
-// about: it decodes them and refuses what no request may be.
+// Package wire looks at messages as they come from a client and go to one, whatever
+// they are about: it decodes them, refuses what no request may be, and encodes lists.
 package wire
