@@ -175,6 +175,16 @@ func afterBoot(opts types.StoreOptions) error {
 	return nil
 }
 
+// recordFiles are the files of a store's records whose names match a pattern, which is
+// a good one.
+func recordFiles(root, pattern string) []string {
+	files, _ := fs.Glob(os.DirFS(root), "*-*/"+pattern)
+	for i, file := range files {
+		files[i] = filepath.Join(root, file)
+	}
+	return files
+}
+
 // recordsLock is the library's lock of the records that are in a file.
 func recordsLock(file string) string {
 	dir := filepath.Dir(file)
@@ -201,12 +211,8 @@ func locked(path string, do func() error) error {
 // torn. The library does not sync them, and opens no store with one that it cannot
 // read: what was in it is lost, and with it nothing that was to outlast a boot.
 func dropTorn(root string) error {
-	files, err := filepath.Glob(filepath.Join(root, "*-*", "volatile-*.json"))
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for _, path := range files {
+	for _, path := range recordFiles(root, "volatile-*.json") {
 		errs = append(errs, locked(recordsLock(path), func() error {
 			data, err := os.ReadFile(path)
 			if err != nil || len(data) == 0 || json.Valid(data) {

@@ -59,7 +59,7 @@ func TestMendLinks(t *testing.T) {
 // The library opens no store with a record that it cannot read, and does not sync the
 // volatile ones: a file system may give zeros for what never reached the disk.
 func TestTornVolatileRecords(t *testing.T) {
-	cfg := Config{StorageRoot: t.TempDir(), StorageRunRoot: t.TempDir(), Driver: "vfs"}
+	cfg := Config{StorageRoot: filepath.Join(t.TempDir(), "[a"), StorageRunRoot: t.TempDir(), Driver: "vfs"}
 	open := func() error {
 		s, err := Open(t.Context(), cfg)
 		if err == nil {

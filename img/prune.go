@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -113,8 +112,7 @@ func (r *Roots) sweepPartial() error {
 // records, have left that were killed.
 func sweepLeft(c *core) {
 	sweepTemp(tempBase(c), time.Now().Add(-staleTemp))
-	left, _ := filepath.Glob(filepath.Join(c.storage().GraphRoot(), "*-*", ".tmp-*.json*")) // the pattern is good
-	for _, path := range left {
+	for _, path := range recordFiles(c.storage().GraphRoot(), ".tmp-*.json*") {
 		_ = locked(recordsLock(path), func() error { return os.Remove(path) }) // nobody writes one meanwhile
 	}
 }
