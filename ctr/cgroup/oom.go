@@ -47,7 +47,7 @@ func (h *Host) WatchOOM(ctx context.Context, path string) (<-chan uint64, error)
 			if _, err := f.Read(buf); err != nil {
 				return
 			}
-			now, err := h.OOMKills(path)
+			now, err := h.killsSince(ctx, path, before)
 			if err != nil {
 				return
 			}
@@ -63,6 +63,25 @@ func (h *Host) WatchOOM(ctx context.Context, path string) (<-chan uint64, error)
 		}
 	}()
 	return out, nil
+}
+
+// oomPatience is how long a kill is waited for that was announced.
+const oomPatience = time.Second
+
+// killsSince is the count of killed processes after an announcement. Cgroup v1 makes
+// it before the kernel kills: as long as the count is as before, it is read again.
+func (h *Host) killsSince(ctx context.Context, path string, before uint64) (uint64, error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		now, err := h.OOMKills(path)
+		if err != nil || now != before || h.Version == 2 || wait > oomPatience {
+			return now, err
+		}
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 // openOOM1 has the kernel count into an eventfd, see cgroup-v1/memory.rst,
