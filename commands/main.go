@@ -55,7 +55,7 @@ func helpless(cmd *cobra.Command) error {
 	if help == nil || !help.Changed || !cmd.HasSubCommands() || cmd.Flags().NArg() == 0 {
 		return nil
 	}
-	return cmd.RunE(cmd, cmd.Flags().Args())
+	return cli.UnknownCommand(cmd, cmd.Flags().Arg(0))
 }
 
 // signalContext ends with the first SIGINT or SIGTERM as its cause. stop leaves

@@ -27,9 +27,9 @@ func newMan(env *cli.Env) *cobra.Command {
 			if dir != "" {
 				return WriteManPages(dir, cmd.Root())
 			}
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				return target.RunE(target, rest)
+			target, err := named(cmd.Root(), args)
+			if err != nil {
+				return err
 			}
 			return WriteMan(env.Out, target)
 		},

@@ -121,6 +121,15 @@ func (f *keyFlag) String() string { return f.value }
 // Type implements pflag.Value.
 func (f *keyFlag) Type() string { return "string" }
 
+// named finds the command that arguments are the name of, and runs nothing.
+func named(root *cobra.Command, args []string) (*cobra.Command, error) {
+	cmd, rest, err := root.Find(args)
+	if err == nil && len(rest) > 0 {
+		err = cli.UnknownCommand(cmd, rest[0])
+	}
+	return cmd, err
+}
+
 // newHelp is `davit help COMMAND`.
 func newHelp(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
@@ -129,8 +138,8 @@ func newHelp(env *cli.Env) *cobra.Command {
 		Long:    "Show the help of a command: the same as COMMAND --help.",
 		Example: "  davit help run\n  davit help pod create",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
+			target, err := named(cmd.Root(), args)
+			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var names []cobra.Completion
@@ -142,12 +151,9 @@ func newHelp(env *cli.Env) *cobra.Command {
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				if target == nil {
-					target = cmd.Root()
-				}
-				return target.RunE(target, rest)
+			target, err := named(cmd.Root(), args)
+			if err != nil {
+				return err
 			}
 			return WriteHelp(env.Out, target, env.Columns(env.Out))
 		},

@@ -59,19 +59,25 @@ func Parent(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 			}
 			return Usagef("a command is missing: %s COMMAND", cmd.CommandPath())
 		}
-		err := Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
-		var names []string
-		for _, sub := range cmd.Commands() {
-			if sub.IsAvailableCommand() {
-				names = append(append(names, sub.Name()), sub.Aliases...)
-			}
-		}
-		if near := Nearest(args[0], names); near != "" {
-			err.Hint = "did you mean '" + cmd.CommandPath() + " " + near + "'?"
-		}
-		return err
+		return UnknownCommand(cmd, args[0])
 	}
 	return cmd
+}
+
+// UnknownCommand is the error of a name that no subcommand of a command has, with the
+// one that was meant.
+func UnknownCommand(cmd *cobra.Command, name string) error {
+	err := Usagef("unknown command %q for %q", name, cmd.CommandPath())
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	if near := Nearest(name, names); near != "" {
+		err.Hint = "did you mean '" + cmd.CommandPath() + " " + near + "'?"
+	}
+	return err
 }
 
 // Args says how many arguments a command takes; most below 0 is any number.
