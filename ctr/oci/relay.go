@@ -6,7 +6,7 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"github.com/davit-containers/davit/ctr/record/words"
 )
 
 const copyBuffer = 64 << 10
@@ -25,27 +25,13 @@ func drain(from *os.File, to io.Writer, exited <-chan struct{}) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			select {
 			case <-exited:
-				drainReady(from, to, buf)
+				if to != nil {
+					words.Rest(from, to)
+				}
 			default:
 			}
 		}
 		return
-	}
-}
-
-// drainReady reads until the file has nothing to give at once.
-func drainReady(from *os.File, to io.Writer, buf []byte) {
-	raw, err := from.SyscallConn()
-	if err != nil {
-		return
-	}
-	for {
-		n := 0
-		// Control, not Read: Read would honour the deadline that brought us here.
-		if err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }); err != nil || n <= 0 {
-			return
-		}
-		deliver(&to, buf[:n])
 	}
 }
 

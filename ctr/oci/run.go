@@ -42,16 +42,10 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 
 	cmd := exec.CommandContext(ctx, path, append(r.GlobalArgs(), inv.args...)...)
 	var stdout, stderr tail
-	out, err := words.Into(&stdout)
+	end, err := words.Of(cmd, &stdout, &stderr)
 	if err != nil {
 		return err
 	}
-	errs, err := words.Into(&stderr)
-	if err != nil {
-		words.End(0, out)
-		return err
-	}
-	cmd.Stdout, cmd.Stderr = out.In, errs.In
 	if inv.stdin != nil {
 		cmd.Stdin = bytes.NewReader(inv.stdin)
 	}
@@ -61,7 +55,7 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	if cmd.Process != nil {
 		reapGroup(cmd.Process.Pid, err != nil)
 	}
-	words.End(pipeGrace, out, errs)
+	end(pipeGrace)
 	if err == nil || (errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success()) {
 		if inv.stdout != nil {
 			_, _ = inv.stdout.Write(stdout.bytes())

@@ -153,17 +153,12 @@ func once(ctx context.Context, path string, environ []string, s streams) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = drainDelay
-	out, err := words.Into(s.out)
+	cmd.Stdin = s.in
+	end, err := words.Of(cmd, s.out, s.err)
 	if err != nil {
 		return err
 	}
-	errs, err := words.Into(s.err)
-	if err != nil {
-		words.End(0, out)
-		return err
-	}
-	defer words.End(drainDelay, out, errs)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, out.In, errs.In
+	defer end(drainDelay)
 	err = cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {
 		return nil // it has ended, and a child of its may read what it did not

@@ -25,18 +25,18 @@ func (s *slow) Write(p []byte) (int, error) {
 
 const while = 50 * time.Millisecond
 
-// What was written before End is taken, however late it is read.
+// What was written before the end is taken, however late it is read.
 func TestReadLate(t *testing.T) {
 	to := &slow{slept: 4 * while}
-	p, err := Into(to)
+	p, err := into(to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Repeat("x", 40<<10) // more than one read takes
-	if _, err := p.In.WriteString(want); err != nil {
+	if _, err := p.in.WriteString(want); err != nil {
 		t.Fatal(err)
 	}
-	End(while, p)
+	finish(while, p)
 	if got := to.got.String(); got != want {
 		t.Errorf("%d bytes, want %d", len(got), len(want))
 	}
@@ -48,11 +48,11 @@ func TestHeldOpen(t *testing.T) {
 	for name, chatter := range map[string]bool{"silent": false, "endless": true} {
 		t.Run(name, func(t *testing.T) {
 			var to bytes.Buffer
-			p, err := Into(&to)
+			p, err := into(&to)
 			if err != nil {
 				t.Fatal(err)
 			}
-			other := dup(t, p.In)
+			other := dup(t, p.in)
 			if _, err := other.WriteString("its last words"); err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func TestHeldOpen(t *testing.T) {
 				<-stop
 			}()
 			began := time.Now()
-			End(while, p)
+			finish(while, p)
 			if took := time.Since(began); took < while || took > 20*while {
 				t.Errorf("it took %s", took)
 			}
