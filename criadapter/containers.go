@@ -87,18 +87,7 @@ func (s *containerServer) StreamContainers(r *runtimeapi.StreamContainersRequest
 }
 
 func (s *containerServer) list(ctx context.Context, f *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error) {
-	var out []*runtimeapi.Container
-	some := false
-	err := s.pods.EachMade(ctx, func(k *ctr.Container) {
-		some = true
-		if containerMatches(k, f) {
-			out = append(out, containerItem(k))
-		}
-	})
-	if err != nil && !some { // else there are those that can be read
-		return nil, err
-	}
-	return out, nil
+	return listed(ctx, s.pods.EachMade, func(k *ctr.Container) bool { return containerMatches(k, f) }, containerItem)
 }
 
 // UpdateContainerResources implements runtimeapi.RuntimeServiceServer.

@@ -83,16 +83,5 @@ func (s *sandboxServer) UpdatePodSandboxResources(ctx context.Context, r *runtim
 }
 
 func (s *sandboxServer) list(ctx context.Context, f *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
-	var out []*runtimeapi.PodSandbox
-	some := false
-	err := s.pods.Each(ctx, func(sandbox *pod.Sandbox) {
-		some = true
-		if sandboxMatches(sandbox, f) {
-			out = append(out, sandboxItem(sandbox))
-		}
-	})
-	if err != nil && !some { // else there are those that can be read
-		return nil, err
-	}
-	return out, nil
+	return listed(ctx, s.pods.Each, func(sandbox *pod.Sandbox) bool { return sandboxMatches(sandbox, f) }, sandboxItem)
 }

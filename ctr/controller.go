@@ -195,25 +195,17 @@ func (c *records) Exists(id string) bool {
 // List returns all containers, oldest first, as Get does. Records that cannot be
 // read are left out and named in the error, which comes beside the others.
 func (c *records) List(context.Context) ([]Container, error) {
-	entries, err := c.dir.List()
+	entries, err := c.dir.All()
 	out := make([]Container, len(entries))
-	for i := range entries {
-		out[i] = c.derive(entries[i])
+	for i, e := range entries {
+		out[i] = c.derive(*e)
 	}
 	return out, err
 }
 
-// Each calls f for all containers as List has them, without a slice of all. F may
-// neither keep what it is given, for the next call has it, nor change what that points
-// to, which is the record's.
+// Each calls f for all containers as List has them; see [record.Each] for what f may do.
 func (c *records) Each(_ context.Context, f func(*Container)) error {
-	entries, err := c.dir.All()
-	k := new(Container)
-	for _, e := range entries {
-		*k = c.derive(*e)
-		f(k)
-	}
-	return err
+	return record.Each(c.dir, c.derive, f)
 }
 
 // Resolve finds a container's full ID by name, full ID or unique prefix.

@@ -130,25 +130,17 @@ func (c *records) Get(_ context.Context, id string) (Sandbox, error) {
 // List returns all pods, oldest first. Records that cannot be read are left out
 // and named in the error, which comes beside the others.
 func (c *records) List(context.Context) ([]Sandbox, error) {
-	entries, err := c.dir.List()
-	out := make([]Sandbox, 0, len(entries))
-	for _, e := range entries {
-		out = append(out, c.sandbox(e))
+	entries, err := c.dir.All()
+	out := make([]Sandbox, len(entries))
+	for i, e := range entries {
+		out[i] = c.sandbox(*e)
 	}
 	return out, err
 }
 
-// Each calls f for all pods as List has them, without a slice of all. F may neither keep
-// what it is given, for the next call has it, nor change what that points to, which is
-// the record's.
+// Each calls f for all pods as List has them; see [record.Each] for what f may do.
 func (c *records) Each(_ context.Context, f func(*Sandbox)) error {
-	entries, err := c.dir.All()
-	s := new(Sandbox)
-	for _, e := range entries {
-		*s = c.sandbox(*e)
-		f(s)
-	}
-	return err
+	return record.Each(c.dir, c.sandbox, f)
 }
 
 // Resolve finds a pod's full ID by name, full ID or unique prefix. ErrNotFound

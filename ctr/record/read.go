@@ -61,7 +61,7 @@ func (d *reader[C, S]) All() ([]*Entry[C, S], error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]*Entry[C, S], len(ids))
+	loaded := make([]Entry[C, S], len(ids))
 	errs := make([]error, len(ids))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -69,17 +69,16 @@ func (d *reader[C, S]) All() ([]*Entry[C, S], error) {
 		wg.Go(func() {
 			buf := make([]byte, 4*pageSize)
 			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
-				e, err := d.load(ids[i], buf)
-				entries[i], errs[i] = &e, err
+				loaded[i], errs[i] = d.load(ids[i], buf)
 			}
 		})
 	}
 	wg.Wait()
-	good := entries[:0]
-	for i, e := range entries {
+	good := make([]*Entry[C, S], 0, len(ids))
+	for i := range loaded {
 		switch {
 		case errs[i] == nil:
-			good = append(good, e)
+			good = append(good, &loaded[i])
 			continue
 		case !isNotFound(errs[i]):
 		case d.l.stray(ids[i]):
@@ -90,6 +89,19 @@ func (d *reader[C, S]) All() ([]*Entry[C, S], error) {
 	}
 	sortEntries(good)
 	return good, errors.Join(errs...)
+}
+
+// Each calls f for what of makes of each object, as [Dir.List] has them, without a
+// slice of all. F may neither keep what it is given, for the next call has it, nor
+// change what that points to, which is the record's.
+func Each[C, S, T any](d *Dir[C, S], of func(Entry[C, S]) T, f func(*T)) error {
+	entries, err := d.All()
+	t := new(T)
+	for _, e := range entries {
+		*t = of(*e)
+		f(t)
+	}
+	return err
 }
 
 func (d *reader[C, S]) strayError(id string) error {
