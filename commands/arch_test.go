@@ -28,8 +28,8 @@ func exceptions() map[string]string {
 // arrows says which packages of ours a package may import. A trailing /* stands
 // for every folder below; anyone may import ctr/record, name the steps that a
 // fault may be injected at (ctr/record/failpoint) and read what a program prints
-// (ctr/record/words); what is below a command
-// package is held to its arrows. Beyond the design: main names the streams that
+// (ctr/record/words); what is below a command package is held to its arrows.
+// Beyond the design: main names the streams that
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
 // its own namespaces, and chooses the level of its containers' labels,
 // by the leaves that know how (ctr/cgroup, netw/netns, ctr/nspin, ctr/selinux), and

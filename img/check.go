@@ -65,9 +65,9 @@ func (s *audit) check(ctx context.Context, o CheckOptions) ([]record.Finding, er
 	if err != nil {
 		return roots, err
 	}
-	for _, id := range partial {
+	for i := range partial {
 		list = append(list, record.Finding{
-			Kind: "image", Object: "image " + id, Problem: "a pull that was killed has left it without some of its documents", Repair: "remove it",
+			Kind: "image", Object: "image " + partial[i].ID, Problem: "a pull that was killed has left it without some of its documents", Repair: "remove it",
 			Mend: func(context.Context) error { return s.sweepPartial() },
 		})
 	}

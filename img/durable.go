@@ -163,9 +163,7 @@ func afterBoot(opts types.StoreOptions) error {
 	if seen, err := os.ReadFile(mark); err == nil && bytes.Equal(seen, boot) {
 		return nil
 	}
-	if err := errors.Join(dropTorn(opts.GraphRoot), locked(filepath.Join(opts.GraphRoot, "overlay-layers", "layers.lock"), func() error {
-		return mendLinks(filepath.Join(opts.GraphRoot, "overlay"))
-	})); err != nil {
+	if err := errors.Join(dropTorn(opts.GraphRoot), mendStore(opts.GraphRoot)); err != nil {
 		return fmt.Errorf("looking at the layers after a boot: %w", err)
 	}
 	if err := os.MkdirAll(opts.RunRoot, 0o700); err != nil {
@@ -230,13 +228,15 @@ func (in *intake) relink() error {
 	if in.plain().GraphDriverName() != "overlay" {
 		return nil
 	}
-	root := in.plain().GraphRoot()
-	if err := rooms(in.plain()).Use(func() error {
-		return locked(filepath.Join(root, "overlay-layers", "layers.lock"), func() error { return mendLinks(filepath.Join(root, "overlay")) })
-	}); err != nil {
+	if err := rooms(in.plain()).Use(func() error { return mendStore(in.plain().GraphRoot()) }); err != nil {
 		return fmt.Errorf("mending the layers' links: %w", err)
 	}
 	return nil
+}
+
+// mendStore is mendLinks for the store at root, under the lock of its layers.
+func mendStore(root string) error {
+	return locked(filepath.Join(root, "overlay-layers", "layers.lock"), func() error { return mendLinks(filepath.Join(root, "overlay")) })
 }
 
 // mendLinks makes each layer's note of its link and the link agree. A note may be

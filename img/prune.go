@@ -88,8 +88,9 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 
 // Sweep removes what processes that were killed, and a loss of power, have left in
 // the store: files of layers, images and containers that are on no record, images
-// that are not whole, blobs of transfers, what a storage driver tried out, and layers that for a day nothing has used. What others are at
-// work on has its locks or its records, and stays.
+// that are not whole, blobs of transfers, what a storage driver tried out, and layers
+// that for a day nothing has used. What others are at work on has its locks or its
+// records, and stays.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -17,8 +17,8 @@ const undecodable = protowire.MaxValidNumber
 type codec struct{ encoding.CodecV2 }
 
 // NewCodec returns gRPC's own codec, but that lists of pods and containers are encoded
-// faster, and for a message that cannot be decoded: that reaches the interceptors, whose Check refuses it as ErrInvalidArgument,
-// where gRPC would answer Internal.
+// faster, and for a message that cannot be decoded: that reaches the interceptors,
+// whose Check refuses it as ErrInvalidArgument, where gRPC would answer Internal.
 func NewCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2(encodingproto.Name)} }
 
 // Marshal implements encoding.CodecV2.

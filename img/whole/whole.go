@@ -100,12 +100,14 @@ func (s Store) complete(id, layer string, o *storage.ImageOptions) (*storage.Ima
 }
 
 // Images lists the images that are whole.
-func Images(st storage.Store) ([]storage.Image, error) {
+func Images(st storage.Store) ([]storage.Image, error) { return images(st, Is) }
+
+func images(st storage.Store, keep func(*storage.Image) bool) ([]storage.Image, error) {
 	all, err := st.Images()
 	if err != nil {
 		return nil, fmt.Errorf("reading images: %w", err)
 	}
-	return slices.DeleteFunc(all, func(im storage.Image) bool { return !Is(&im) }), nil
+	return slices.DeleteFunc(all, func(im storage.Image) bool { return !keep(&im) }), nil
 }
 
 // ByDigest lists the images that are whole and have a manifest of this digest.
@@ -114,38 +116,27 @@ func ByDigest(st storage.Store, d digest.Digest) ([]*storage.Image, error) {
 	return slices.DeleteFunc(all, func(im *storage.Image) bool { return !Is(im) }), ignoreUnknown(err)
 }
 
-// Left lists the IDs of the images that are not whole. One may be just being completed;
-// none is just being made, for the store is locked meanwhile.
-func Left(st storage.Store) ([]string, error) {
-	all, err := st.Images()
-	if err != nil {
-		return nil, fmt.Errorf("reading images: %w", err)
-	}
-	var out []string
-	for i := range all {
-		if partial(&all[i]) {
-			out = append(out, all[i].ID)
-		}
-	}
-	return out, nil
-}
+// Left lists the images that are not whole. One may be just being completed; none is
+// just being made, for the store is locked meanwhile.
+func Left(st storage.Store) ([]storage.Image, error) { return images(st, partial) }
 
 func partial(im *storage.Image) bool { return !im.ReadOnly && !Is(im) }
 
 // Sweep has those images removed that are not whole, while nobody completes one.
 func Sweep(st storage.Store, remove func(id string) error) error {
-	if left, err := Left(st); err != nil || len(left) == 0 {
+	left, err := Left(st)
+	if err != nil || len(left) == 0 {
 		return err
 	}
 	return locked(st, func() error {
-		left, err := Left(st)
-		for _, id := range left {
-			// Another program takes no lock of ours to complete one.
-			if im, gone := st.Image(id); gone == nil && partial(im) {
-				err = errors.Join(err, remove(id))
+		var errs []error
+		for i := range left {
+			// It may have been completed meanwhile.
+			if im, err := st.Image(left[i].ID); err == nil && partial(im) {
+				errs = append(errs, remove(im.ID))
 			}
 		}
-		return err
+		return errors.Join(errs...)
 	})
 }
 
