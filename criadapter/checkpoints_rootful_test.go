@@ -91,7 +91,7 @@ func newRuntime(t *testing.T, runtime string) *recorded {
 	r := &recorded{davit: d, here: t.TempDir(), image: registry.Ref("busybox:1")}
 	path := filepath.Join(r.here, "recorder")
 	if err == nil {
-		err = os.WriteFile(path, fmt.Appendf(nil, recorder, r.here), 0o755)
+		err = harness.WriteExecutable(path, fmt.Sprintf(recorder, r.here))
 	}
 	if err == nil {
 		err = d.Roots.Configure(fmt.Sprintf("[engine]\nruntime = %q\n[runtimes.other]\npath = \"/usr/sbin/runc\"\n", cmp.Or(runtime, path)))

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // TestExitCommands: a server settles the ends of containers itself, and their exit
@@ -124,7 +126,7 @@ func (s *exitSpy) restart(t *testing.T) {
 	s.r.restart(t)
 	s.r.davit.Bin = bin
 	script := fmt.Sprintf("#!/bin/sh\necho \"$@\" >>%s\nexec %s \"$@\"\n", s.log, bin)
-	err := os.WriteFile(s.path+".new", []byte(script), 0o755)
+	err := harness.WriteExecutable(s.path+".new", script)
 	if err == nil {
 		err = os.Rename(s.path+".new", s.path)
 	}

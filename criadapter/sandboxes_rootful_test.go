@@ -50,7 +50,7 @@ func newNode(t *testing.T, subnet int) *node {
 	n := &node{T: t, davit: harness.TestDavit(t), plugins: t.TempDir()}
 	n.must(n.davit.Roots.AddPodNetwork(subnet))
 	n.must(n.davit.Roots.Configure(fmt.Sprintf("plugin_dirs = [%q, %q]\n", n.plugins, realPlugins)))
-	n.must(os.WriteFile(filepath.Join(n.plugins, "bridge"), fmt.Appendf(nil, bridge, n.plugins, realPlugins), 0o755))
+	n.must(harness.WriteExecutable(filepath.Join(n.plugins, "bridge"), fmt.Sprintf(bridge, n.plugins, realPlugins)))
 	t.Cleanup(n.end)
 	n.start()
 	return n

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/davit-containers/davit/commands/harness"
 	"github.com/davit-containers/davit/netw/netns"
 )
 
@@ -40,7 +41,7 @@ func (f *fakes) set(name, text string) {
 	script := fmt.Sprintf("#!/bin/sh\necho %s $CNI_COMMAND $CNI_IFNAME ${CNI_NETNS:+ns} >> %s\nreal() { exec %s/%s; }\n%s\n",
 		name, filepath.Join(f.dir, "calls"), pluginDir, name, text)
 	tmp := filepath.Join(f.dir, ".new")
-	if err := os.WriteFile(tmp, []byte(script), 0o755); err != nil {
+	if err := harness.WriteExecutable(tmp, script); err != nil {
 		f.t.Fatal(err)
 	}
 	if err := os.Rename(tmp, filepath.Join(f.dir, name)); err != nil {

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // The pinned network namespace of a pod is unmounted, or deleted, behind davit's
@@ -120,7 +122,7 @@ func (n *node) recorder() (calls func() string) {
 		"case $CNI_COMMAND in ADD) echo '{\"cniVersion\":\"1.0.0\",\"interfaces\":[],\"ips\":[]}' ;; esac\n", notes)
 	err := os.Mkdir(dir, 0o755)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "recorder"), []byte(script), 0o755)
+		err = harness.WriteExecutable(filepath.Join(dir, "recorder"), script)
 	}
 	if err == nil {
 		err = n.Roots.Configure(fmt.Sprintf("plugin_dirs = [%q, \"/opt/cni/bin\", \"/usr/lib/cni\", \"/usr/libexec/cni\"]\n", dir))

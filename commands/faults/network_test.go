@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // network is the plugin bridge of the network of pods, that does but for the faults
@@ -32,7 +34,7 @@ echo "$CNI_COMMAND $CNI_CONTAINERID" >>%[1]s/calls
 for d in /opt/cni/bin /usr/lib/cni /usr/libexec/cni; do [ ! -x $d/bridge ] || exec $d/bridge; done
 `, w.dir)
 	err := errors.Join(
-		os.Mkdir(w.dir, 0o755), os.WriteFile(filepath.Join(w.dir, "bridge"), []byte(script), 0o755),
+		os.Mkdir(w.dir, 0o755), harness.WriteExecutable(filepath.Join(w.dir, "bridge"), script),
 		n.Roots.AddPodNetwork(subnet),
 		n.Roots.Configure(fmt.Sprintf("plugin_timeout = 2\nplugin_dirs = [%q, \"/opt/cni/bin\", \"/usr/lib/cni\", \"/usr/libexec/cni\"]\n", w.dir)),
 	)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // hostNetwork is a network of the host's, whose addresses outlive a reboot, in a
@@ -242,7 +244,7 @@ func TestDoctorOnASickHost(t *testing.T) {
 	n := newNode(t, "")
 	script := func(name, text string) string {
 		path := filepath.Join(n.Roots.Dir, name)
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		if err := harness.WriteExecutable(path, "#!/bin/sh\n"+text+"\n"); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // wrapper is an OCI runtime that is runc but for the faults that it is told.
@@ -36,7 +38,7 @@ real() { runc "$@"; }
 [ ! -e "$0.$verb" ] || . "$0.$verb"
 exec runc "$@"
 `
-	if err := os.WriteFile(w.path, []byte(script), 0o755); err != nil {
+	if err := harness.WriteExecutable(w.path, script); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -79,8 +81,8 @@ func badRuntimes(t *testing.T) map[string]string {
 	}
 	err := errors.Join(
 		os.WriteFile(bad["denied"], []byte("#!/bin/sh\n"), 0o644),
-		os.WriteFile(bad["garbage"], []byte{1, 2, 3}, 0o755),
-		os.WriteFile(bad["orphan"], []byte("#!/nonexistent\n"), 0o755),
+		harness.WriteExecutable(bad["garbage"], "\x01\x02\x03"),
+		harness.WriteExecutable(bad["orphan"], "#!/nonexistent\n"),
 		os.Mkdir(bad["folder"], 0o755),
 	)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/davit-containers/davit/commands/harness"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -27,7 +28,7 @@ func script(t *testing.T, body string) Config {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "conmon")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+	if err := harness.WriteExecutable(path, "#!/bin/sh\n"+body); err != nil {
 		t.Fatal(err)
 	}
 	return Config{Path: path, ID: "c", Name: "n", Runtime: Runtime{Path: "/opt/rt"},

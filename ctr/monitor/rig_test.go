@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/davit-containers/davit/commands/harness"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
 )
@@ -61,7 +62,7 @@ func newRig(t *testing.T, name, path string) *rig {
 	if err != nil {
 		t.Skip("no static busybox")
 	}
-	if err := os.WriteFile(filepath.Join(r.rootfs, "bin/busybox"), data, 0o755); err != nil {
+	if err := harness.WriteExecutable(filepath.Join(r.rootfs, "bin/busybox"), string(data)); err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range strings.Fields("sh echo sleep cat true stty dd yes head tail wc ps seq setsid id tr") {

@@ -1,13 +1,14 @@
 package oci
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 func TestCheckpointArgs(t *testing.T) {
@@ -39,7 +40,7 @@ func TestCheckpointErrors(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "runtime")
 		script := "#!/bin/sh\necho '" + words + "' >&2\nexit 1\n"
-		if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		if err := harness.WriteExecutable(path, script); err != nil {
 			t.Fatal(err)
 		}
 		err := Runtime{Path: path}.Checkpoint(t.Context(), "x", Checkpoint{Images: "/i", Work: "/w"})

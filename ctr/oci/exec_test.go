@@ -19,6 +19,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // sandbox is a running container of the host's static busybox that sleeps.
@@ -55,7 +57,7 @@ func newSandbox(t testing.TB, name string) *sandbox {
 	if err != nil {
 		t.Skip("no static busybox")
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(rootfs, "bin/busybox"), busybox, 0o755),
+	if err := errors.Join(harness.WriteExecutable(filepath.Join(rootfs, "bin/busybox"), string(busybox)),
 		os.WriteFile(filepath.Join(rootfs, "tmp/plain"), nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,15 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // script makes a runtime of a shell script.
 func script(t *testing.T, body string) Runtime {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rt")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+	if err := harness.WriteExecutable(path, "#!/bin/sh\n"+body); err != nil {
 		t.Fatal(err)
 	}
 	return Runtime{Name: "fake", Path: path}
@@ -31,7 +33,7 @@ func TestCheckNamesTheBinary(t *testing.T) {
 	dir := t.TempDir()
 	noX := filepath.Join(dir, "no-x")
 	garbage := filepath.Join(dir, "garbage")
-	if err := errors.Join(os.WriteFile(noX, nil, 0o644), os.WriteFile(garbage, []byte{1, 2, 3}, 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(noX, nil, 0o644), harness.WriteExecutable(garbage, "\x01\x02\x03")); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/commands/harness"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -67,7 +68,7 @@ func TestRelease(t *testing.T) {
 			if err := errors.Join(
 				os.MkdirAll(filepath.Dir(fifo), 0o700), unix.Mkfifo(fifo, 0o622),
 				os.WriteFile(filepath.Join(dir, "config.json"), []byte(tt.spec), 0o600),
-				os.WriteFile(r.Path, []byte("#!/bin/sh\necho \"$@\" >"+ran+"\n"), 0o755),
+				harness.WriteExecutable(r.Path, "#!/bin/sh\necho \"$@\" >"+ran+"\n"),
 			); err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // held reads this process's bounding set.
@@ -61,7 +63,7 @@ func busybox(t *testing.T) string {
 	if err != nil {
 		t.Skip("no /bin/busybox (busybox-static) on this machine")
 	}
-	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), data, 0o755); err != nil {
+	if err := harness.WriteExecutable(filepath.Join(root, "bin/busybox"), string(data)); err != nil {
 		t.Fatal(err)
 	}
 	for _, applet := range []string{"sh", "cat", "ls", "id", "touch", "mount", "echo", "hostname", "stat", "head"} {

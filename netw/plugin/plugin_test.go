@@ -15,13 +15,15 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/commands/harness"
 )
 
 // script makes an executable and returns its path.
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "fake")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+	if err := harness.WriteExecutable(path, "#!/bin/sh\n"+text); err != nil {
 		t.Fatal(err)
 	}
 	return path

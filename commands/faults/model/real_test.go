@@ -101,7 +101,7 @@ func (r *rig) realNetwork() error {
 		modelnet, bridge, filepath.Dir(r.leases))
 	return errors.Join(os.Mkdir(plugins, 0o755), os.Mkdir(nets, 0o755), os.Mkdir(r.marks, 0o755),
 		os.WriteFile(filepath.Join(nets, "10-model.conflist"), []byte(conflist), 0o644),
-		os.WriteFile(filepath.Join(plugins, "modelnet"), fmt.Appendf(nil, refusing, r.marks, filepath.Join(where, "bridge"), bridge), 0o755),
+		harness.WriteExecutable(filepath.Join(plugins, "modelnet"), fmt.Sprintf(refusing, r.marks, filepath.Join(where, "bridge"), bridge)),
 		r.roots.Configure(fmt.Sprintf("[network]\ncni_dir = %q\nplugin_dirs = [%q, %q]\n", nets, plugins, where)))
 }
 
