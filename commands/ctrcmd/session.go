@@ -50,7 +50,6 @@ func openSession(env *cli.Env, c sessionConfig) (*session, error) {
 		return nil, err
 	}
 	s := &session{broken: make(chan struct{}), restore: func() error { return nil }}
-	s.streams.DetachKeys = keys
 	var once sync.Once
 	breaks := func() { once.Do(func() { close(s.broken) }) }
 	if c.Stdout {
@@ -70,8 +69,8 @@ func openSession(env *cli.Env, c sessionConfig) (*session, error) {
 	if !c.TTY {
 		return s, nil
 	}
-	if !c.Stdin {
-		s.streams.DetachKeys = nil
+	if c.Stdin { // without a terminal the input is data: any bytes may stand in it
+		s.streams.DetachKeys = keys
 	}
 	if fd, ok := terminal(env.Out, env.In); ok {
 		s.follow(fd)

@@ -98,15 +98,18 @@ func TestSessionWithoutTerminal(t *testing.T) {
 		in     io.Reader
 		out    io.Writer
 		size   bool
+		keys   bool
 	}{
-		{name: "-t, and stdin is a file", config: sessionConfig{TTY: true, Stdin: true, Stdout: true}, in: &bytes.Buffer{}, out: tty, size: true},
-		{name: "-t, and nothing is a terminal", config: sessionConfig{TTY: true, Stdin: true, Stdout: true}, in: &bytes.Buffer{}, out: io.Discard},
+		{name: "-t, and stdin is a file", config: sessionConfig{TTY: true, Stdin: true, Stdout: true}, in: &bytes.Buffer{}, out: tty, size: true, keys: true},
+		{name: "-t, and nothing is a terminal", config: sessionConfig{TTY: true, Stdin: true, Stdout: true}, in: &bytes.Buffer{}, out: io.Discard, keys: true},
+		{name: "-i of a file", config: sessionConfig{Stdin: true, Stdout: true}, in: &bytes.Buffer{}, out: io.Discard},
 		{name: "-i on a terminal", config: sessionConfig{Stdin: true, Stdout: true}, in: tty, out: tty},
 		{name: "-t without -i", config: sessionConfig{TTY: true, Stdout: true}, in: tty, out: tty, size: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			env := cli.NewEnv(cli.Streams{In: tt.in, Out: tt.out, Err: io.Discard}, nil)
+			tt.config.Keys = "ctrl-p,ctrl-q"
 			s, err := openSession(env, tt.config)
 			if err != nil {
 				t.Fatal(err)
@@ -116,6 +119,9 @@ func TestSessionWithoutTerminal(t *testing.T) {
 			}
 			if got := s.streams.Resize != nil; got != tt.size {
 				t.Errorf("sizes are followed: %v", got)
+			}
+			if got := s.streams.DetachKeys != nil; got != tt.keys {
+				t.Errorf("the input is searched for the detach keys: %v", got)
 			}
 			if got := s.streams.Stdin != nil; got != tt.config.Stdin {
 				t.Errorf("standard input: %v", got)

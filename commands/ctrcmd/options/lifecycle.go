@@ -131,7 +131,7 @@ type Session struct {
 // Flags adds the flags of the group, but for --attach.
 func (o *Session) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.SigProxy, "sig-proxy", true, "pass signals on to the container")
-	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`KEYS` that detach from the container; \"\" for none")
+	fs.StringVar(&o.DetachKeys, "detach-keys", "ctrl-p,ctrl-q", "`KEYS` that detach from a container with a terminal; \"\" for none")
 	flag := fs.Lookup("detach-keys")
 	o.keysSet = func() bool { return flag.Changed }
 }
