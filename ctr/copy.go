@@ -5,17 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr/archive"
 	"github.com/davit-containers/davit/ctr/record"
-	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/ctr/rootfs"
 )
 
 // StatPath tells what a path inside a container is; links are followed inside
 // it. ErrNotFound if there is nothing.
 func (c *sessions) StatPath(ctx context.Context, id, path string) (info archive.Info, err error) {
-	err = c.withRoot(ctx, id, func(r *archive.Root) error {
+	err = c.withRoot(ctx, id, func(r *archive.Root, _ Container) error {
 		info, err = r.Stat(path)
 		return err
 	})
@@ -24,17 +25,27 @@ func (c *sessions) StatPath(ctx context.Context, id, path string) (info archive.
 
 // CopyFrom writes a file or a folder of a container as a tar stream.
 func (c *sessions) CopyFrom(ctx context.Context, id, path string, w io.Writer, o archive.PackOptions) error {
-	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Pack(ctx, path, w, o) })
+	return c.withRoot(ctx, id, func(r *archive.Root, _ Container) error { return r.Pack(ctx, path, w, o) })
 }
 
-// CopyTo unpacks a tar stream below a folder of a container.
+// CopyTo unpacks a tar stream below a folder of a container. Unless the options keep
+// the stream's owners, all belongs to the user that the container runs as.
 func (c *sessions) CopyTo(ctx context.Context, id, folder string, in io.Reader, o archive.UnpackOptions) error {
-	return c.withRoot(ctx, id, func(r *archive.Root) error { return r.Unpack(ctx, folder, in, o) })
+	return c.withRoot(ctx, id, func(r *archive.Root, ctr Container) error {
+		if !o.KeepOwner {
+			u, err := rootfs.ResolveUser(ctr.Status.Mounted, ctr.Config.Process.User, nil, "")
+			if err != nil {
+				return fmt.Errorf("user of container %q: %w", ctr.Config.Name, err)
+			}
+			o.UID, o.GID = int(u.UID), int(u.GID)
+		}
+		return r.Unpack(ctx, folder, in, o)
+	})
 }
 
 // withRoot calls f with the root of a container: with its mounts as it sees
 // them while it runs, and its root file system alone otherwise.
-func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root) error) error {
+func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root, Container) error) error {
 	ctr, err := c.Get(ctx, id)
 	if err != nil {
 		return err
@@ -61,21 +72,19 @@ func (c *sessions) withRoot(ctx context.Context, id string, f func(*archive.Root
 	})
 }
 
-// inRoot opens the root of a running container through its first process. One
-// that sees the host's processes is taken by its root file system: in its /proc
-// the links of other processes lead to the host.
-func (c *sessions) inRoot(ctr Container, f func(*archive.Root) error) error {
+// inRoot opens the root of a running container through its first process.
+func (c *sessions) inRoot(ctr Container, f func(*archive.Root, Container) error) error {
 	path := ctr.Status.Mounted
-	if ctr.Status.Alive() && ctr.Config.Namespaces.PID.Mode != spec.ModeHost {
+	if ctr.Status.Alive() {
 		root, err := archive.OpenRoot(fmt.Sprintf("/proc/%d/root", ctr.Status.Pid))
 		if err == nil && ctr.Status.Process().Alive() {
 			defer func() { _ = root.Close() }()
-			return f(root)
+			return f(root, ctr)
 		}
 		if err == nil {
 			err = root.Close() // it has ended meanwhile, and this may be another's
 		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("opening files of container %q: %w", ctr.Config.Name, err)
 		}
 	}
@@ -84,5 +93,5 @@ func (c *sessions) inRoot(ctr Container, f func(*archive.Root) error) error {
 		return fmt.Errorf("opening files of container %q: %w", ctr.Config.Name, err)
 	}
 	defer func() { _ = root.Close() }()
-	return f(root)
+	return f(root, ctr)
 }

@@ -47,7 +47,7 @@ func newCopy(env *cli.Env) *cobra.Command {
 		},
 	}
 	fs := cmd.Flags()
-	fs.BoolVarP(&o.Archive, "archive", "a", true, "keep owners when copying into a container")
+	fs.BoolVarP(&o.Archive, "archive", "a", true, "what is copied into a container belongs to the user that it runs as; false keeps the owners")
 	fs.BoolVar(&o.Overwrite, "overwrite", false, "let a folder take the place of a file, and the other way round")
 	return cmd
 }
@@ -100,16 +100,16 @@ func (o *copyOptions) run(ctx context.Context, env *cli.Env, from, to placeOf) e
 	case to.stream():
 		return cli.Cause(ctx, source.pack(ctx, env.Out, archive.PackOptions{}))
 	case from.stream():
-		return cli.Cause(ctx, target.unpack(ctx, env.In, archive.UnpackOptions{KeepOwner: o.Archive, NoOverwriteKind: !o.Overwrite}))
+		return cli.Cause(ctx, target.unpack(ctx, env.In, archive.UnpackOptions{KeepOwner: !o.Archive, Overwrite: o.Overwrite}))
 	}
-	into, as, err := destination(source, target)
+	into, as, err := destination(source, target, o.Overwrite)
 	if err != nil {
 		return err
 	}
 	target.path = into
 	return cli.Cause(ctx, transfer(ctx, source, target, transferOptions{
 		pack:   archive.PackOptions{As: as},
-		unpack: archive.UnpackOptions{KeepOwner: o.Archive && to.container != "", NoOverwriteKind: !o.Overwrite, UID: os.Getuid(), GID: os.Getgid()},
+		unpack: archive.UnpackOptions{KeepOwner: !o.Archive && to.container != "", Overwrite: o.Overwrite},
 	}))
 }
 
@@ -170,7 +170,7 @@ func (n end) stat(ctx context.Context) (archive.Info, error) {
 		return n.engine.Containers.StatPath(ctx, n.ctr.ID, n.path)
 	}
 	var info archive.Info
-	err := onHost(func(r *archive.Root) (err error) {
+	err := onHost("/", func(r *archive.Root) (err error) {
 		info, err = r.Stat(n.path)
 		return err
 	})
@@ -184,19 +184,23 @@ func (n end) pack(ctx context.Context, w io.Writer, o archive.PackOptions) error
 	if n.ctr != nil {
 		return n.engine.Containers.CopyFrom(ctx, n.ctr.ID, n.path, w, o)
 	}
-	return onHost(func(r *archive.Root) error { return r.Pack(ctx, n.path, w, o) })
+	return onHost("/", func(r *archive.Root) error { return r.Pack(ctx, n.path, w, o) })
 }
 
 func (n end) unpack(ctx context.Context, in io.Reader, o archive.UnpackOptions) error {
 	if n.ctr != nil {
 		return n.engine.Containers.CopyTo(ctx, n.ctr.ID, n.path, in, o)
 	}
-	return onHost(func(r *archive.Root) error { return r.Unpack(ctx, n.path, in, o) })
+	// The folder is the root: no link in a container's stream leads out of it. Nor
+	// does a program become root's by being copied.
+	o.UID, o.GID, o.NoSetID = os.Getuid(), os.Getgid(), true
+	return onHost(n.path, func(r *archive.Root) error { return r.Unpack(ctx, "/", in, o) })
 }
 
-// onHost works on the files of the host as on those of a container.
-func onHost(f func(*archive.Root) error) (err error) {
-	root, err := archive.OpenRoot("/")
+// onHost works on the files of the host as on those of a container; what f sees as
+// its root is a folder of the host.
+func onHost(dir string, f func(*archive.Root) error) (err error) {
+	root, err := archive.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
@@ -206,8 +210,8 @@ func onHost(f func(*archive.Root) error) (err error) {
 
 // destination says into which folder to unpack and what the topmost entry is
 // called there, as cp(1) does: a folder that is there is copied into, any other
-// target is the new name.
-func destination(source, target end) (folder, name string, err error) {
+// target is the new name. Only one who overwrites copies a folder onto a file.
+func destination(source, target end, overwrite bool) (folder, name string, err error) {
 	contents := strings.HasSuffix(source.path, "/.")
 	clean := path.Clean(target.path)
 	switch {
@@ -217,7 +221,7 @@ func destination(source, target end) (folder, name string, err error) {
 		return target.path, ".", nil
 	case target.found && target.info.Mode.IsDir():
 		return target.path, path.Base(path.Clean(source.path)), nil
-	case target.found && source.info.Mode.IsDir():
+	case target.found && source.info.Mode.IsDir() && !overwrite:
 		return "", "", say(errdefs.ErrInvalidArgument, "%q is a file: a folder cannot be copied onto it", target.typed)
 	case target.found:
 		// The file itself, where a link leads to it.

@@ -70,7 +70,7 @@ func TestDestination(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			folder, as, err := destination(tt.source, tt.target)
+			folder, as, err := destination(tt.source, tt.target, false)
 			if (err != nil) != tt.bad || folder != tt.folder || as != tt.as {
 				t.Errorf("= %q, %q, %v", folder, as, err)
 			}

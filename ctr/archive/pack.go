@@ -10,7 +10,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -32,7 +34,17 @@ func (r *Root) Stat(name string) (Info, error) {
 		if err != nil {
 			return classify(name, err)
 		}
-		fi, err := os.Lstat(target)
+		folder, err := openFolder(path.Dir(target))
+		if err != nil {
+			return classify(name, err)
+		}
+		defer func() { _ = folder.Close() }()
+		it, err := openAt(folder, path.Base(target), unix.O_PATH)
+		if err != nil {
+			return classify(name, err)
+		}
+		defer func() { _ = it.Close() }()
+		fi, err := it.Stat()
 		if err != nil {
 			return classify(name, err)
 		}
@@ -47,9 +59,6 @@ type PackOptions struct {
 	// As is the name of the topmost entry; empty is the base name of the path,
 	// "." leaves the entries below it without one.
 	As string
-	// UID and GID own all entries when Chown is set.
-	Chown    bool
-	UID, GID int
 }
 
 // Pack writes the file or the folder at name as a tar stream. Sockets are left
@@ -64,8 +73,13 @@ func (r *Root) Pack(ctx context.Context, name string, w io.Writer, o PackOptions
 		if o.As == "" {
 			o.As = path.Base(clean)
 		}
-		p := packer{ctx: ctx, out: tar.NewWriter(w), o: o, links: map[inode]string{}}
-		if err := p.tree(target); err != nil {
+		folder, err := openFolder(path.Dir(target))
+		if err != nil {
+			return classify(name, err)
+		}
+		defer func() { _ = folder.Close() }()
+		p := packer{ctx: ctx, out: tar.NewWriter(w), links: map[inode]string{}}
+		if err := p.entry(folder, path.Base(target), path.Clean(strings.TrimPrefix(o.As, "/"))); err != nil {
 			return fmt.Errorf("packing %q: %w", name, err)
 		}
 		return p.out.Close()
@@ -74,93 +88,140 @@ func (r *Root) Pack(ctx context.Context, name string, w io.Writer, o PackOptions
 
 type inode struct{ dev, ino uint64 }
 
+// packer writes a tree by handles: what a folder holds is read from the folder that
+// the stream says it is, whatever is put in its place meanwhile. A folder that its
+// owner exchanges for a link is never looked into through that link.
 type packer struct {
 	ctx   context.Context
 	out   *tar.Writer
-	o     PackOptions
 	links map[inode]string
+	depth int
 }
 
-func (p *packer) tree(top string) error {
-	return filepath.WalkDir(top, func(file string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil && errors.Is(err, fs.ErrNotExist) && file != top:
-			return nil // gone while we walked
-		case err != nil:
-			return err
-		case p.ctx.Err() != nil:
-			return p.ctx.Err()
-		}
-		rel, err := filepath.Rel(top, file)
-		if err != nil {
-			return err
-		}
-		name := path.Join(p.o.As, rel)
-		if name == "." {
-			return nil
-		}
-		return p.entry(file, strings.TrimPrefix(name, "/"))
-	})
-}
-
-// entry writes one header, and the content of a regular file.
-func (p *packer) entry(file, name string) error {
-	fi, err := os.Lstat(file)
+// entry writes what a folder has under a name, and all below it; as is its name in
+// the stream. What is gone meanwhile is left out.
+func (p *packer) entry(folder *os.File, name, as string) error {
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	it, err := openAt(folder, name, unix.O_PATH)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil || fi.Mode()&fs.ModeSocket != 0 {
+	if err != nil {
 		return err
+	}
+	defer func() { _ = it.Close() }()
+	fi, err := it.Stat()
+	switch {
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return p.folder(it, as)
+	case fi.Mode().IsRegular():
+		return p.regular(folder, name, as)
+	case fi.Mode()&fs.ModeSocket != 0:
+		return nil
 	}
 	target := ""
 	if fi.Mode()&fs.ModeSymlink != 0 {
-		if target, err = os.Readlink(file); err != nil {
+		if target, err = readLink(it); err != nil {
 			return err
 		}
 	}
-	h, err := tar.FileInfoHeader(fi, target)
+	h, err := header(fi, as, target)
 	if err != nil {
 		return err
 	}
-	h.Name, h.Uname, h.Gname = name, "", ""
-	if fi.IsDir() {
-		h.Name += "/"
-	}
-	if p.o.Chown {
-		h.Uid, h.Gid = p.o.UID, p.o.GID
-	}
-	if !fi.Mode().IsRegular() {
-		return p.out.WriteHeader(h)
-	}
-	return p.regular(file, h)
+	return p.out.WriteHeader(h)
 }
 
-func (p *packer) regular(file string, h *tar.Header) error {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
+// folder writes the folder of an O_PATH handle, which has no header of its own as
+// ".", and its entries in the order of their names.
+func (p *packer) folder(handle *os.File, as string) error {
+	if p.depth++; p.depth > maxDepth {
+		return fmt.Errorf("%q is more than %d folders deep: %w", as, maxDepth, errdefs.ErrInvalidArgument)
+	}
+	defer func() { p.depth-- }()
+	dir, err := openAt(handle, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	if as != "." {
+		fi, err := dir.Stat()
+		if err != nil {
+			return err
+		}
+		h, err := header(fi, as+"/", "")
+		if err != nil {
+			return err
+		}
+		if err := p.out.WriteHeader(h); err != nil {
+			return err
+		}
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := p.entry(dir, name, path.Join(as, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// header is that of an entry.
+func header(fi fs.FileInfo, as, target string) (*tar.Header, error) {
+	h, err := tar.FileInfoHeader(nameless{fi}, target)
+	if err != nil {
+		return nil, err
+	}
+	h.Name = as
+	return h, nil
+}
+
+// nameless has no names for owners. Left to itself, archive/tar asks the C library
+// for them, which inside a root goes by what that root has: its databases, and the
+// modules to load that its nsswitch.conf(5) names (CVE-2019-14271).
+type nameless struct{ fs.FileInfo }
+
+// Uname is tar.FileInfoNames'.
+func (nameless) Uname() (string, error) { return "", nil }
+
+// Gname is tar.FileInfoNames'.
+func (nameless) Gname() (string, error) { return "", nil }
+
+// regular writes a regular file, or a link to the name under which the stream has it
+// already.
+func (p *packer) regular(folder *os.File, name, as string) error {
+	f, err := openAt(folder, name, unix.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil
 	}
 	if err != nil {
-		return &os.PathError{Op: "opening", Path: file, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), file)
-	defer func() { _ = f.Close() }()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil // it was exchanged for something else
+	defer func() { _ = f.Close() }()
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		return err // it was exchanged for something else
 	}
-	if st.Nlink > 1 {
+	h, err := header(fi, as, "")
+	if err != nil {
+		return err
+	}
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
 		id := inode{st.Dev, st.Ino}
 		if first, ok := p.links[id]; ok {
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 			return p.out.WriteHeader(h)
 		}
-		p.links[id] = h.Name
+		p.links[id] = as
 	}
-	h.Size = st.Size
 	if err := p.out.WriteHeader(h); err != nil {
 		return err
 	}
@@ -169,6 +230,16 @@ func (p *packer) regular(file string, h *tar.Header) error {
 		_, err = io.CopyN(p.out, zeros{}, h.Size-n)
 	}
 	return err
+}
+
+// readLink reads the link of an O_PATH handle (readlinkat(2) with an empty path).
+func readLink(link *os.File) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(link.Fd()), "", buf)
+	if err != nil {
+		return "", &os.PathError{Op: "reading link", Path: link.Name(), Err: err}
+	}
+	return string(buf[:n]), nil
 }
 
 type zeros struct{}

@@ -1,21 +1,24 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
 // Root is a folder to which file access is confined.
 type Root struct{ dir *os.File }
 
-// OpenRoot opens a folder as a Root. The caller closes it.
+// OpenRoot opens a folder as a Root. The caller closes it. ErrNotFound if there is
+// none.
 func OpenRoot(path string) (*Root, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &os.PathError{Op: "opening root", Path: path, Err: err}
+		return nil, classify(path, &os.PathError{Op: "opening", Path: path, Err: err})
 	}
 	return &Root{os.NewFile(uintptr(fd), path)}, nil
 }
@@ -47,6 +50,31 @@ func (r *Root) enter(f func() error) error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("entering %s: %w", r.dir.Name(), err)
 	}
-	unix.Umask(0o022)
+	unix.Umask(0) // modes are those that a call names
 	return f()
+}
+
+// openFolder opens the folder at an absolute path by an O_PATH handle. It goes
+// through no magic link (proc(5)): with the host's /proc mounted inside, such a link
+// leads out of any root. ErrNotImplemented where the kernel cannot refuse them
+// (before 5.6).
+func openFolder(path string) (*os.File, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return nil, fmt.Errorf("opening %q needs openat2(2): %w: %w", path, err, errdefs.ErrNotImplemented)
+	case err != nil:
+		return nil, &os.PathError{Op: "opening", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openAt opens what a folder has under a name, and no link.
+func openAt(folder *os.File, name string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(int(folder.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "opening", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
