@@ -34,7 +34,10 @@ type Options struct {
 	Paths      record.Paths
 	Containers *ctr.Controller
 	Networks   Networks
-	Cgroups    func() (*cgroup.Host, error)
+	// DefaultNetwork is what pods that name no network are on; the kubelet's are on
+	// the host's. Empty leaves it to Networks.
+	DefaultNetwork string
+	Cgroups        func() (*cgroup.Host, error)
 	// CgroupDriver is what cgroups are made by, and where.
 	CgroupDriver cgroup.Driver
 	// InfraCommand runs in infra containers: an absolute path of a static binary

@@ -9,6 +9,7 @@ import (
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/spec"
+	"github.com/davit-containers/davit/netw"
 )
 
 // Operations on a pod, as they are written down.
@@ -50,6 +51,9 @@ func (c *riser) create(ctx context.Context, id string, cfg Config, durable bool)
 	}
 	if cfg.Hostname == "" {
 		cfg.Hostname = hostname(cfg, id)
+	}
+	if n := &cfg.Network; n.Mode == NetworkCNI && len(n.Networks) == 0 && c.o.DefaultNetwork != "" && cfg.Owner != record.OwnerCRI {
+		n.Networks = []netw.Ref{{Name: c.o.DefaultNetwork}} // also once it is stopped, and another is the default
 	}
 	if err := spec.CheckSysctls(cfg.Sysctls, sysctlNamespaces(cfg)); err != nil {
 		return Sandbox{}, nil, err

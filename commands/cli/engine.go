@@ -201,7 +201,8 @@ func (e *Engine) openPods() (err error) {
 		return err
 	}
 	e.Pods, err = pod.New(pod.Options{
-		Paths: s.paths(), Containers: e.Containers, Networks: e.Networks,
+		Paths: s.paths(), Containers: e.Containers,
+		Networks: e.Networks, DefaultNetwork: s.Config.Network.Default,
 		Cgroups: e.cgroups, CgroupDriver: s.cgroupDriver(),
 		InfraCommand: s.infraCommand(), TimerCommand: timer, Log: s.Log,
 	})
