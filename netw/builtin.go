@@ -238,13 +238,18 @@ func (f *firewall) replaceTable() error {
 			known = append(known, n.tableEntry())
 		}
 	}
+	return f.table.Replace(known, f.publishedPorts())
+}
+
+// publishedPorts are the ports that are published by what is on record.
+func (f *firewall) publishedPorts() []nft.Element {
 	all, err := f.known.intents()
 	if err != nil {
 		f.log.Warn("some attachments are unreadable, their ports stay closed", "error", err)
 	}
 	var ports []nft.Element
 	for _, in := range all {
-		for _, e := range in.elements() {
+		for _, e := range in.published() {
 			if slices.ContainsFunc(ports, e.Clashes) {
 				f.log.Warn("port is on record twice", "port", e.HostPort, "sandbox", e.Owner)
 				continue
@@ -252,7 +257,7 @@ func (f *firewall) replaceTable() error {
 			ports = append(ports, e)
 		}
 	}
-	return f.table.Replace(known, ports)
+	return ports
 }
 
 // bridgeConfig is the host's side of n.
@@ -277,7 +282,15 @@ func (n Network) tableEntry() nft.Network {
 	return nft.Network{Bridge: n.Interface, Subnets: n.prefixes(), Internal: n.Internal}
 }
 
-// elements are the published ports of a complete attachment.
+// published are the elements that the table is to have.
+func (in *intent) published() []nft.Element {
+	if in.Withdrawn {
+		return nil
+	}
+	return in.elements()
+}
+
+// elements are the ports of a complete attachment, published or withdrawn.
 func (in *intent) elements() []nft.Element {
 	if !in.TablePorts || in.Result == nil || len(in.Result.Interfaces) == 0 {
 		return nil

@@ -145,7 +145,7 @@ func (c *audit) ports() error {
 			return err == nil && slices.Contains(now, e) && !c.onRecord(e.Owner)
 		}
 		c.left(e.Owner, f, there, func(context.Context) error {
-			settled, err := c.withdraw(e.Owner)
+			settled, err := c.withdraw(&intent{ID: e.Owner})
 			<-settled
 			return err
 		})
@@ -319,7 +319,7 @@ func (c *audit) tabled(all []*intent, used []Network) error {
 		return err
 	}
 	for _, in := range settled {
-		for _, e := range in.elements() {
+		for _, e := range in.published() {
 			if slices.Contains(have, e) || !c.still(in) {
 				continue
 			}

@@ -79,7 +79,7 @@ func (a *Attacher) undo(ctx context.Context, in *intent, u undoing) error {
 	blind := in.Result == nil || in.Leaving || u.netns == "" // plugins do not find all that they made
 	markLeaving(in)
 	if in.TablePorts {
-		settled, err := a.withdraw(in.ID)
+		settled, err := a.withdraw(in)
 		defer func() { <-settled }()
 		errs = append(errs, err, failpoint.Reach(ctx, failpoint.NetworkWithdrawn), forgetFlows(in.elements()))
 	}
@@ -205,16 +205,29 @@ func (a *Attacher) leaveUnrecorded(ctx context.Context, r Request) error {
 }
 
 // withdraw removes the published ports of a sandbox from the table; settled is
-// that of Table.Remove.
-func (f *firewall) withdraw(id string) (settled <-chan struct{}, err error) {
+// that of Table.Remove. That they are withdrawn is noted in the same critical section:
+// the record stays until all networks are left, and whoever makes the table anew
+// meanwhile publishes what is on record.
+func (f *firewall) withdraw(in *intent) (settled <-chan struct{}, err error) {
 	nothing := make(chan struct{})
 	close(nothing)
 	settled = nothing
 	err = f.locked(func() (err error) {
-		settled, err = f.table.Remove(func(e nft.Element) bool { return e.Owner == id })
+		markWithdrawn(in)
+		settled, err = f.table.Remove(func(e nft.Element) bool { return e.Owner == in.ID })
 		return err
 	})
 	return settled, err
+}
+
+// markWithdrawn notes that the ports of a complete attachment are no more to be
+// published.
+func markWithdrawn(in *intent) {
+	if in.Withdrawn || in.Result == nil {
+		return
+	}
+	in.Withdrawn = true
+	in.note()
 }
 
 func unpin(dir string) error {

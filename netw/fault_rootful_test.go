@@ -216,6 +216,54 @@ func TestDelAfterHalfAnAdd(t *testing.T) {
 	s.detach()
 }
 
+// A table that is made anew while a network cannot be left does not publish again what
+// was withdrawn.
+func TestWithdrawnPortsStayWithdrawn(t *testing.T) {
+	f := newFakes(t, nil)
+	w := newWorld(t, f.network)
+	other := w.sandbox("other")
+	r := other.request("8081:81")
+	r.Networks = []Ref{{Name: Builtin}}
+	other.attach(r)
+	s := w.sandbox("one")
+	if _, err := w.Attach(t.Context(), s.request("8080:80")); err != nil {
+		t.Fatal(err)
+	}
+	f.set("bridge", "[ $CNI_COMMAND = DEL ] && exit 2\nreal")
+	if err := w.Detach(t.Context(), Request{ID: s.id, Dir: s.dir}); err == nil {
+		t.Fatal("a DEL that failed is not told")
+	}
+	published := func(when string) {
+		t.Helper()
+		elements, err := w.table.Elements()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range elements {
+			if e.Owner == s.id {
+				t.Errorf("%s there is %v", when, e)
+			}
+		}
+		if len(elements) == 0 {
+			t.Errorf("%s the other one's port is not published", when)
+		}
+	}
+	published("withdrawn,")
+	if err := w.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	published("reloaded,")
+	run(t, "nft", "flush", "ruleset")
+	third := w.sandbox("third")
+	r = third.request("8080:80") // it is free again
+	r.Networks = []Ref{{Name: Builtin}}
+	third.attach(r)
+	published("flushed and made anew,")
+	f.set("bridge", "real")
+	s.detach()
+	published("left,")
+}
+
 // What masquerades a sandbox is gone after a DEL that was killed once it had taken the
 // interface away, by which the plugin would find it.
 func TestMasqueradeAfterHalfADel(t *testing.T) {

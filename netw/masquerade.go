@@ -7,23 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
-
-	"github.com/davit-containers/davit/ctr/record"
 )
 
 // markLeaving notes that DEL is about to be called, where something masquerades the
-// sandbox. That it was called before and did not come to its end is what matters, so a
-// note that cannot be made is no error.
+// sandbox. That it was called before and did not come to its end is what matters.
 func markLeaving(in *intent) {
 	if in.Leaving || len(masquerades(in)) == 0 {
 		return
 	}
 	in.Leaving = true
-	if b, err := json.Marshal(in); err == nil {
-		_ = record.WriteAtomic(filepath.Join(in.dir, recordName), b, record.WriteOptions{})
-	}
+	in.note()
 }
 
 // dropMasquerade removes what masquerades a sandbox by the CNI project's own plugins,

@@ -42,6 +42,9 @@ type intent struct {
 	Result *Attachment `json:"result,omitempty"`
 	// Leaving is set once DEL has been called.
 	Leaving bool `json:"leaving,omitempty"`
+	// Withdrawn is set before the ports are taken out of the table for good: a table
+	// that is made anew while the networks are left has them no more.
+	Withdrawn bool `json:"withdrawn,omitempty"`
 
 	dir string
 }
@@ -77,6 +80,15 @@ func (l *ledger) write(ctx context.Context, in *intent) error {
 		return err
 	}
 	return l.point(in.ID, path)
+}
+
+// note puts on record how far an undo has come. It is for what makes the undo better
+// and is not needed for it, which must work on a full disk: a note that cannot be made
+// is no error.
+func (in *intent) note() {
+	if b, err := json.Marshal(in); err == nil {
+		_ = record.WriteAtomic(filepath.Join(in.dir, recordName), b, record.WriteOptions{})
+	}
 }
 
 // point makes attached/<id> point to path.

@@ -2,6 +2,7 @@ package netw
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,6 +53,41 @@ func TestRecord(t *testing.T) {
 	}
 	if all, err := a.intents(); err != nil || len(all) != 0 {
 		t.Fatalf("%v, %v", all, err)
+	}
+}
+
+// What is withdrawn is published by nobody who makes the table anew while the networks
+// are left, and what the kernel remembers of it is forgotten by a repeated undo all the
+// same.
+func TestWithdrawnPortsAreNotPublished(t *testing.T) {
+	dir := t.TempDir()
+	a, err := New(Config{Root: dir + "/r", RunRoot: dir + "/rr"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &intent{Version: recordVersion, ID: "abc", dir: dir, TablePorts: true, Joins: []join{{Network: "davit", IfName: "eth0"}},
+		Ports: []Port{{HostPort: 8080, ContainerPort: 80, Protocol: "udp"}}}
+	if err := a.write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	markWithdrawn(in) // of an attachment that did not come to its end there is nothing to note
+	if in.Withdrawn {
+		t.Error("what was never published is noted as withdrawn")
+	}
+	in.Result = &Attachment{Interfaces: []Interface{{Network: "davit", Name: "eth0", IPs: []netip.Prefix{netip.MustParsePrefix("10.87.0.2/16")}}}}
+	if err := a.write(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.publishedPorts(); len(got) != 1 {
+		t.Fatalf("of an attachment are published: %v", got)
+	}
+	markWithdrawn(in)
+	if got := a.publishedPorts(); len(got) != 0 {
+		t.Errorf("withdrawn, and published again: %v", got)
+	}
+	again, err := readIntent(dir)
+	if err != nil || !again.Withdrawn || len(again.elements()) != 1 {
+		t.Errorf("repeated: %+v, %v", again, err)
 	}
 }
 
