@@ -49,6 +49,11 @@ func (p tended) ToCareFor(ctx context.Context) ([]ctr.Container, error) {
 	return []ctr.Container{k}, nil
 }
 
+// Settle settles a container of the pod that has ended, as its exit command would.
+func (p tended) Settle(ctx context.Context, k ctr.Container) error {
+	return p.exited(ctx, k.ID, k.Status.Start)
+}
+
 // Stop stops a container of the pod.
 func (p tended) Stop(ctx context.Context, id string, o ctr.StopOptions) error {
 	return p.StopContainer(ctx, id, o)

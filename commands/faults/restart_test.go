@@ -167,6 +167,31 @@ func TestRestartUnseen(t *testing.T) {
 	n.Bin = real
 }
 
+// The monitor is killed, and then the container ends: no exit command comes, nobody
+// knows when it was. It is started again once davit changes something, and by its
+// timer process where it has one.
+func TestRestartWithoutAMonitor(t *testing.T) {
+	n := newNode(t, "")
+	w := n.ward("lost")
+	n.must(w.args("-d", "--name", "web", "--restart", "always")...)
+	checked := n.ward("checked")
+	n.must(checked.args("-d", "--name", "checked", "--restart", "always", "--health-cmd", "true", "--health-interval", "1s")...)
+	for i, ward := range []*ward{w, checked} {
+		ward.started(1)
+		name := []string{"web", "checked"}[i]
+		_, monitor := n.pids(name)
+		n.kill(strconv.Itoa(monitor))
+		ward.end(5)
+	}
+	checked.started(2)
+	n.eventually("it runs", func() bool { return n.ask("{{.State.Status}} {{.RestartCount}}", "checked") == "running 1" })
+	n.must("rm", "--force", "--ignore", "nobody")
+	w.started(2)
+	n.eventually("it runs", func() bool { return n.ask("{{.State.Status}} {{.RestartCount}}", "web") == "running 1" })
+	n.must("rm", "-f", "-t", "0", "web", "checked")
+	n.empty()
+}
+
 // The timer process is killed at any moment: whoever comes next begins another, and
 // no restart is lost.
 func TestTimerKilled(t *testing.T) {

@@ -24,6 +24,8 @@ type Pod interface {
 	// StartAgain starts one whose restart is due. ErrFailedPrecondition if it is
 	// not any more.
 	StartAgain(ctx context.Context, id string) error
+	// Settle settles one that has ended, unless somebody else is at work on it.
+	Settle(ctx context.Context, k ctr.Container) error
 	// Stop stops one as its user would.
 	Stop(ctx context.Context, id string, o ctr.StopOptions) error
 }
@@ -206,6 +208,11 @@ func (p *patient) lookAfter(ctx context.Context) {
 		wait, due := k.RestartDue(time.Now())
 		switch {
 		case due && wait > 0:
+			// When it ended has to be on record for the wait to end: no exit command
+			// comes of one whose monitor was killed.
+			if k.Status.Mounted != "" {
+				p.warn(ctx, "settling it", p.o.Pod.Settle(ctx, k))
+			}
 			p.sleep(ctx, wait)
 		case due:
 			p.try(ctx, "starting it again", p.o.Pod.StartAgain(ctx, p.id))
@@ -231,7 +238,7 @@ func (p *patient) try(ctx context.Context, what string, err error) {
 }
 
 func (p *patient) warn(ctx context.Context, what string, err error) {
-	if ctx.Err() == nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
+	if err != nil && ctx.Err() == nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
 		p.o.Log.Warn("looking after a container", "container", p.id, "doing", what, "error", err)
 	}
 }

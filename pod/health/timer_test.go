@@ -35,6 +35,11 @@ type ward struct {
 	onStart func(n int) error
 	execs   int
 	starts  int
+	// lost says that nobody has written down that it has ended, or when.
+	lost bool
+	// onSettle is the error of settling it; busy says that somebody else does.
+	onSettle func(n int) (busy bool, err error)
+	settled  int
 }
 
 func newWard(k ctr.Container) *ward {
@@ -42,6 +47,7 @@ func newWard(k ctr.Container) *ward {
 	w := &ward{begun: time.Now(), k: k, end: make(chan struct{})}
 	w.onExec = func(context.Context, int) (int, error) { return 0, nil }
 	w.onStart = func(int) error { return nil }
+	w.onSettle = func(int) (bool, error) { return false, nil }
 	return w
 }
 
@@ -78,7 +84,24 @@ func (w *ward) Get(context.Context, string) (ctr.Container, error) {
 	if w.gone {
 		return ctr.Container{}, errdefs.ErrNotFound
 	}
-	return w.k, nil
+	k := w.k
+	if w.lost {
+		k.Status.FinishedAt = time.Now()
+	}
+	return k, nil
+}
+
+func (w *ward) Settle(context.Context, ctr.Container) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.did("settle")
+	w.settled++
+	if busy, err := w.onSettle(w.settled); busy || err != nil {
+		return err
+	}
+	w.k.Status.Mounted, w.lost = "", false
+	w.k.Status.FinishedAt = time.Now()
+	return nil
 }
 
 func (w *ward) ToCareFor(context.Context) ([]ctr.Container, error) {
@@ -204,6 +227,28 @@ func TestStartsAgainWhenDue(t *testing.T) {
 			w.ends(1) // at once; the exit command has it looked after anew
 		}
 		w.wants(t, "start 100ms", "start 300ms", "start 700ms", "start 1.5s")
+	})
+}
+
+// One that has ended without its monitor, of which no exit command tells, is settled
+// first: each look would put its end off else. While that cannot be done, or somebody
+// else is at work on it, it is not tried without end in a row.
+func TestStartsAgainWithoutAMonitor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := stopped(always(), 2) // a wait of 400 ms
+		k.Status.CodeKnown, k.Status.Reason, k.Status.Mounted = false, ctr.ReasonMonitorLost, "/merged"
+		w := newWard(k)
+		w.lost = true
+		w.onSettle = func(n int) (bool, error) {
+			if n == 2 {
+				return false, errors.New("a busy mount")
+			}
+			return n == 1, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w.patient().lookAfter(ctx)
+		w.wants(t, "settle 0s", "settle 400ms", "settle 800ms", "start 1.2s")
 	})
 }
 
