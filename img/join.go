@@ -166,7 +166,8 @@ type pullLock struct {
 // the lock it calls waiting, once, and waits until ctx ends.
 //
 // The file is removed by whoever releases it, with the result in it: those who
-// wait have it open and read the result from there.
+// wait have it open and read the result from there. One that is there still is that
+// of a holder who was killed: a result in it is nobody's who comes now.
 func (c *core) lockPull(ctx context.Context, key string, waiting func()) (*pullLock, error) {
 	dir := filepath.Join(c.storage().RunRoot(), "davit-pull")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -190,15 +191,18 @@ func (c *core) lockPull(ctx context.Context, key string, waiting func()) (*pullL
 		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 			return nil, errorsJoinClose(fmt.Errorf("locking a pull: %w", err), f.Close)
 		}
+		if st.Nlink > 0 {
+			if err := f.Truncate(0); err != nil {
+				return nil, errorsJoinClose(fmt.Errorf("locking a pull: %w", err), f.Close)
+			}
+			return &pullLock{file: f}, nil
+		}
 		result, err := io.ReadAll(io.LimitReader(f, 65))
 		if err != nil {
 			return nil, errorsJoinClose(fmt.Errorf("locking a pull: %w", err), f.Close)
 		}
-		switch {
-		case isFullID(string(result)):
+		if isFullID(string(result)) {
 			return &pullLock{file: f, result: string(result)}, nil
-		case st.Nlink > 0:
-			return &pullLock{file: f}, nil
 		}
 		if err := f.Close(); err != nil { // its holder failed: try in its place
 			return nil, fmt.Errorf("locking a pull: %w", err)

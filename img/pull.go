@@ -263,6 +263,7 @@ func (p puller) named(ctx context.Context, named reference.Named, here *storage.
 	im, err := p.pulled(id, owner, to, PullDone)
 	if err == nil {
 		lock.publish(id)
+		err = failpoint.Reach(ctx, failpoint.PullPublished)
 	}
 	return im, err
 }

@@ -117,6 +117,50 @@ func TestConcurrentPullsTransferOnce(t *testing.T) {
 	noTemp(t, s)
 }
 
+// What a pull has brought is for those who wait while it holds the lock. One that is
+// killed with the result written down leaves the file: who comes then pulls, and who
+// waits for that one gets what it brings, or pulls when it brings nothing.
+func TestPullKilledWithItsResult(t *testing.T) {
+	s := openTest(t)
+	id, newer := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	lock := func() *pullLock {
+		t.Helper()
+		l, err := s.lockPull(t.Context(), "key", func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for _, brought := range []string{newer, ""} {
+		killed := lock()
+		killed.publish(id)
+		_ = killed.file.Close()
+		holder := lock()
+		if holder.result != "" {
+			t.Errorf("a pull that was killed has brought %s for who comes later", holder.result)
+		}
+		waiting, waiter := make(chan struct{}), make(chan *pullLock)
+		go func() {
+			l, err := s.lockPull(t.Context(), "key", func() { close(waiting) })
+			if err != nil {
+				t.Error(err)
+			}
+			waiter <- l
+		}()
+		<-waiting
+		if brought != "" {
+			holder.publish(brought)
+		}
+		holder.release()
+		if l := <-waiter; l == nil || l.result != brought {
+			t.Errorf("who waited has %+v, not %q", l, brought)
+		} else {
+			l.release()
+		}
+	}
+	noTemp(t, s)
+}
+
 func TestF45WaitingPullGoesOnAfterAFailure(t *testing.T) {
 	unpacks(t)
 	reg := faultyRegistry(t)

@@ -125,6 +125,7 @@ func stepPoints() []Listed {
 		{"pull.folder", []string{"pull"}},
 		{"pull.locked", []string{"pull"}},
 		{"pull.named", []string{"pull"}},
+		{"pull.published", []string{"pull"}},
 		{"pull.stored", []string{"pull"}},
 		{"remove.killed", []string{"pod stop", "pod rm", "rm", "run --rm", "pod start fails", "create fails", "run fails", "run --rm fails", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails"}},
 		{"remove.volumes", []string{"pod stop", "pod rm", "rm", "run --rm", "pod start fails", "create fails", "run --rm fails", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails", "run fails"}},

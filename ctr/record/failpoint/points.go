@@ -96,6 +96,7 @@ const (
 	PullBlob        Point = "pull.blob"        // it has brought a blob
 	PullStored      Point = "pull.stored"      // the image is stored
 	PullNamed       Point = "pull.named"       // the image has its names
+	PullPublished   Point = "pull.published"   // those who wait for it may have it
 	ImageDelete     Point = "image.delete"     // an image is about to be deleted
 	ImageDeleted    Point = "image.deleted"    // it is deleted, what it was built on is not
 )
