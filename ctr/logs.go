@@ -80,8 +80,7 @@ func (c *sessions) Tidy(ctx context.Context) error {
 	}
 	var errs []error
 	for _, id := range ids {
-		fi, err := os.Lstat(ownLog(c.records, id))
-		if err != nil || fi.Size() < minLogSize {
+		if size, cut := logSize(ownLog(c.records, id)); size < minLogSize && !cut {
 			continue
 		}
 		ctr, err := c.Get(ctx, id)
@@ -101,20 +100,40 @@ func (c *sessions) Tidy(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// outgrown tells whether a running container's log is over its limit.
+// outgrown tells whether a running container's log is over its limit, or its rotation
+// was cut short, and there is a monitor that can be asked to open a new one.
 func (c *sessions) outgrown(ctr Container) bool {
 	if !ctr.Status.Alive() || ctr.Config.Log.MaxSize == 0 {
 		return false
 	}
-	fi, err := os.Lstat(ownLog(c.records, ctr.ID))
-	return err == nil && fi.Size() >= ctr.Config.Log.MaxSize
+	size, cut := logSize(ownLog(c.records, ctr.ID))
+	mon := ctr.Status.Monitor()
+	return (cut || size >= ctr.Config.Log.MaxSize) && mon.Alive() && !mon.Halted()
+}
+
+// logSize is the size of a log, 0 where there is none. cut says that its rotation was
+// cut short: it was moved aside, and the monitor goes on with it there.
+func logSize(path string) (size int64, cut bool) {
+	fi, err := os.Lstat(path)
+	if err == nil {
+		return fi.Size(), false
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Lstat(path + ".1")
+	}
+	return 0, err == nil
 }
 
 // minLogSize is the smallest limit that is looked at.
 const minLogSize = 4 << 10
 
-// rotate moves a log aside and has the monitor open a new one.
+// rotate moves a log aside, unless one that was cut short has done so, and has the
+// monitor open a new one. It moves the log back when the monitor could not be asked
+// to; one that was asked and did not do it in time may do it later, over what is there.
 func (c *sessions) rotate(ctx context.Context, ctr Container, path string) error {
+	if _, cut := logSize(path); cut {
+		return monitor.ReopenLog(ctx, c.bundle(ctr.ID), path)
+	}
 	for n := defaultLogFiles; n > 1; n-- {
 		older := path + "." + strconv.Itoa(n)
 		if err := os.Rename(path+"."+strconv.Itoa(n-1), older); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -124,5 +143,9 @@ func (c *sessions) rotate(ctx context.Context, ctr Container, path string) error
 	if err := os.Rename(path, path+".1"); err != nil {
 		return absentOS(err)
 	}
-	return monitor.ReopenLog(ctx, c.bundle(ctr.ID), path)
+	err := monitor.ReopenLog(ctx, c.bundle(ctr.ID), path)
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errors.Join(err, os.Rename(path+".1", path))
 }

@@ -46,6 +46,10 @@ func (p Process) Alive() bool {
 	return !dead || st.threads > 1
 }
 
+// Halted tells whether the process is stopped by a signal, or frozen with its cgroup:
+// it is alive, and answers nobody.
+func (p Process) Halted() bool { return halted(p.Pid) }
+
 // ProcessParent is the pid of a process's parent. A process that is not there is
 // ErrNotFound.
 func ProcessParent(pid int) (int, error) {
