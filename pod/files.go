@@ -28,6 +28,11 @@ const (
 	shmDir       = "shm"
 )
 
+// hostsLock in a sandbox's run folder is locked by whoever writes its hosts file. That
+// file itself is in its containers' reach, who could keep the lock. It is made by the
+// sandbox's own davit and stays until the sandbox is removed.
+const hostsLock = "hosts.lock"
+
 const defaultShmSize = 64 << 20
 
 // writeFiles writes what the sandbox's containers see as /etc/hosts,
@@ -43,7 +48,7 @@ func (c *files) writeFiles(ctx context.Context, s Sandbox) error {
 		}
 	}
 	if s.Config.Hostname != "" {
-		if err := c.writeFile(s, hostnameFile, s.Config.Hostname+"\n"); err != nil {
+		if err := c.writeFile(s, hostnameFile, s.Config.Hostname+"\n", os.O_CREATE); err != nil {
 			return err
 		}
 	}
@@ -54,27 +59,54 @@ func (c *files) writeFiles(ctx context.Context, s Sandbox) error {
 	if err != nil {
 		return err
 	}
-	if err := c.writeFile(s, resolvFile, resolv); err != nil {
+	if err := c.writeFile(s, resolvFile, resolv, os.O_CREATE); err != nil {
 		return err
 	}
 	if s.Config.DNS.NoHosts {
 		return nil
 	}
+	lock, err := c.lockHosts(s.ID, os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return c.writeHosts(ctx, s, os.O_CREATE)
+}
+
+// lockHosts takes the lock of a sandbox's hosts file, from before the names are read
+// that are written: else what somebody has read before might be written after what is
+// newer. It ends with the file that it returns. create is os.O_CREATE or 0.
+func (c *files) lockHosts(id string, create int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(c.runDir(id), hostsLock), os.O_RDWR|create|unix.O_NOFOLLOW, 0o600)
+	if err == nil {
+		if err = record.Lock(f, "the lock of a hosts file"); err == nil {
+			return f, nil
+		}
+		_ = f.Close()
+	}
+	return nil, fmt.Errorf("locking hosts file of pod %q: %w", id, err)
+}
+
+// writeHosts writes a sandbox's hosts file; its lock is held.
+func (c *files) writeHosts(ctx context.Context, s Sandbox, create int) error {
 	hosts, err := c.hosts(ctx, s)
 	if err != nil {
 		return err
 	}
-	return c.writeFile(s, hostsFile, hosts)
+	return c.writeFile(s, hostsFile, hosts, create)
 }
 
-// writeFile replaces a file's content, keeping its inode.
-func (c *files) writeFile(s Sandbox, name, content string) error {
+// writeFile replaces a file's content, keeping its inode. One that is read meanwhile is
+// never empty. create is os.O_CREATE or 0.
+func (c *files) writeFile(s Sandbox, name, content string, create int) error {
 	path := filepath.Join(c.runDir(s.ID), name)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|create|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return fmt.Errorf("writing %s of pod %q: %w", name, s.Config.Name, err)
 	}
-	_, err = f.WriteString(content)
+	if _, err = f.WriteString(content); err == nil {
+		err = f.Truncate(int64(len(content)))
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = c.o.SELinux.Relabel(path, s.Config.SELinux.MountLabel, false, true)
 	}
@@ -256,8 +288,7 @@ func (c *files) unmountShm(id string) error {
 }
 
 // refreshPeers rewrites the hosts files of those that share a user-made network
-// with a sandbox that came or went. They are written in place; one that is gone
-// meanwhile is nobody's loss.
+// with a sandbox that came or went.
 func (c *files) refreshPeers(ctx context.Context, s Sandbox) error {
 	var errs []error
 	for _, ref := range s.Config.Network.Networks {
@@ -267,19 +298,29 @@ func (c *files) refreshPeers(ctx context.Context, s Sandbox) error {
 			continue
 		}
 		for _, p := range peers {
-			if p.ID == s.ID {
-				continue
+			if p.ID != s.ID {
+				errs = append(errs, c.refresh(ctx, p.ID))
 			}
-			peer, err := c.Get(ctx, p.ID)
-			if err != nil || peer.Status.State != Ready || peer.Config.DNS.NoHosts {
-				continue
-			}
-			hosts, err := c.hosts(ctx, peer)
-			if err == nil {
-				err = c.writeFile(peer, hostsFile, hosts)
-			}
-			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refresh rewrites the hosts file of a sandbox that is ready. One that is gone
+// meanwhile, or about to, is nobody's loss, and no file is made for it.
+func (c *files) refresh(ctx context.Context, id string) error {
+	lock, err := c.lockHosts(id, 0)
+	if err == nil {
+		defer lock.Close()
+	} else if !errors.Is(err, os.ErrNotExist) { // an older davit made it ready, without a lock
+		return err
+	}
+	s, err := c.Get(ctx, id)
+	if err != nil || s.Status.State != Ready || s.Config.DNS.NoHosts {
+		return nil
+	}
+	if err := c.writeHosts(ctx, s, 0); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }

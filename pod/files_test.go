@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -173,7 +175,7 @@ func TestWriteFileKeepsInode(t *testing.T) {
 	path := filepath.Join(c.runDir(s.ID), hostsFile)
 	var infos [2]os.FileInfo
 	for i, content := range []string{"a long first content\n", "short\n"} {
-		if err := c.writeFile(s, hostsFile, content); err != nil {
+		if err := c.writeFile(s, hostsFile, content, os.O_CREATE); err != nil {
 			t.Fatal(err)
 		}
 		if infos[i], err = os.Stat(path); err != nil {
@@ -185,6 +187,95 @@ func TestWriteFileKeepsInode(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "short\n" {
 		t.Errorf("content %q, %v", got, err)
+	}
+}
+
+// slowNetworks is a host on whose network somebody comes while the names are read: who
+// asks by a context with a slow value knows only who was there before, and goes on when
+// that value is closed, or after a while.
+type slowNetworks struct {
+	noNetworks
+	read chan struct{} // closed when the slow one has read
+}
+
+type slow struct{}
+
+func (n slowNetworks) Peers(ctx context.Context, network string) ([]netw.HostEntry, error) {
+	all, err := n.noNetworks.Peers(ctx, network)
+	if done, ok := ctx.Value(slow{}).(chan struct{}); ok {
+		close(n.read)
+		select {
+		case <-done:
+		case <-time.After(300 * time.Millisecond):
+		}
+		return all[:1], err
+	}
+	return all, err
+}
+
+// neighbour is a pod on the network app that is ready.
+func neighbour(t *testing.T, c *Controller) Sandbox {
+	t.Helper()
+	s, err := c.Create(t.Context(), Config{Name: "p", Network: Network{Mode: NetworkCNI, Networks: []netw.Ref{{Name: "app"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err = c.update(t.Context(), s, func(n *Status) {
+		n.State, n.Attachment = Ready, attachment("10.2.0.2/24", "10.2.0.1")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Of two that write a pod's hosts file, the one that has read the names later is not
+// undone by the one that has read them before and is slow.
+func TestHostsAreWrittenInOrder(t *testing.T) {
+	n := slowNetworks{read: make(chan struct{}), noNetworks: noNetworks{[]netw.HostEntry{
+		{ID: "first", IPs: []netip.Addr{netip.MustParseAddr("10.2.0.3")}, Names: []string{"first"}},
+		{ID: "second", IPs: []netip.Addr{netip.MustParseAddr("10.2.0.4")}, Names: []string{"second"}},
+	}}}
+	c := testController(t, n)
+	s := neighbour(t, c)
+	if err := c.writeFiles(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	done, slowly := make(chan struct{}), make(chan error)
+	go func() { slowly <- c.refresh(context.WithValue(t.Context(), slow{}, done), s.ID) }()
+	<-n.read
+	if err := c.refresh(t.Context(), s.ID); err != nil {
+		t.Error(err)
+	}
+	close(done)
+	if err := <-slowly; err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(c.runDir(s.ID), hostsFile)); err != nil || !strings.HasSuffix(string(got), "10.2.0.3\tfirst\n10.2.0.4\tsecond\n") {
+		t.Errorf("hosts file %q, %v", got, err)
+	}
+}
+
+// A pod whose files are removed, since it is being stopped, gets no new ones from its
+// neighbours; one that has a file and no lock gets what it is to have.
+func TestRefreshMakesNoFile(t *testing.T) {
+	c := testController(t, noNetworks{})
+	s := neighbour(t, c)
+	path := filepath.Join(c.runDir(s.ID), hostsFile)
+	for _, prepare := range []func() error{
+		func() error { return nil },
+		func() error { return errors.Join(c.writeFiles(t.Context(), s), c.removeFiles(s.ID)) },
+	} {
+		if err := errors.Join(prepare(), c.refresh(t.Context(), s.ID)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a hosts file was made: %v", err)
+		}
+	}
+	err := errors.Join(os.Remove(filepath.Join(c.runDir(s.ID), hostsLock)), os.WriteFile(path, nil, 0o644), c.refresh(t.Context(), s.ID))
+	if got, rerr := os.ReadFile(path); err != nil || rerr != nil || len(got) == 0 {
+		t.Errorf("of a pod that an older davit made ready: %q, %v, %v", got, err, rerr)
 	}
 }
 
