@@ -22,7 +22,8 @@ const maxDepth = 1000
 // the attributes security.selinux and trusted.*.
 //
 // The directory is replaced whole by rename(2): a crash leaves it empty or
-// full (one that is a mount point is filled in place). It does nothing when
+// full (one that is a mount point is filled in place), and maybe a directory beside
+// it whose name begins with a dot, which is the caller's to remove. It does nothing when
 // the directory is not empty. ErrNotFound if the image has nothing there,
 // ErrInvalidArgument if it has something other than a directory.
 func CopyUp(ctx context.Context, root, name, dest string) error {

@@ -103,7 +103,8 @@ func nothingMounted(path string) error {
 // the data when the volume is empty and was never populated, and marks it as
 // populated. Others who populate the same volume wait meanwhile. After an error
 // of fill the volume stays unmarked, and it is populated by the next one only if
-// it is still empty.
+// it is still empty. fill may work in folders beside the data whose names begin with
+// a dot; those of one that was killed are removed before.
 func (s *Store) Populate(_ context.Context, name string, fill func(path string) error) error {
 	lock, err := s.lock(name)
 	if err != nil {
@@ -117,6 +118,7 @@ func (s *Store) Populate(_ context.Context, name string, fill func(path string) 
 	if v.Populated {
 		return nil
 	}
+	clearBeside(v.Path)
 	empty, err := isEmpty(v.Path)
 	if err != nil {
 		return fmt.Errorf("populating volume %q: %w", name, err)
@@ -131,6 +133,21 @@ func (s *Store) Populate(_ context.Context, name string, fill func(path string) 
 		return fmt.Errorf("populating volume %q: %w", name, err)
 	}
 	return nil
+}
+
+// clearBeside removes what a fill that was killed has left beside the data. What it
+// cannot remove is in nobody's way, and goes with the volume.
+func clearBeside(data string) {
+	dir := filepath.Dir(data)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasPrefix(e.Name(), ".") {
+			_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 func isEmpty(path string) (bool, error) {

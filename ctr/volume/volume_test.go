@@ -146,6 +146,40 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// What a fill that was killed has left goes with the next one, also where that finds
+// the volume filled.
+func TestPopulateAfterAKill(t *testing.T) {
+	s, ctx := testStore(t), context.Background()
+	for _, name := range []string{"empty", "full"} {
+		v, err := s.Create(ctx, Config{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := filepath.Join(filepath.Dir(v.Path), ".half")
+		err = errors.Join(os.MkdirAll(filepath.Join(left, "deep"), 0o700), os.WriteFile(filepath.Join(left, "deep", "f"), nil, 0o600))
+		if err == nil && name == "full" {
+			err = os.WriteFile(filepath.Join(v.Path, "mine"), nil, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Populate(ctx, name, func(path string) error {
+			_, err := os.Lstat(left)
+			if err == nil {
+				t.Error("it is there when the volume is filled")
+			}
+			return os.WriteFile(filepath.Join(path, "f"), nil, 0o600)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		entries, err := os.ReadDir(filepath.Dir(v.Path))
+		if err != nil || len(entries) != 2 { // the data and the description
+			t.Errorf("%s: there are %v, %v", name, entries, err)
+		}
+	}
+}
+
 func TestPopulate(t *testing.T) {
 	s, ctx := testStore(t), context.Background()
 	v, err := s.Create(ctx, Config{Name: "data"})
