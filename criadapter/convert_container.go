@@ -103,13 +103,9 @@ func signalName(s runtimeapi.Signal) (string, error) {
 	return strings.NewReplacer("MINPLUS", "MIN+", "MAXMINUS", "MAX-").Replace(name), nil
 }
 
-// stopSignal is the signal that stops a container; the runtime's default one is
-// SIGTERM.
+// stopSignal is the signal that stops a container.
 func stopSignal(k ctr.Container) runtimeapi.Signal {
-	sig, err := spec.ParseSignal(k.Config.Stop.Signal)
-	if err != nil {
-		return runtimeapi.Signal_SIGNAL_SIGTERM
-	}
+	sig, _ := k.Config.Stop.Ends()
 	name := spec.SignalName(sig)
 	if n, ok := strings.CutPrefix(name, "SIGRTMIN+"); ok {
 		name = "SIGRTMINPLUS" + n

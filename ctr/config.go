@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -163,6 +164,19 @@ type Stop struct {
 	// Timeout is the time between Signal and SIGKILL; nil is ten seconds, a
 	// negative one is for ever.
 	Timeout *time.Duration `json:"timeout,omitempty"`
+}
+
+// Ends is the signal that Signal stands for, SIGTERM where it is empty. A record may
+// have what is none, from an image: that is SIGTERM, and ErrInvalidArgument says why.
+func (s Stop) Ends() (syscall.Signal, error) {
+	if s.Signal == "" {
+		return syscall.SIGTERM, nil
+	}
+	sig, err := spec.ParseSignal(s.Signal)
+	if err != nil {
+		return syscall.SIGTERM, err
+	}
+	return sig, nil
 }
 
 // Restart says when a container that has exited is started again. A stop or a kill

@@ -233,10 +233,19 @@ func (c *creator) complete(ctx context.Context, id string, cfg Config) (Config, 
 	}
 	cfg.Process = p
 	if cfg.Stop.Signal == "" {
-		cfg.Stop.Signal = image.Config.StopSignal
+		cfg.Stop.Signal = imageSignal(image.Config)
 	}
 	cfg.Health = mergeHealth(cfg, image.Config)
 	return nameVolumes(cfg, image.Config), image, nil
+}
+
+// imageSignal is the signal that stops an image's containers where it names one, and
+// none where it names what is none: that is to keep nobody from stopping them.
+func imageSignal(image img.ImageConfig) string {
+	if _, err := spec.ParseSignal(image.StopSignal); err != nil {
+		return ""
+	}
+	return image.StopSignal
 }
 
 // The health check that a container has where neither user nor image say more.

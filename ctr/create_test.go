@@ -69,6 +69,17 @@ func TestNameVolumes(t *testing.T) {
 	}
 }
 
+// What an image names and is no signal would have nothing stop its containers.
+func TestImageSignal(t *testing.T) {
+	for image, want := range map[string]string{
+		"": "", "SIGQUIT": "SIGQUIT", "9": "9", "RTMIN+3": "RTMIN+3", "BOGUS": "", "0": "", "65": "", "SIGRTMIN+99": "", "TERM ": "", "-1": "",
+	} {
+		if got := imageSignal(img.ImageConfig{StopSignal: image}); got != want {
+			t.Errorf("an image's %q is %q, want %q", image, got, want)
+		}
+	}
+}
+
 func TestJoinNamespaces(t *testing.T) {
 	sb := spec.Namespaces{
 		IPC: spec.Namespace{Mode: spec.ModePod, Path: "/run/ns/ipc"},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -46,6 +48,54 @@ func TestRefusedStartUndoesNothing(t *testing.T) {
 			got, err := c.Get(t.Context(), id)
 			if err != nil || got.Status.State != tt.status.State || got.Status.Prepared != tt.status.Prepared {
 				t.Errorf("status %+v, error %v, want %s as before", got.Status, err, tt.status.State)
+			}
+		})
+	}
+}
+
+// A container whose record names no signal is stopped all the same; what a caller
+// names is to be one.
+func TestStopOfUnknownSignal(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		o       StopOptions
+		wantErr error
+	}{
+		{name: "killed at once", o: StopOptions{Timeout: new(time.Duration)}},
+		{name: "asked to end", o: StopOptions{Timeout: new(time.Minute)}},
+		{name: "the caller's", o: StopOptions{Signal: "BOGUS"}, wantErr: errdefs.ErrInvalidArgument},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testController(t)
+			cmd := exec.CommandContext(t.Context(), "sleep", "60")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() { defer close(ended); _ = cmd.Wait() }()
+			defer func() { _ = cmd.Process.Kill(); <-ended }()
+			process, err := record.ProcessOf(cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := recorded(t, c, Status{State: Running, Start: 1, Pid: process.Pid, PidStart: process.Start})
+			op, err := c.dir.TryBegin(id, opStop)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, err := c.Get(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Config.Stop.Signal = "NOSUCH"
+			warned := ""
+			tt.o.Warn = func(s string) { warned += s }
+			err = c.terminate(t.Context(), op, k, tt.o)
+			if errdefs.IsInvalidArgument(err) != (tt.wantErr != nil) || errdefs.IsInvalidArgument(err) != process.Alive() {
+				t.Errorf("error %v, alive %v, want %v", err, process.Alive(), tt.wantErr)
+			}
+			if tt.wantErr == nil && !strings.Contains(warned, "NOSUCH") {
+				t.Errorf("warned of %q", warned)
 			}
 		})
 	}

@@ -95,9 +95,14 @@ func (c *stopper) terminate(ctx context.Context, op *record.Op, ctr Container, o
 	if warn == nil {
 		warn = func(string) {}
 	}
-	sig, err := stopSignal(ctr.Config, o.Signal)
+	sig, err := ctr.Config.Stop.Ends()
+	if o.Signal != "" {
+		if sig, err = spec.ParseSignal(o.Signal); err != nil {
+			return err
+		}
+	}
 	if err != nil {
-		return err
+		warn(fmt.Sprintf("container %q is stopped by %s: %v", name, spec.SignalName(sig), err))
 	}
 	deadline := c.deadline(ctr.ID, o)
 	if err := op.SetDeadline(deadline); err != nil {
@@ -212,7 +217,7 @@ func (c *stopper) Kill(ctx context.Context, id, signal string) error {
 	if !ctr.Status.Alive() {
 		return fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
-	if stop, _ := stopSignal(ctr.Config, ""); sig == stop || slices.Contains(endings(), sig) {
+	if stop, _ := ctr.Config.Stop.Ends(); sig == stop || slices.Contains(endings(), sig) {
 		if err := mark(ctx, c.records, ctr, false); err != nil {
 			return err
 		}
@@ -283,16 +288,6 @@ func keepMark(c *records, ctr Container, byUser bool) error {
 func stoppedByUser(c *records, id string) bool {
 	var s stopped
 	return c.dir.GetFile(id, stoppedFile, &s) == nil && s.ByUser
-}
-
-func stopSignal(cfg Config, override string) (syscall.Signal, error) {
-	switch {
-	case override != "":
-		return spec.ParseSignal(override)
-	case cfg.Stop.Signal != "":
-		return spec.ParseSignal(cfg.Stop.Signal)
-	}
-	return syscall.SIGTERM, nil
 }
 
 // ignores tells whether the first process of a PID namespace would not see a

@@ -201,7 +201,7 @@ func objectConfig(cfg ctr.Config, s pod.Sandbox) ObjectConfig {
 	o := ObjectConfig{
 		Hostname: s.Config.Hostname, User: p.User, Env: p.Env, Cmd: p.Command, Entrypoint: p.Entrypoint,
 		Image: ImageName(cfg.Image), Labels: cfg.Labels, Annotations: cfg.Annotations,
-		StopSignal: stopSignal(cfg.Stop.Signal), StopTimeout: 10,
+		StopSignal: stopSignal(cfg.Stop), StopTimeout: 10,
 		WorkingDir: p.WorkingDir, Umask: p.Umask, Tty: p.Terminal, OpenStdin: p.Stdin, StdinOnce: p.StdinOnce,
 	}
 	if t := cfg.Stop.Timeout; t != nil {
@@ -219,14 +219,8 @@ func objectConfig(cfg ctr.Config, s pod.Sandbox) ObjectConfig {
 	return o
 }
 
-func stopSignal(name string) string {
-	if name == "" {
-		return "SIGTERM"
-	}
-	sig, err := spec.ParseSignal(name)
-	if err != nil {
-		return name
-	}
+func stopSignal(s ctr.Stop) string {
+	sig, _ := s.Ends()
 	return spec.SignalName(sig)
 }
 
