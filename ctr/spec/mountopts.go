@@ -45,8 +45,6 @@ func classify(kind, word string) (group string, ok bool) {
 		return optBind, true
 	case "z", "Z":
 		return optRelabel, true
-	case "U":
-		return word, true
 	case "copy", "nocopy":
 		return optCopy, kind == MountVolume
 	}
@@ -88,6 +86,8 @@ func (m *Mount) addOptions(typed string, words []string) error {
 		switch word {
 		case "", "consistent", "cached", "delegated": // docker's, for other systems
 			continue
+		case "U": // podman's, which changes the owner of all that is in the source
+			return invalidf("mount %q: option \"U\" is not known here: give the source its owner beforehand", typed)
 		}
 		group, ok := classify(m.Type, word)
 		if !ok {
@@ -103,8 +103,6 @@ func (m *Mount) addOptions(typed string, words []string) error {
 		switch {
 		case group == optRelabel:
 			m.Relabel = word
-		case word == "U":
-			m.Chown = true
 		case word == "nocopy":
 			m.NoCopy = true
 		case word == "copy", word == "rbind", word == "rw": // the defaults
@@ -120,9 +118,6 @@ func (m Mount) words() []string {
 	words := slices.Clone(m.Options)
 	if m.Relabel != "" {
 		words = append(words, m.Relabel)
-	}
-	if m.Chown {
-		words = append(words, "U")
 	}
 	if m.NoCopy {
 		words = append(words, "nocopy")

@@ -195,6 +195,8 @@ func (m Mount) finish(typed string) (Mount, error) {
 		return Mount{}, invalidf("mount %q has a source: a tmpfs has none", typed)
 	case m.Type == MountVolume && m.Source != "" && !validVolumeName(m.Source):
 		return Mount{}, invalidf("mount %q: %q is neither a path (it would start with / or .) nor a volume's name, of letters, digits, _, . and -", typed, m.Source)
+	case m.Subpath != "" && m.Type == MountVolume && m.Source == "":
+		return Mount{}, invalidf("mount %q: a volume without a name is new and has nothing at a subpath", typed)
 	case m.Subpath != "" && (m.Type == MountBind || m.Type == MountTmpfs):
 		return Mount{}, invalidf("mount %q: only a volume or an image has a subpath", typed)
 	case m.Subpath != "" && !localPath(m.Subpath):

@@ -18,11 +18,13 @@ func TestParseVolume(t *testing.T) {
 		wantErr string
 	}{
 		{in: "/a:/b", want: Mount{Type: MountBind, Source: "/a", Destination: "/b"}},
-		{in: "./a:/b/:ro,Z,U", want: Mount{Type: MountBind, Source: "./a", Destination: "/b", Options: []string{"ro"}, Relabel: "Z", Chown: true}},
+		{in: "./a:/b/:ro,Z", want: Mount{Type: MountBind, Source: "./a", Destination: "/b", Options: []string{"ro"}, Relabel: "Z"}},
 		{in: "data:/b:nocopy,noexec,rw", want: Mount{Type: MountVolume, Source: "data", Destination: "/b", Options: []string{"noexec"}, NoCopy: true}},
 		{in: "/b", want: Mount{Type: MountVolume, Destination: "/b"}},
 		{in: "/a:/b:rshared,bind,cached,z", want: Mount{Type: MountBind, Source: "/a", Destination: "/b", Options: []string{"rshared", "bind"}, Relabel: "z"}},
 		{in: "/proc/meminfo:/proc/meminfo", want: Mount{Type: MountBind, Source: "/proc/meminfo", Destination: "/proc/meminfo"}},
+		{in: "/a:/b:U", wantErr: `mount "/a:/b:U": option "U" is not known here: give the source its owner beforehand`},
+		{in: "data:/b:U", wantErr: `mount "data:/b:U": option "U" is not known here: give the source its owner beforehand`},
 		{in: "", wantErr: `mount "" has no destination`},
 		{in: ":/b", wantErr: `volume ":/b" has no source: give source:destination[:options]`},
 		{in: "/a:", wantErr: `mount "/a:" has no destination`},
@@ -56,8 +58,8 @@ func TestParseMount(t *testing.T) {
 	}{
 		{in: "type=bind,src=/a,dst=/b", want: Mount{Type: MountBind, Source: "/a", Destination: "/b"}},
 		{in: "source=v,target=/b", want: Mount{Type: MountVolume, Source: "v", Destination: "/b"}},
-		{in: "type=bind,source=/a,destination=/b,readonly,bind-propagation=rslave,relabel=private,U=true,bind-nonrecursive", want: Mount{
-			Type: MountBind, Source: "/a", Destination: "/b", Options: []string{"ro", "rslave", "bind"}, Relabel: "Z", Chown: true,
+		{in: "type=bind,source=/a,destination=/b,readonly,bind-propagation=rslave,relabel=private,bind-nonrecursive", want: Mount{
+			Type: MountBind, Source: "/a", Destination: "/b", Options: []string{"ro", "rslave", "bind"}, Relabel: "Z",
 		}},
 		{in: "type=bind,source=/a,destination=/b,ro=false,chown=false", want: Mount{Type: MountBind, Source: "/a", Destination: "/b"}},
 		{in: `type=bind,"source=/a,b:c",destination=/b`, want: Mount{Type: MountBind, Source: "/a,b:c", Destination: "/b"}},
@@ -77,6 +79,8 @@ func TestParseMount(t *testing.T) {
 		{in: "type=bind,src=/a,dst=/c,ro=maybe", wantErr: `mount "type=bind,src=/a,dst=/c,ro=maybe": ro=maybe is neither true nor false`},
 		{in: "type=bind,src=/a,dst=/c,relabel=all", wantErr: `mount "type=bind,src=/a,dst=/c,relabel=all": relabel=all is neither shared nor private`},
 		{in: "type=image,src=a,dst=/c,rw=true", wantErr: `mount "type=image,src=a,dst=/c,rw=true": unknown option "rw" for type image`},
+		{in: "type=volume,src=v,dst=/v,chown=true", wantErr: `mount "type=volume,src=v,dst=/v,chown=true": option "U" is not known here: give the source its owner beforehand`},
+		{in: "type=volume,dst=/v,subpath=x", wantErr: `mount "type=volume,dst=/v,subpath=x": a volume without a name is new and has nothing at a subpath`},
 		{in: "type=volume,src=v,dst=/v,subpath=../x", wantErr: `mount "type=volume,src=v,dst=/v,subpath=../x": subpath "../x" is not a relative path without ..`},
 		{in: "type=tmpfs,dst=/t,tmpfs-size=big", wantErr: `mount "type=tmpfs,dst=/t,tmpfs-size=big": unknown option "size=big" for type tmpfs`},
 		{in: "type=bind,src=/a,dst=/b,subpath=x", wantErr: `mount "type=bind,src=/a,dst=/b,subpath=x": only a volume or an image has a subpath`},

@@ -89,7 +89,6 @@ type Mount struct {
 
 	// What the caller does before the runtime mounts; Build ignores these.
 	Relabel string `json:"relabel,omitempty"` // "z" shared or "Z" private SELinux label
-	Chown   bool   `json:"chown,omitempty"`   // "U": give the source to the container's user
 	NoCopy  bool   `json:"noCopy,omitempty"`  // a volume's first use does not copy the image's content
 	Subpath string `json:"subpath,omitempty"` // relative path inside a volume or an image
 	ImageID string `json:"imageID,omitempty"` // of the image that Source named when the container was made

@@ -437,7 +437,7 @@ func TestInherit(t *testing.T) {
 	c := ctr.Config{Mounts: []spec.Mount{{Type: "tmpfs", Destination: "/mine"}}}
 	From{ReadOnly: true}.Inherit(&c, ctr.Config{Mounts: []spec.Mount{
 		{Type: "volume", Source: "a", Destination: "/mine"},
-		{Type: "volume", Source: "b", Destination: "/b", Options: []string{"rw", "nosuid"}, Chown: true},
+		{Type: "volume", Source: "b", Destination: "/b", Options: []string{"rw", "nosuid"}},
 		{Type: "bind", Source: "/c", Destination: "/c"},
 		{Type: "tmpfs", Destination: "/t"},
 	}})

@@ -130,7 +130,7 @@ func (f From) Inherit(c *ctr.Config, other ctr.Config) {
 		if f.ReadOnly {
 			m.Options = append(slices.DeleteFunc(slices.Clone(m.Options), func(s string) bool { return s == "rw" }), "ro")
 		}
-		m.Chown, m.NoCopy = false, true
+		m.NoCopy = true
 		c.Mounts = append(c.Mounts, m)
 	}
 }
