@@ -250,24 +250,11 @@ func (c *bundler) mountSources(ctx context.Context, ctr Container, root string) 
 	for i, m := range cfg.Mounts {
 		switch m.Type {
 		case spec.MountVolume:
-			v, err := c.volume(ctx, cfg, m)
+			path, err := c.mountVolume(ctx, ctr, i, root)
 			if err != nil {
 				return nil, err
 			}
-			if !v.Populated && !m.NoCopy {
-				err := c.o.Volumes.Populate(ctx, v.Name, func(path string) error {
-					return AbsentOK(rootfs.CopyUp(ctx, root, m.Destination, path))
-				})
-				if err != nil {
-					return nil, fmt.Errorf("filling volume %q from the image: %w", v.Name, err)
-				}
-			}
-			if m.Relabel != "" || !v.Populated {
-				if err := c.o.Host.SELinux.Relabel(v.Path, label, m.Relabel != "Z", true); err != nil {
-					return nil, fmt.Errorf("volume %q: %w", v.Name, err)
-				}
-			}
-			m.Type, m.Source = spec.MountBind, v.Path
+			m.Type, m.Source = spec.MountBind, path
 		case spec.MountImage:
 			path, err := c.mountImage(ctx, ctr, i)
 			if err != nil {

@@ -151,6 +151,7 @@ func (c *settler) release(ctx context.Context, ctr Container, rootfs func(contex
 		},
 		func() error { return <-done },
 		func() error { return leaveTarget(ctr.Config, c.dir.RunDir(ctr.ID)) },
+		func() error { return unpinSubpaths(ctr.Config, c.dir.RunDir(ctr.ID)) },
 		func() error { return hidden },
 		func() error { return noteEnd(c.records, ctr) },
 	)

@@ -6,9 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 
+	"github.com/containerd/errdefs"
+
+	"github.com/davit-containers/davit/ctr/nspin"
 	"github.com/davit-containers/davit/ctr/rootfs"
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/ctr/volume"
@@ -54,6 +58,69 @@ func (c *bundler) volume(ctx context.Context, cfg Config, m spec.Mount) (volume.
 		return v, fmt.Errorf("volume %q for %q: %w", m.Source, m.Destination, err)
 	}
 	return v, nil
+}
+
+// mountVolume makes the volume of the n-th mount of a container ready, filled from the
+// image if it is new, and returns the path of what is to be bound.
+func (c *bundler) mountVolume(ctx context.Context, ctr Container, n int, root string) (string, error) {
+	m := ctr.Config.Mounts[n]
+	v, err := c.volume(ctx, ctr.Config, m)
+	if err != nil {
+		return "", err
+	}
+	path := v.Path
+	switch {
+	case m.Subpath != "": // what the image has there is not for the whole volume
+		if path, err = pinSubpath(v, m, subpath(c.dir.RunDir(ctr.ID), n)); err != nil {
+			return "", err
+		}
+	case !v.Populated && !m.NoCopy:
+		err := c.o.Volumes.Populate(ctx, v.Name, func(path string) error {
+			return AbsentOK(rootfs.CopyUp(ctx, root, m.Destination, path))
+		})
+		if err != nil {
+			return "", fmt.Errorf("filling volume %q from the image: %w", v.Name, err)
+		}
+	}
+	if m.Relabel != "" || !v.Populated {
+		if err := c.o.Host.SELinux.Relabel(path, relabelling(ctr.Config), m.Relabel != "Z", true); err != nil {
+			return "", fmt.Errorf("volume %q: %w", v.Name, err)
+		}
+	}
+	return path, nil
+}
+
+// subpath is where the subpath of a volume is pinned for the n-th mount of a container
+// with that run folder: other containers of the volume can put a link in its place at
+// any moment, and the runtime goes by path.
+func subpath(runDir string, n int) string {
+	return filepath.Join(runDir, "subpath."+strconv.Itoa(n))
+}
+
+func pinSubpath(v volume.Volume, m spec.Mount, path string) (string, error) {
+	if err := nspin.Unpin(path); err != nil {
+		return "", err
+	}
+	err := rootfs.Pin(v.Path, m.Subpath, path)
+	if errdefs.IsNotFound(err) {
+		err = fmt.Errorf("there is no %q in it: %w", m.Subpath, errdefs.ErrInvalidArgument)
+	}
+	if err != nil {
+		return "", fmt.Errorf("volume %q for %q: %w", v.Name, m.Destination, err)
+	}
+	return path, nil
+}
+
+// unpinSubpaths undoes what mountVolume has pinned for a container with that run
+// folder.
+func unpinSubpaths(cfg Config, runDir string) error {
+	var errs []error
+	for i, m := range cfg.Mounts {
+		if m.Type == spec.MountVolume && m.Subpath != "" {
+			errs = append(errs, nspin.Unpin(subpath(runDir, i)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ErrImageMount is the class of an image that cannot be mounted into a container,

@@ -41,7 +41,8 @@ func Pin(path, kind string, p record.Process) error {
 	return nil
 }
 
-// Unpin undoes Pin. It is idempotent.
+// Unpin undoes Pin, and whatever else has made path and mounted something there. It is
+// idempotent.
 func Unpin(path string) error {
 	for {
 		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)

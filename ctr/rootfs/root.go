@@ -77,31 +77,77 @@ func reopen(handle *os.File, flags int) (*os.File, error) {
 // reachable within the root: ErrNotFound. A path with .., or anything else that
 // is there: ErrInvalidArgument. It holds as long as nobody changes the tree.
 func Within(root, name string) (string, error) {
-	if slices.Contains(strings.Split(name, "/"), "..") {
-		return "", fmt.Errorf("path %q has ..: %w", name, errdefs.ErrInvalidArgument)
-	}
 	r, err := openRoot(root)
 	if err != nil {
 		return "", err
 	}
 	defer r.Close()
-	handle, err := r.find(inRoot(name))
+	handle, _, err := r.mountable(name)
 	if err != nil {
-		return "", fmt.Errorf("path %q: %w", name, classed(err))
+		return "", err
 	}
 	defer handle.Close()
-	info, err := handle.Stat()
-	if err != nil {
-		return "", fmt.Errorf("path %q: %w", name, classed(err))
-	}
-	if !info.IsDir() && !info.Mode().IsRegular() {
-		return "", fmt.Errorf("path %q is neither a directory nor a regular file: %w", name, errdefs.ErrInvalidArgument)
-	}
 	inside := r.pathOf(handle)
 	if inside == "" {
 		return "", fmt.Errorf("path %q: %w", name, errdefs.ErrNotFound)
 	}
 	return path.Join(root, inside), nil
+}
+
+// Pin mounts what name leads to within root, a directory or a regular file, at path,
+// which it makes in a folder that others cannot write to. What is mounted is what was
+// found and stays so, whatever is done in root to the names that have led there, by who
+// may write in it. To undo it, path is unmounted and removed. Errors are those of
+// [Within]; nothing is left then.
+func Pin(root, name, path string) error {
+	handle, dir, err := pinned(root, name)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	if dir {
+		err = os.Mkdir(path, 0o700)
+	} else {
+		err = unix.Mknod(path, unix.S_IFREG|0o600, 0) // a new one, or none
+	}
+	if err != nil {
+		return fmt.Errorf("pinning %q: %w", name, err)
+	}
+	if err := unix.Mount(fdPath(handle), path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return errors.Join(fmt.Errorf("pinning %q: %w", name, err), os.Remove(path))
+	}
+	return nil
+}
+
+// pinned is mountable for a root that is used once.
+func pinned(root, name string) (handle *os.File, dir bool, err error) {
+	r, err := openRoot(root)
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.Close()
+	return r.mountable(name)
+}
+
+// mountable returns an O_PATH handle of what name leads to within the root, which is
+// a directory or a regular file.
+func (r rootDir) mountable(name string) (handle *os.File, dir bool, err error) {
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return nil, false, fmt.Errorf("path %q has ..: %w", name, errdefs.ErrInvalidArgument)
+	}
+	if handle, err = r.find(inRoot(name)); err != nil {
+		return nil, false, fmt.Errorf("path %q: %w", name, classed(err))
+	}
+	info, err := handle.Stat()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("path %q: %w", name, classed(err))
+	case !info.IsDir() && !info.Mode().IsRegular():
+		err = fmt.Errorf("path %q is neither a directory nor a regular file: %w", name, errdefs.ErrInvalidArgument)
+	default:
+		return handle, info.IsDir(), nil
+	}
+	return nil, false, errors.Join(err, handle.Close())
 }
 
 // pathOf is the path within the root of an open file; empty if it has left.

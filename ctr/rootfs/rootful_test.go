@@ -53,6 +53,30 @@ func TestCopyUpAsRoot(t *testing.T) {
 	}
 }
 
+// TestPinStays: what is pinned is not exchanged by who may write to the root.
+func TestPinStays(t *testing.T) {
+	c := newCanary(t)
+	c.dir("tenant/sub")
+	c.write("tenant/sub/own", "own")
+	c.write("file", "own")
+	for name, inside := range map[string]string{"tenant/sub": "own", "file": ""} {
+		at := filepath.Join(t.TempDir(), "pin")
+		c.check(Pin(c.root, name, at))
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+		if err := Pin(c.root, name, at); err == nil {
+			t.Errorf("%q was pinned twice at one place", name)
+		}
+		c.check(os.Rename(filepath.Join(c.root, name), filepath.Join(c.root, "away")))
+		c.link(filepath.Join(c.host, "dir"), name)
+		if data, err := os.ReadFile(filepath.Join(at, inside)); err != nil || string(data) != "own" {
+			t.Errorf("%q: read %q, %v", name, data, err)
+		}
+		c.check(unix.Unmount(at, 0))
+		c.check(os.Remove(at))
+		c.check(os.RemoveAll(filepath.Join(c.root, "away")))
+	}
+}
+
 // TestCopyUpMount: a volume that is a file system of its own is filled in
 // place.
 func TestCopyUpMount(t *testing.T) {

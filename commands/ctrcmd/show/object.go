@@ -89,8 +89,10 @@ type ObjectMount struct {
 	Name        string `json:",omitempty"`
 	Source      string
 	Destination string
-	Options     Words
-	RW          bool
+	// SubPath is what of the volume or the image is mounted; empty is all.
+	SubPath string `json:",omitempty"`
+	Options Words
+	RW      bool
 }
 
 // ObjectConfig is what a container was asked to run.
@@ -182,7 +184,7 @@ func objectHealth(h *ctr.HealthState) *ObjectHealth {
 func objectMounts(mounts []spec.Mount, path func(string) string) []ObjectMount {
 	out := []ObjectMount{}
 	for _, m := range mounts {
-		o := ObjectMount{Type: m.Type, Source: m.Source, Destination: m.Destination, Options: m.Options, RW: true}
+		o := ObjectMount{Type: m.Type, Source: m.Source, Destination: m.Destination, SubPath: m.Subpath, Options: m.Options, RW: true}
 		if m.Type == spec.MountVolume {
 			o.Name, o.Source = m.Source, path(m.Source)
 		}
