@@ -12,6 +12,8 @@
 //	<name>/_data         the data
 //	<name>/volume.json   what Volume says
 //
+// Root alone gets at the root of a Store by path.
+//
 // A volume is made in a folder named .new-* and renamed into place, and renamed
 // to .old-* before it is deleted, so a name has a whole volume or none, at every
 // instant. What a dead process left of the two is swept away by whoever next

@@ -94,7 +94,11 @@ func (s *Store) Create(ctx context.Context, c Config) (Volume, error) {
 	if err := CheckName(c.Name); err != nil {
 		return Volume{}, err
 	}
-	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+	err := os.MkdirAll(s.dir, 0o700)
+	if err == nil {
+		err = s.enclose()
+	}
+	if err != nil {
 		return Volume{}, fmt.Errorf("creating volume %q: %w", c.Name, err)
 	}
 	v := Volume{Name: c.Name, Created: s.now().UTC(), Labels: c.Labels, Anonymous: c.Anonymous}
@@ -104,6 +108,21 @@ func (s *Store) Create(ctx context.Context, c Config) (Volume, error) {
 	v.Path = s.data(c.Name)
 	s.Sweep()
 	return v, nil
+}
+
+// enclose shuts others out of all volumes, as a folder that an older davit has made does
+// not: what is in one may be set-user-ID, and a container's root its owner. Containers
+// have it mounted, in user namespaces too: runtimes open what they bind as root. A
+// folder that is not there, or cannot be written, stays as it is.
+func (s *Store) enclose() error {
+	st, err := os.Stat(s.dir)
+	if err == nil && st.Mode().Perm() != 0o700 {
+		err = os.Chmod(s.dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return err
 }
 
 // place writes a volume beside its place and renames it there.
@@ -133,9 +152,6 @@ func (s *Store) place(ctx context.Context, v Volume) error {
 }
 
 func (s *Store) build(ctx context.Context, tmp string, v Volume) error {
-	if err := os.Chmod(tmp, 0o711); err != nil {
-		return err
-	}
 	if err := os.Mkdir(filepath.Join(tmp, dataName), 0o755); err != nil {
 		return err
 	}
@@ -169,6 +185,9 @@ func exists(path string) bool {
 func (s *Store) Ensure(ctx context.Context, c Config) (Volume, error) {
 	if err := CheckName(c.Name); err != nil {
 		return Volume{}, err
+	}
+	if err := s.enclose(); err != nil {
+		return Volume{}, fmt.Errorf("volume %q: %w", c.Name, err)
 	}
 	for {
 		v, err := s.Get(c.Name)
@@ -231,7 +250,7 @@ func (s *Store) List() ([]Volume, error) {
 		return nil, fmt.Errorf("listing volumes: %w", err)
 	}
 	var out []Volume
-	var errs []error
+	errs := []error{s.enclose()}
 	for _, e := range entries {
 		if CheckName(e.Name()) != nil {
 			continue

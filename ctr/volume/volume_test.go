@@ -257,6 +257,35 @@ func TestConcurrentEnsureAndRemove(t *testing.T) {
 	}
 }
 
+// Programs in volumes may be set-user-ID, and owned by root: nobody else gets at them
+// by path, those of an older davit's volumes neither.
+func TestClosedToOthers(t *testing.T) {
+	for name, use := range map[string]func(s *Store) error{
+		"create": func(s *Store) error { _, err := s.Create(t.Context(), Config{}); return err },
+		"ensure": func(s *Store) error { _, err := s.Ensure(t.Context(), Config{Name: "a"}); return err },
+		"list":   func(s *Store) error { _, err := s.List(); return err },
+	} {
+		s := testStore(t)
+		v, err := s.Create(t.Context(), Config{Name: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			for path, want := range map[string]os.FileMode{s.dir: 0o700, filepath.Dir(v.Path): 0o700, v.Path: 0o755} {
+				if st, err := os.Stat(path); err != nil || st.Mode().Perm() != want {
+					t.Errorf("%s: %s has mode %v, %v, want %v", name, path, st.Mode(), err, want)
+				}
+			}
+			if err := os.Chmod(s.dir, 0o711); err != nil {
+				t.Fatal(err)
+			}
+			if err := use(s); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestSweep(t *testing.T) {
 	s, ctx := testStore(t), context.Background()
 	if _, err := s.Create(ctx, Config{Name: "data"}); err != nil {
