@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -63,12 +64,19 @@ type extraFile struct {
 	Value   any `json:"value"`
 }
 
+// encode makes the text of a file. One that could not be read again is
+// ErrInvalidArgument.
 func encode(v any) ([]byte, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // six bytes for one
+	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	return append(data, '\n'), nil
+	if text.Len() >= maxFile {
+		return nil, invalidf("a record of %d bytes, %d is too large", text.Len(), maxFile)
+	}
+	return text.Bytes(), nil
 }
 
 // decode reads one of the files above. A newer version is a VersionError,

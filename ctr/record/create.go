@@ -32,7 +32,8 @@ type CreateOptions struct {
 // Readers see the record when Create returns, or an instant before.
 //
 // A key that another object has is a [*NameTakenError], an ID that is there
-// is ErrAlreadyExists; nothing is left then, nor after any other error. A
+// is ErrAlreadyExists, a configuration of 16 MiB as JSON ErrInvalidArgument;
+// nothing is left then, nor after any other error. A
 // process that dies on the way leaves an operation for Dead to find.
 func (d *Dir[C, S]) Create(ctx context.Context, m Meta, c C, s S, o CreateOptions) (*Op, error) {
 	l := d.l

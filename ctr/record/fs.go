@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxFile  = 16 << 20 // bounds what is read of one file
+	maxFile  = 16 << 20 // bounds what is written and read of one file
 	pageSize = 4096     // what records seldom exceed
 )
 
@@ -165,7 +165,7 @@ func readFd(fd int, buf []byte) ([]byte, error) {
 			return buf[:n], nil
 		}
 		if n >= maxFile {
-			return nil, unix.EFBIG
+			return nil, fmt.Errorf("%w: %w", ErrCorrupt, unix.EFBIG)
 		}
 		buf = append(buf, make([]byte, len(buf))...)
 	}

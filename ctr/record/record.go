@@ -135,8 +135,8 @@ func (d *Dir[C, S]) RootDir(id string) string { return d.l.rootDir(id) }
 
 // PutFile replaces the JSON file name in the object's durable folder by v,
 // atomically; durable syncs it. What was not synced may be lost with the power,
-// and GetFile then finds what was there before. Reserved names and paths are
-// ErrInvalidArgument, an object that is not there is ErrNotFound. Who writes a file
+// and GetFile then finds what was there before. Reserved names, paths and values of
+// 16 MiB as JSON are ErrInvalidArgument, an object that is not there is ErrNotFound. Who writes a file
 // from what it read holds the object's operation.
 func (d *Dir[C, S]) PutFile(id, name string, v any, durable bool) error {
 	path, err := d.l.filePath(id, name)
@@ -208,7 +208,7 @@ func keepLast(path string) {
 // new one. It is atomic among all processes; f runs under the object's status
 // lock, so it computes and does nothing else, and must not call back into the
 // Dir. When f returns an error nothing is written and Update returns that
-// error. A status that was lost or is damaged is the zero S for f.
+// error; a status of 16 MiB as JSON is ErrInvalidArgument, and the old one stays. A status that was lost or is damaged is the zero S for f.
 //
 // An object that is not there, or went while Update waited, is ErrNotFound.
 // When ctx ends before the lock is had: a [*BusyError].

@@ -296,6 +296,60 @@ func TestCorruptConfig(t *testing.T) {
 	checkClean(t, p)
 }
 
+// Nothing is written that could not be read again, and what an older davit has
+// written so can be found and removed.
+func TestTooLarge(t *testing.T) {
+	p := testPaths(t)
+	d := testDir(t, p)
+	// What HTML would have escaped is no longer than other text.
+	long := strings.Repeat("<&>", maxFile/3-1000)
+	op, err := d.Create(t.Context(), Meta{ID: "long", Key: "long"}, conf{Text: long}, state{}, CreateOptions{})
+	must(t, err)
+	must(t, op.End())
+	if e, err := d.Get("long"); err != nil || e.Config.Text != long {
+		t.Errorf("%d bytes came back, %v", len(e.Config.Text), err)
+	}
+	_, err = d.Create(t.Context(), Meta{ID: "a", Key: "web"}, conf{Text: strings.Repeat("x", maxFile)}, state{}, CreateOptions{})
+	wantErr(t, err, errdefs.ErrInvalidArgument)
+	if exists(d.RootDir("a")) || exists(d.RunDir("a")) {
+		t.Error("something was made of what is refused")
+	}
+	create(t, d, "a", "web")
+	before, err := d.Get("a")
+	must(t, err)
+	_, err = d.Update(t.Context(), "a", func(state) (state, error) { return state{Text: strings.Repeat("x", maxFile)}, nil })
+	wantErr(t, err, errdefs.ErrInvalidArgument)
+	wantErr(t, d.PutFile("a", "x.json", conf{Text: strings.Repeat("x", maxFile)}, false), errdefs.ErrInvalidArgument)
+	after, err := d.Get("a")
+	must(t, err)
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+
+	must(t, os.Truncate(p.RunRoot+"/status/pods/a.json", maxFile))
+	if e, err := d.Get("a"); err != nil || !errors.Is(e.Damaged, ErrCorrupt) {
+		t.Errorf("a status that is too large: %v, %v", e.Damaged, err)
+	}
+	must(t, os.Truncate(d.RootDir("a")+"/config.json", maxFile))
+	_, err = d.Get("a")
+	wantErr(t, err, ErrCorrupt)
+	found, err := d.Check(Settlers{})
+	must(t, err)
+	if len(found) != 1 || found[0].Kind != "record" || found[0].Repair == "" {
+		t.Errorf("found %+v", found)
+	}
+	for _, id := range []string{"a", "long"} {
+		op, err = d.TryBegin(id, "rm")
+		must(t, err)
+		must(t, op.Remove(t.Context()))
+	}
+	create(t, d, "c", "web") // the claim is dead
+	op, err = d.TryBegin("c", "rm")
+	must(t, err)
+	must(t, op.Remove(t.Context()))
+	checkClean(t, p)
+}
+
 func TestResolve(t *testing.T) {
 	p := testPaths(t)
 	d := testDir(t, p)
