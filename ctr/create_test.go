@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/davit-containers/davit/ctr/spec"
 	"github.com/davit-containers/davit/img"
@@ -91,6 +92,31 @@ func TestJoinNamespaces(t *testing.T) {
 	}
 	if got.PID.Mode != spec.ModeHost {
 		t.Errorf("PID namespace %+v, want the container's own choice", got.PID)
+	}
+}
+
+// A further process has its primary group among the others, as the first one has
+// (CVE-2022-2995).
+func TestExecUser(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(root+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, root+"/etc/passwd", "web:x:1000:1001::/srv:/bin/sh\n")
+	write(t, root+"/etc/group", "web:x:1001:\nlogs:x:50:web\nown:x:1001:web\n")
+	for user, want := range map[string]specs.User{
+		"web":    {UID: 1000, GID: 1001, AdditionalGids: []uint32{50, 1001}},
+		"web:50": {UID: 1000, GID: 50, AdditionalGids: []uint32{50}},
+		"7:8":    {UID: 7, GID: 8, AdditionalGids: []uint32{8}},
+		"0":      {AdditionalGids: []uint32{0}},
+	} {
+		var p specs.Process
+		if err := execUser(&p, Container{Status: Status{Mounted: root}}, user); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, p.User); diff != "" {
+			t.Errorf("%s: -want +got\n%s", user, diff)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/davit-containers/davit/ctr/oci"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 	"github.com/davit-containers/davit/ctr/rootfs"
+	"github.com/davit-containers/davit/ctr/spec"
 )
 
 // Exec is a further process to run in a container.
@@ -225,7 +226,8 @@ func execUser(p *specs.Process, ctr Container, user string) error {
 	if err != nil {
 		return fmt.Errorf("user for container %q: %w", ctr.Config.Name, err)
 	}
-	p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.AdditionalGIDs, Umask: p.User.Umask}
+	groups := spec.User{GID: u.GID, AdditionalGIDs: u.AdditionalGIDs}.Groups()
+	p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: groups, Umask: p.User.Umask}
 	p.Env = setEnv(p.Env, "HOME="+u.Home)
 	if u.UID != 0 && p.Capabilities != nil {
 		p.Capabilities = &specs.LinuxCapabilities{Bounding: p.Capabilities.Bounding}

@@ -85,7 +85,7 @@ func (c Config) buildProcess(g *generate.Generator) {
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
 	}
-	g.Config.Process.User = specs.User{UID: p.User.UID, GID: p.User.GID, Umask: &umask, AdditionalGids: p.User.groups()}
+	g.Config.Process.User = specs.User{UID: p.User.UID, GID: p.User.GID, Umask: &umask, AdditionalGids: p.User.Groups()}
 	for _, l := range p.Rlimits {
 		g.AddProcessRlimits(l.Type, l.Hard, l.Soft)
 	}
@@ -95,9 +95,9 @@ func (c Config) buildProcess(g *generate.Generator) {
 	g.SetProcessNoNewPrivileges(c.Security.NoNewPrivileges)
 }
 
-// groups returns the supplementary groups with the primary one among them: a
-// process without it could pass by a file's group denial (CVE-2022-2995).
-func (u User) groups() []uint32 {
+// Groups returns the supplementary groups of a process, in order, with the primary one
+// among them: one without it could pass by a file's group denial (CVE-2022-2995).
+func (u User) Groups() []uint32 {
 	groups := append([]uint32{u.GID}, u.AdditionalGIDs...)
 	slices.Sort(groups)
 	return slices.Compact(groups)
