@@ -232,9 +232,10 @@ type Health struct {
 	// for /bin/sh, or NONE.
 	Test []string `json:"test,omitempty"`
 	// Interval is the time between two checks, the first one apart, which comes
-	// with the start; 0 is 30 seconds, a negative one is for ever.
+	// with the start; 0 is the image's, a second at least, else 30 seconds; a negative
+	// one is for ever.
 	Interval time.Duration `json:"interval,omitempty"`
-	// Timeout ends a check, which has failed then; 0 is 30 seconds.
+	// Timeout ends a check, which has failed then; 0 is the image's, else 30 seconds.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// StartPeriod is how long after the start a failure does not count, unless a
 	// check has passed.

@@ -255,6 +255,9 @@ const (
 	healthRetries  = 3
 )
 
+// imageInterval is the least time between two checks that an image may ask for.
+const imageInterval = time.Second
+
 // mergeHealth is the health check of a container of the command line: what was
 // asked for, the rest from the image. The kubelet checks its containers itself.
 func mergeHealth(cfg Config, image img.ImageConfig) *Health {
@@ -265,10 +268,7 @@ func mergeHealth(cfg Config, image img.ImageConfig) *Health {
 	if cfg.Health != nil {
 		h = *cfg.Health
 	}
-	from := image.Healthcheck
-	if from == nil {
-		from = &img.Healthcheck{}
-	}
+	from := imageHealth(image)
 	if len(h.Test) == 0 {
 		h.Test = from.Test
 		if len(h.Test) == 2 && h.Test[0] == "CMD-SHELL" && len(image.Shell) > 0 {
@@ -284,6 +284,21 @@ func mergeHealth(cfg Config, image img.ImageConfig) *Health {
 	h.Retries = cmp.Or(h.Retries, from.Retries, healthRetries)
 	h.OnFailure = cmp.Or(h.OnFailure, HealthNone)
 	return &h
+}
+
+// imageHealth is an image's check without what nobody may impose on a host: checks
+// without a pause, or without an end. What is negative is not said.
+func imageHealth(image img.ImageConfig) img.Healthcheck {
+	if image.Healthcheck == nil {
+		return img.Healthcheck{}
+	}
+	h := *image.Healthcheck
+	if h.Interval > 0 {
+		h.Interval = max(h.Interval, imageInterval)
+	}
+	h.Interval, h.Timeout, h.StartPeriod = max(0, h.Interval), max(0, h.Timeout), max(0, h.StartPeriod)
+	h.Retries = max(0, h.Retries)
+	return h
 }
 
 // digested is the first name of an image with its digest in place of a tag.

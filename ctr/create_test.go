@@ -81,6 +81,50 @@ func TestImageSignal(t *testing.T) {
 	}
 }
 
+// An image does not keep the host busy with checks, nor have one hang for ever.
+func TestMergeHealth(t *testing.T) {
+	test := []string{"CMD", "true"}
+	for _, tt := range []struct {
+		name  string
+		asked Health
+		image img.Healthcheck
+		want  Health
+	}{
+		{name: "defaults", want: Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3}},
+		{
+			name:  "the image's",
+			image: img.Healthcheck{Interval: time.Minute, Timeout: time.Millisecond, StartPeriod: time.Hour, Retries: 7},
+			want:  Health{Interval: time.Minute, Timeout: time.Millisecond, StartPeriod: time.Hour, Retries: 7},
+		},
+		{name: "without pause", image: img.Healthcheck{Interval: 1}, want: Health{Interval: time.Second, Timeout: 30 * time.Second, Retries: 3}},
+		{
+			name:  "negative",
+			image: img.Healthcheck{Interval: -1, Timeout: -1, StartPeriod: -1, StartInterval: -1, Retries: -1},
+			want:  Health{Interval: 30 * time.Second, Timeout: 30 * time.Second, Retries: 3},
+		},
+		{
+			name:  "a user knows better",
+			asked: Health{Interval: -1, Timeout: time.Second, StartPeriod: 1, Retries: 1},
+			image: img.Healthcheck{Interval: 1, Timeout: -1, StartPeriod: -1, Retries: -1},
+			want:  Health{Interval: -1, Timeout: time.Second, StartPeriod: 1, Retries: 1},
+		},
+		{
+			name:  "often, as a user says",
+			asked: Health{Interval: time.Millisecond},
+			want:  Health{Interval: time.Millisecond, Timeout: 30 * time.Second, Retries: 3},
+		},
+	} {
+		tt.image.Test, tt.want.Test, tt.want.OnFailure = test, test, HealthNone
+		got := mergeHealth(Config{Health: &tt.asked}, img.ImageConfig{Healthcheck: &tt.image})
+		if diff := cmp.Diff(&tt.want, got); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, diff)
+		}
+	}
+	if got := mergeHealth(Config{}, img.ImageConfig{}); got != nil {
+		t.Errorf("without a check: %+v", got)
+	}
+}
+
 func TestJoinNamespaces(t *testing.T) {
 	sb := spec.Namespaces{
 		IPC: spec.Namespace{Mode: spec.ModePod, Path: "/run/ns/ipc"},
