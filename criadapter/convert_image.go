@@ -109,6 +109,13 @@ func makeError(err error) error {
 	return err
 }
 
+// What an answer has of an image is bounded where the image decides: a kubelet takes
+// 16 MiB for the list of all, and collects no image any more where there is more.
+const (
+	maxAnnotations = 64 << 10 // bytes of all keys and values; above it there are none
+	maxUsername    = 256      // bytes; above it the beginning
+)
+
 // apiImage is an image in the API's terms. It does not depend on how the image
 // was asked for.
 func apiImage(im img.Image, pinned bool) *runtimeapi.Image {
@@ -123,17 +130,29 @@ func apiImage(im img.Image, pinned bool) *runtimeapi.Image {
 	return &runtimeapi.Image{
 		Id: imageID(im.ID), RepoTags: im.RepoTags(), RepoDigests: digests, Size: uint64(max(im.Size, 1)),
 		Uid: uid, Username: username, Pinned: pinned,
-		Spec: &runtimeapi.ImageSpec{Image: imageID(im.ID), Annotations: im.Annotations},
+		Spec: &runtimeapi.ImageSpec{Image: imageID(im.ID), Annotations: imageAnnotations(im.Annotations)},
 	}
 }
 
-// imageUser is the user of an image's config, which may have a group behind it.
+// imageAnnotations are those of an image's manifest, all of them or none.
+func imageAnnotations(all map[string]string) map[string]string {
+	size := 0
+	for k, v := range all {
+		if size += len(k) + len(v); size > maxAnnotations {
+			return nil
+		}
+	}
+	return all
+}
+
+// imageUser is the user of an image's config, which may have a group behind it. No
+// name and no ID is root to a kubelet: one that is too long stays one.
 func imageUser(user string) (*runtimeapi.Int64Value, string) {
 	name, _, _ := strings.Cut(user, ":")
 	if uid, err := strconv.ParseInt(name, 10, 64); err == nil {
 		return &runtimeapi.Int64Value{Value: uid}, ""
 	}
-	return nil, name
+	return nil, strings.ToValidUTF8(name[:min(len(name), maxUsername)], "")
 }
 
 // verboseImage is what a verbose status adds. The names are those that crictl

@@ -108,6 +108,22 @@ func TestAPIImage(t *testing.T) {
 	if got.Id != "sha256:"+im.ID || got.Size == 0 || !got.Pinned || got.Spec.Annotations["k"] != "v" {
 		t.Errorf("image = %v", got)
 	}
+	im.Annotations = map[string]string{"k": strings.Repeat("v", maxAnnotations-1)}
+	if got := apiImage(im, false); len(got.Spec.Annotations) != 1 {
+		t.Errorf("annotations of %d bytes are left out", maxAnnotations)
+	}
+	im.Annotations["more"] = "" // a kubelet takes 16 MiB for the list of all images
+	if got := apiImage(im, false); len(got.Spec.Annotations) != 0 || got.Spec.Image == "" {
+		t.Errorf("%d annotations of one that has too many", len(got.Spec.Annotations))
+	}
+	im.Config.User = strings.Repeat("ä", maxUsername) // kept to its beginning: none at all would be root's
+	if got := apiImage(im, false); got.Username == "" || len(got.Username) > maxUsername || !strings.HasPrefix(im.Config.User, got.Username) {
+		t.Errorf("user name of %d bytes", len(got.Username))
+	}
+	im.Config.User = strings.Repeat("u", maxUsername)
+	if got := apiImage(im, false); got.Username != im.Config.User {
+		t.Errorf("user name of %d bytes, want %d", len(got.Username), maxUsername)
+	}
 	im.Names = nil
 	if diff := cmp.Diff([]string{"old.io/c@" + digest}, apiImage(im, false).RepoDigests); diff != "" {
 		t.Errorf("digests of one whose tag has moved on (-want +got):\n%s", diff)

@@ -20,11 +20,38 @@ const maxMetadata = 4 << 20
 // knownImage is what an image says of itself.
 type knownImage struct {
 	Image
-	annotated bool // the manifest was read too
+	annotated bool  // the manifest was read too
+	size      int64 // of what it was read from
 }
 
-// maxKnown bounds how many images' configs are kept in memory.
-const maxKnown = 2048
+// What images say of themselves is kept in memory within these bounds. Most take a
+// few KiB; one that is large is read each time.
+const (
+	maxKnown      = 2048 // images
+	maxKnownImage = 1 << 20
+	maxKnownBytes = 64 << 20
+)
+
+// knownImages keeps what images say of themselves, by ID and digest.
+type knownImages struct {
+	images map[string]knownImage
+	size   int64 // of all
+}
+
+// add keeps one, in place of others where there are too many.
+func (n *knownImages) add(key string, k knownImage) {
+	if k.size > maxKnownImage {
+		return
+	}
+	n.size -= n.images[key].size
+	delete(n.images, key)
+	if len(n.images) >= maxKnown || n.size+k.size > maxKnownBytes {
+		clear(n.images)
+		n.size = 0
+	}
+	n.images[key] = k
+	n.size += k.size
+}
 
 // pulledKey begins the names of the data items that record who pulled an image.
 const pulledKey = "davit-pulled-"
@@ -254,7 +281,7 @@ func (r *records) describe(im *storage.Image, annotated bool) (Image, error) {
 func (r *records) said(im *storage.Image, annotated bool) (Image, error) {
 	key := im.ID + im.Digest.String()
 	r.mu.Lock()
-	known, ok := r.known[key]
+	known, ok := r.known.images[key]
 	r.mu.Unlock()
 	if ok && (known.annotated || !annotated) {
 		return known.Image, nil
@@ -280,12 +307,13 @@ func (r *records) said(im *storage.Image, annotated bool) (Image, error) {
 			out.Annotations = m.Annotations
 		}
 	}
+	size := int64(0)
+	for _, n := range im.BigDataSizes {
+		size += max(n, 0)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.known) >= maxKnown {
-		clear(r.known)
-	}
-	r.known[key] = knownImage{out, annotated}
+	r.known.add(key, knownImage{out, annotated, size})
 	return out, nil
 }
 

@@ -119,8 +119,8 @@ type core struct {
 type records struct {
 	storage func() storage.Store // the library's
 	mu      sync.Mutex
-	sizes   map[string]int64      // by top layer; layers do not change
-	known   map[string]knownImage // what images say of themselves, by ID and digest
+	sizes   map[string]int64 // by top layer; layers do not change
+	known   knownImages
 }
 
 // Reexec does the work of a child process of the store and answers true when
@@ -166,7 +166,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	thawing := frozen.Thaw(st, func() (storage.Store, error) { return openStorage(opts) })
 	copies := int64(cmp.Or(cfg.BlobCopies, defaultBlobCopies))
 	c := &core{
-		records: records{storage: thawing.Store, sizes: map[string]int64{}, known: map[string]knownImage{}},
+		records: records{storage: thawing.Store, sizes: map[string]int64{}, known: knownImages{images: map[string]knownImage{}}},
 		cfg:     cfg, log: log, copies: semaphore.NewWeighted(copies), layers: layersize.New(), renew: thawing.Renew,
 	}
 	c.intake.plain, c.intake.mode, c.intake.opts = c.storage, sync, opts
