@@ -91,6 +91,11 @@ func storyRegistry(t *testing.T) *harness.Registry {
 			Cmd:         []string{"sleep", "100"},
 			Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "test", "-e", "/etc"}, Interval: time.Minute, Retries: 7},
 		}},
+		"odd:latest": {Config: v1.Config{
+			Cmd:         []string{"sleep", "100"},
+			StopSignal:  "BOGUS",
+			Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "true"}, Interval: 1, Timeout: -1, Retries: -1},
+		}},
 	}
 	for name, config := range images {
 		img, err := harness.Busybox(t.Context(), config)

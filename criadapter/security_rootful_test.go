@@ -294,12 +294,25 @@ func securityUserns(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { r.removeSandbox(t, out.PodSandboxId) })
-			host := filepath.Join(r.dir, "volume-"+strings.ReplaceAll(tt.name, " ", "-"))
-			if err := os.Mkdir(host, 0o755); err != nil {
+			// As volumes are, in a folder that nobody but the host's root gets into.
+			closed := filepath.Join(r.dir, "closed-"+strings.ReplaceAll(tt.name, " ", "-"))
+			host, plain := filepath.Join(closed, "volume"), filepath.Join(closed, "plain")
+			for dir, mode := range map[string]os.FileMode{host: 0o755, plain: 0o777} {
+				if err := os.MkdirAll(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(dir, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Chmod(closed, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			c := r.containerConfig("c", "cat /proc/self/uid_map; touch /tmp/x /data/x && stat -c '%u:%g' /tmp/x /data/x /bin/sh; echo a > /dev/shm/a; cat /etc/hosts > /dev/null")
-			c.Mounts = []*runtimeapi.Mount{{HostPath: host, ContainerPath: "/data", UidMappings: mapping, GidMappings: mapping}}
+			c := r.containerConfig("c", "cat /proc/self/uid_map; touch /tmp/x /data/x /plain/x && stat -c '%u:%g' /tmp/x /data/x /bin/sh; echo a > /dev/shm/a; cat /etc/hosts > /dev/null")
+			c.Mounts = []*runtimeapi.Mount{
+				{HostPath: host, ContainerPath: "/data", UidMappings: mapping, GidMappings: mapping},
+				{HostPath: plain, ContainerPath: "/plain"},
+			}
 			got := strings.Join(strings.Fields(r.output(t, out.PodSandboxId, c)), " ")
 			if want := "0 100000 65536 0:0 0:0 0:0"; got != want {
 				t.Errorf("the container says %q, want %q", got, want)
