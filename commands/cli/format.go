@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/template"
 	"unicode"
@@ -131,9 +132,40 @@ func WriteJSON(w io.Writer, v any) error {
 	return err
 }
 
-// unescape replaces the \t and \n that shells leave as two characters.
+// unescape replaces the \t and \n that shells leave as two characters in a
+// template's text. Those in its actions are text/template's, which allows no new
+// line in a quoted string.
 func unescape(s string) string {
-	return strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(s)
+	replacer := strings.NewReplacer(`\t`, "\t", `\n`, "\n")
+	var b strings.Builder
+	for {
+		text, rest, found := strings.Cut(s, "{{")
+		b.WriteString(replacer.Replace(text))
+		if !found {
+			return b.String()
+		}
+		n := actionLen(rest)
+		b.WriteString("{{" + rest[:n])
+		s = rest[n:]
+	}
+}
+
+// actionLen is the length of an action behind its {{, with its }}; those in
+// quotes and comments are not its own.
+func actionLen(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch rest := s[i:]; {
+		case strings.HasPrefix(rest, "}}"):
+			return i + len("}}")
+		case strings.HasPrefix(rest, "/*"):
+			comment, _, _ := strings.Cut(rest, "*/")
+			i += len(comment)
+		default:
+			quoted, _ := strconv.QuotedPrefix(rest)
+			i += max(len(quoted)-1, 0)
+		}
+	}
+	return len(s)
 }
 
 // heading splits a field's name into words: CreatedAt becomes CREATED AT.
