@@ -55,7 +55,7 @@ func newExec(env *cli.Env) *cobra.Command {
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal")
 	fs.BoolVarP(&o.Interactive, "interactive", "i", false, "pass standard input on")
 	fs.BoolVarP(&o.Detach, "detach", "d", false, "run it in the background")
-	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value (may be repeated)")
+	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value, or KEY* for all of yours that begin so (may be repeated)")
 	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `FILE`, one a line (may be repeated)")
 	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
 	fs.StringVarP(&o.WorkDir, "workdir", "w", "", "working `FOLDER` in the container")

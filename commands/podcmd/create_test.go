@@ -19,10 +19,9 @@ import (
 
 func TestCreateFlags(t *testing.T) {
 	host := options.Host{
-		LookupEnv: func(string) (string, bool) { return "", false },
-		ReadFile:  func(string) ([]byte, error) { return nil, os.ErrNotExist },
-		Stat:      os.Stat,
-		Config:    cli.DefaultConfig(),
+		ReadFile: func(string) ([]byte, error) { return nil, os.ErrNotExist },
+		Stat:     os.Stat,
+		Config:   cli.DefaultConfig(),
 	}
 	base := func() pod.Config {
 		return pod.Config{

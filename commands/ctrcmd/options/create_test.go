@@ -20,7 +20,7 @@ import (
 	"github.com/davit-containers/davit/pod"
 )
 
-// testHost is a host with a few files, whose user has FROM_HOST set.
+// testHost is a host with a few files, whose user has FROM_HOST and OTHER_HOST set.
 func testHost() Host {
 	files := fstest.MapFS{
 		"data":                                {Mode: fs.ModeDir | 0o755},
@@ -29,17 +29,18 @@ func testHost() Host {
 		"usr/share/zoneinfo/Europe/Berlin":    {},
 		"usr/share/zoneinfo/Europe/Nowhere/x": {},
 		"work/env":                            {Data: []byte("# comment\n\nA=file\nB=b c\n  FROM_HOST\nABSENT\n")},
+		"work/begin":                          {Data: []byte("OTHER_*\nFROM_HOST=file\n")},
 		"work/labels":                         {Data: []byte("# comment\nx=file\r\ny\n")},
 		"work/profile.json":                   {Data: []byte(`{"defaultAction":"SCMP_ACT_ALLOW"}`)},
 		"work/bad.json":                       {Data: []byte(`{`)},
 	}
 	rel := func(path string) string { return strings.TrimPrefix(path, "/") }
 	return Host{
-		LookupEnv: func(key string) (string, bool) { return "mine", key == "FROM_HOST" },
-		ReadFile:  func(path string) ([]byte, error) { return fs.ReadFile(files, rel(path)) },
-		Stat:      func(path string) (os.FileInfo, error) { return fs.Stat(files, rel(path)) },
-		Dir:       "/work",
-		Config:    cli.DefaultConfig(),
+		Environ:  []string{"FROM_HOST=mine", "OTHER_HOST=a=b", "FROM A HOST=no name", "=FROM"},
+		ReadFile: func(path string) ([]byte, error) { return fs.ReadFile(files, rel(path)) },
+		Stat:     func(path string) (os.FileInfo, error) { return fs.Stat(files, rel(path)) },
+		Dir:      "/work",
+		Config:   cli.DefaultConfig(),
 	}
 }
 
@@ -134,6 +135,15 @@ func TestPlanContainer(t *testing.T) {
 		}},
 		{name: "env of a file comes first", args: []string{"--env-file", "env", "-e", "A=flag"}, want: func(p *Plan) {
 			p.Container.Process.Env = []string{"A=file", "B=b c", "FROM_HOST=mine", "A=flag"}
+		}},
+		{name: "env that begins so", args: []string{"-e", "FROM*", "-e", "NONE*", "-e", "X*=1"}, want: func(p *Plan) {
+			p.Container.Process.Env = []string{"FROM_HOST=mine", "X*=1"}
+		}},
+		{name: "env that begins so in a file", args: []string{"--env-file", "begin"}, want: func(p *Plan) {
+			p.Container.Process.Env = []string{"OTHER_HOST=a=b", "FROM_HOST=file"}
+		}},
+		{name: "the whole env", args: []string{"-e", "*"}, want: func(p *Plan) {
+			p.Container.Process.Env = []string{"FROM_HOST=mine", "OTHER_HOST=a=b"}
 		}},
 		{name: "env without a name", args: []string{"-e", "=x"}, err: "--env: "},
 		{name: "process", args: []string{"-w", "/srv", "-u", "1000:adm", "--group-add", "a,b", "--umask", "027", "--init", "-it"}, want: func(p *Plan) {
@@ -395,7 +405,7 @@ func TestPlanPod(t *testing.T) {
 func TestDefaultsOfTheConfiguration(t *testing.T) {
 	h := testHost()
 	c := h.Config
-	c.Containers.Env = []string{"TZ=UTC"}
+	c.Containers.Env = []string{"TZ=UTC", "FROM_HOST=default"}
 	c.Containers.DefaultUlimits = []string{"nofile=1:2"}
 	c.Containers.DefaultCapabilities = []string{"CHOWN"}
 	c.Containers.SeccompProfile = "unconfined"
@@ -405,7 +415,7 @@ func TestDefaultsOfTheConfiguration(t *testing.T) {
 	o.Flags(set)
 	o.Session.Flags(set)
 	o.Session.AttachFlag(set)
-	if err := set.Parse([]string{"-e", "TZ=CET", "--ulimit", "core=0"}); err != nil {
+	if err := set.Parse([]string{"-e", "TZ=CET", "--env-file", "begin", "--ulimit", "core=0"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := o.Plan(h, []string{"img"})
@@ -414,7 +424,7 @@ func TestDefaultsOfTheConfiguration(t *testing.T) {
 	}
 	never := -time.Second
 	want := basePlan()
-	want.Container.Process.Env = []string{"TZ=UTC", "TZ=CET"}
+	want.Container.Process.Env = []string{"TZ=UTC", "FROM_HOST=default", "OTHER_HOST=a=b", "FROM_HOST=file", "TZ=CET"}
 	want.Container.Process.Rlimits = []spec.Rlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}, {Type: "RLIMIT_CORE"}}
 	want.Container.Security = spec.Security{Seccomp: "unconfined", Caps: spec.Capabilities{Base: []string{"CHOWN"}}}
 	want.Container.Resources.Pids, want.Container.Stop.Timeout, want.Container.Log.MaxSize, want.Pod.ShmSize = 7, &never, 0, 1<<20

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/davit-containers/davit/commands/cli"
@@ -14,10 +13,10 @@ import (
 
 // Host is what flags need of their surroundings.
 type Host struct {
-	// LookupEnv finds a variable of the user's environment.
-	LookupEnv func(key string) (string, bool)
-	ReadFile  func(path string) ([]byte, error)
-	Stat      func(path string) (fs.FileInfo, error)
+	// Environ are the KEY=value pairs of the user's environment.
+	Environ  []string
+	ReadFile func(path string) ([]byte, error)
+	Stat     func(path string) (fs.FileInfo, error)
 	// Dir is the folder that relative paths count from.
 	Dir    string
 	Config *cli.Config
@@ -33,15 +32,7 @@ func NewHost(env *cli.Env) (Host, error) {
 	if err != nil {
 		return Host{}, fmt.Errorf("finding the current folder: %w", err)
 	}
-	lookup := func(key string) (string, bool) {
-		for i := len(env.Environ) - 1; i >= 0; i-- {
-			if k, v, ok := strings.Cut(env.Environ[i], "="); ok && k == key {
-				return v, true
-			}
-		}
-		return "", false
-	}
-	return Host{LookupEnv: lookup, ReadFile: os.ReadFile, Stat: os.Stat, Dir: dir, Config: config}, nil
+	return Host{Environ: env.Environ, ReadFile: os.ReadFile, Stat: os.Stat, Dir: dir, Config: config}, nil
 }
 
 // abs makes a path of the host absolute.

@@ -45,7 +45,7 @@ func textLines(text string) []string {
 }
 
 // Env reads KEY=value pairs of files, then of flags. KEY alone takes the user's
-// value, and nothing where the user has none.
+// value, and nothing where the user has none; KEY* takes all whose names begin so.
 func (h Host) Env(args, files []string) ([]string, error) {
 	var vars []spec.EnvVar
 	for _, file := range files {
@@ -68,12 +68,25 @@ func (h Host) Env(args, files []string) ([]string, error) {
 	}
 	var out []string
 	for _, v := range vars {
-		if !v.Set {
-			if v.Value, v.Set = h.LookupEnv(v.Key); !v.Set {
-				continue
-			}
+		if v.Set {
+			out = append(out, v.String())
+		} else {
+			out = append(out, h.own(v.Key)...)
 		}
-		out = append(out, v.String())
 	}
 	return out, nil
+}
+
+// own are the variables of the user's environment that KEY or KEY* asks for. One
+// that a container cannot have is none.
+func (h Host) own(key string) []string {
+	prefix, several := strings.CutSuffix(key, "*")
+	var out []string
+	for _, kv := range h.Environ {
+		v, err := spec.ParseEnv(kv)
+		if err == nil && v.Set && (v.Key == key || several && strings.HasPrefix(v.Key, prefix)) {
+			out = append(out, kv)
+		}
+	}
+	return out
 }

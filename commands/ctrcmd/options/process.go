@@ -29,7 +29,7 @@ type Process struct {
 
 // Flags adds the flags of the group.
 func (o *Process) Flags(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value (may be repeated)")
+	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value, or KEY* for all of yours that begin so (may be repeated)")
 	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `FILE`, one a line (may be repeated)")
 	fs.StringVarP(&o.WorkDir, "workdir", "w", "", "working `FOLDER` in the container")
 	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
@@ -47,10 +47,15 @@ func (o *Process) Flags(fs *pflag.FlagSet) {
 // Fill fills in what runs; command are the words behind the image.
 func (o *Process) Fill(h Host, c *ctr.Config, command []string) error {
 	p := &c.Process
-	var err error
-	if p.Env, err = h.Env(append(append([]string{}, h.Config.Containers.Env...), o.Env...), o.EnvFiles); err != nil {
+	defaults, err := h.Env(h.Config.Containers.Env, nil)
+	if err != nil {
 		return err
 	}
+	own, err := h.Env(o.Env, o.EnvFiles)
+	if err != nil {
+		return err
+	}
+	p.Env = append(defaults, own...)
 	if o.entrypointSet != nil && o.entrypointSet() {
 		if p.Entrypoint, err = spec.ParseEntrypoint(o.Entrypoint); err != nil {
 			return flagError("entrypoint", err)
