@@ -100,6 +100,13 @@ func Args(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// LongHelp gives a command --help alone, and leaves -h to a flag of its own.
+func LongHelp(cmd *cobra.Command) {
+	cmd.Flags().Bool("help", false, "help for "+cmd.Name())
+	// As cobra does for its own, so that completion offers nothing else behind it.
+	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"})
+}
+
 // flagGroup is the annotation that keeps the group of a flag.
 const flagGroup = "davit_group"
 

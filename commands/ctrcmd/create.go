@@ -37,6 +37,7 @@ func newCreate(env *cli.Env) *cobra.Command {
 	if !env.Wants("create") {
 		return cmd
 	}
+	cli.LongHelp(cmd)
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
 	o.Flags(fs)

@@ -53,6 +53,7 @@ func newRun(env *cli.Env) *cobra.Command {
 	if !env.Wants("run") {
 		return cmd
 	}
+	cli.LongHelp(cmd)
 	fs := cmd.Flags()
 	fs.SetInterspersed(false)
 	cli.FlagGroup(fs, "Session", func(fs *pflag.FlagSet) {

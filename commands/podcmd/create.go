@@ -96,7 +96,7 @@ func (o *createOptions) flags(fs *pflag.FlagSet) {
 	})
 	cli.FlagGroup(fs, "Network", func(fs *pflag.FlagSet) {
 		o.Network.Flags(fs)
-		o.Names.Flags(fs)
+		o.Names.Flags(fs, "")
 	})
 	cli.FlagGroup(fs, "Resources of all its containers together", o.Resources.Flags)
 }

@@ -55,7 +55,7 @@ func (o *Create) Flags(fs *pflag.FlagSet) {
 	cli.FlagGroup(fs, "Network", func(fs *pflag.FlagSet) {
 		o.Network.Flags(fs)
 		o.Network.ExposeFlags(fs)
-		o.Names.Flags(fs)
+		o.Names.Flags(fs, "h")
 	})
 	cli.FlagGroup(fs, "Resources", func(fs *pflag.FlagSet) {
 		o.Resources.Flags(fs)

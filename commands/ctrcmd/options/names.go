@@ -20,9 +20,10 @@ type Names struct {
 	NoHosts    bool
 }
 
-// Flags adds the flags of the group.
-func (o *Names) Flags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Hostname, "hostname", "", "host `NAME`")
+// Flags adds the flags of the group. short is the short form of --hostname; a pod
+// has none.
+func (o *Names) Flags(fs *pflag.FlagSet, short string) {
+	fs.StringVarP(&o.Hostname, "hostname", short, "", "host `NAME`")
 	fs.StringSliceVar(&o.DNS, "dns", nil, "DNS server `ADDRESS` (may be repeated)")
 	fs.StringSliceVar(&o.DNSSearch, "dns-search", nil, "DNS search `DOMAIN` (may be repeated)")
 	fs.StringSliceVar(&o.DNSOptions, "dns-option", nil, "`OPTION` of resolv.conf(5) (may be repeated)")
