@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/containerd/errdefs"
 
@@ -24,18 +22,32 @@ import (
 type prepared struct {
 	engine *cli.Engine
 	launch pod.Launch
-	// undo takes back what was made for it beforehand.
-	undo func(context.Context) error
+	// pod is the ID of the pod that was made for it; empty if none was.
+	pod    string
+	idFile options.IDFile
 }
 
-// prepare does what comes before a container is made: the image, the container
-// that it replaces, the pod that it goes into, the file for its ID.
+// undo takes back what was made beforehand.
+func (p *prepared) undo(ctx context.Context) error {
+	err := p.idFile.Undo()
+	if p.pod != "" {
+		err = errors.Join(err, ignoreAbsent(p.engine.Pods.Remove(ctx, p.pod, pod.RemoveOptions{})))
+	}
+	return err
+}
+
+// prepare does what comes before a container is made: the pod that it goes into,
+// the image, the file for its ID, and at last, when nothing else is known to be in
+// its way, the end of the container that it replaces.
 func prepare(ctx context.Context, env *cli.Env, o *options.Create, plan options.Plan) (prepared, error) {
 	e, err := engine(ctx, env, cli.Networks)
 	if err != nil {
 		return prepared{}, err
 	}
 	if err := checkNetworks(ctx, e, plan.Pod); err != nil {
+		return prepared{}, err
+	}
+	if err := join(ctx, e, &plan); err != nil {
 		return prepared{}, err
 	}
 	if e, err = env.Engine(ctx, cli.Images); err != nil {
@@ -60,21 +72,9 @@ func prepare(ctx context.Context, env *cli.Env, o *options.Create, plan options.
 			return prepared{}, err
 		}
 	}
-	if plan.Replace {
-		if err := replace(ctx, env, e, c.Name); err != nil {
-			return prepared{}, err
-		}
-	}
-	p := prepared{engine: e, undo: func(context.Context) error { return nil }}
-	if p.launch, p.undo, err = place(ctx, e, plan); err != nil {
-		return prepared{}, err
-	}
-	if err := writeCIDFile(o.CIDFile, c.ID); err != nil {
+	p := prepared{engine: e, launch: pod.Launch{Container: *c}, idFile: options.IDFile{Flag: "cidfile", Path: o.CIDFile, Fresh: true}}
+	if err := p.place(ctx, env, plan); err != nil {
 		return prepared{}, errors.Join(err, p.undo(context.WithoutCancel(ctx)))
-	}
-	if o.CIDFile != "" {
-		undo := p.undo
-		p.undo = func(ctx context.Context) error { return errors.Join(os.Remove(o.CIDFile), undo(ctx)) }
 	}
 	return p, nil
 }
@@ -134,34 +134,48 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
-// place puts a container into its pod: one of its own, one that is there, or one
-// that is made now.
-func place(ctx context.Context, e *cli.Engine, plan options.Plan) (pod.Launch, func(context.Context) error, error) {
-	nothing := func(context.Context) error { return nil }
-	l := pod.Launch{Container: plan.Container}
-	switch {
-	case plan.PodRef != "":
-		s, err := findPod(ctx, e, plan.PodRef)
-		if err != nil {
-			return l, nothing, err
-		}
-		l.Container.Sandbox = s.ID
-		if l.Container.Restart.Policy == "" {
-			l.Container.Restart = s.Config.Restart
-		}
-		return l, nothing, checkShared(l.Container, s)
-	case plan.Pod.Implicit:
-		l.Pod = plan.Pod
-		return l, nothing, nil
+// join puts a container into the pod that is to be there already, if one is.
+func join(ctx context.Context, e *cli.Engine, plan *options.Plan) error {
+	if plan.PodRef == "" {
+		return nil
 	}
-	s, err := e.Pods.Create(ctx, *plan.Pod)
+	s, err := findPod(ctx, e, plan.PodRef)
 	if err != nil {
-		return l, nothing, podNameHint(err, plan.Pod.Name)
+		return err
 	}
-	l.Container.Sandbox = s.ID
-	return l, func(ctx context.Context) error {
-		return ignoreAbsent(e.Pods.Remove(ctx, s.ID, pod.RemoveOptions{}))
-	}, nil
+	c := &plan.Container
+	c.Sandbox = s.ID
+	if c.Restart.Policy == "" {
+		c.Restart = s.Config.Restart
+	}
+	return checkShared(*c, s)
+}
+
+// place makes what the container needs beforehand: the file for its ID, and its
+// pod, if that is to be a new one. The container that has its name goes when
+// nothing else is in the way any more.
+func (p *prepared) place(ctx context.Context, env *cli.Env, plan options.Plan) error {
+	if err := p.idFile.Claim(); err != nil {
+		return err
+	}
+	c := &p.launch.Container
+	switch {
+	case plan.Pod == nil:
+	case plan.Pod.Implicit:
+		p.launch.Pod = plan.Pod
+	default:
+		s, err := p.engine.Pods.Create(ctx, *plan.Pod)
+		if err != nil {
+			return podNameHint(err, plan.Pod.Name)
+		}
+		c.Sandbox, p.pod = s.ID, s.ID
+	}
+	if plan.Replace {
+		if err := replace(ctx, env, p.engine, c.Name); err != nil {
+			return err
+		}
+	}
+	return p.idFile.Write(c.ID)
 }
 
 // checkShared refuses what a container cannot have in a pod that is there.
@@ -199,25 +213,6 @@ func findPod(ctx context.Context, e *cli.Engine, ref string) (pod.Sandbox, error
 		return pod.Sandbox{}, err
 	}
 	return e.Pods.Get(ctx, id)
-}
-
-// writeCIDFile writes a new file with a container's ID.
-func writeCIDFile(path, id string) error {
-	if path == "" {
-		return nil
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return cli.Usagef("--cidfile: %q is there already", path).Hintf("remove it first: another container may go by it")
-	}
-	if err != nil {
-		return fmt.Errorf("--cidfile: %w", err)
-	}
-	_, err = f.WriteString(id)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("--cidfile: %w", err), os.Remove(path))
-	}
-	return nil
 }
 
 // writePIDFile writes the process ID of a container that was started.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -83,7 +82,7 @@ func (o *createOptions) flags(fs *pflag.FlagSet) {
 		fs.StringArrayVarP(&o.Identity.Labels, "label", "l", nil, "label, as `KEY=VALUE` (may be repeated)")
 		fs.StringArrayVar(&o.Identity.LabelFiles, "label-file", nil, "read labels from a `FILE`, one a line (may be repeated)")
 		fs.StringArrayVar(&o.Identity.Annotations, "annotation", nil, "annotation, as `KEY=VALUE` (may be repeated)")
-		fs.StringVar(&o.Identity.IDFile, "pod-id-file", "", "write the pod's ID to a new `FILE`")
+		fs.StringVar(&o.Identity.IDFile, "pod-id-file", "", "write the pod's ID to a `FILE`")
 		fs.StringVar(&o.Identity.Restart, "restart", "", "`POLICY` of its containers that are given none: no, on-failure[:N], always or unless-stopped")
 	})
 	cli.FlagGroup(fs, "Shared by its containers", func(fs *pflag.FlagSet) {
@@ -196,29 +195,21 @@ func (o *createOptions) run(ctx context.Context, env *cli.Env, c pod.Config) err
 	if err != nil {
 		return err
 	}
+	file := options.IDFile{Flag: "pod-id-file", Path: o.Identity.IDFile}
+	if err := file.Claim(); err != nil {
+		return err
+	}
 	if o.Identity.Replace {
 		if err := replace(ctx, e, c.Name); err != nil {
-			return err
+			return errors.Join(err, file.Undo())
 		}
-	}
-	var file *os.File
-	if o.Identity.IDFile != "" {
-		if file, err = os.OpenFile(o.Identity.IDFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
-			return cli.Usagef("--pod-id-file: %s", err)
-		}
-		defer file.Close()
 	}
 	s, err := e.Pods.Create(ctx, c)
 	if err != nil {
-		if file != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-		return createHint(ctx, e, cli.Cause(ctx, err))
+		return errors.Join(createHint(ctx, e, cli.Cause(ctx, err)), file.Undo())
 	}
-	if file != nil {
-		if _, err := file.WriteString(s.ID); err != nil {
-			return fmt.Errorf("--pod-id-file: %w", err)
-		}
+	if err := file.Write(s.ID); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintln(env.Out, s.ID)
 	return err
