@@ -12,6 +12,10 @@ import (
 // signed, or signed by somebody else.
 var ErrSignature = errors.New("refused by the signature policy")
 
+// ErrSeveralNames is the class of an image that was to be removed by its ID, and
+// stays because it has several names: by force it goes with all of them.
+var ErrSeveralNames = errors.New("the image has several names")
+
 // AmbiguousError says that a prefix is one of several images' IDs.
 type AmbiguousError struct {
 	Ref string   // what was typed

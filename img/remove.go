@@ -35,7 +35,7 @@ type Removed struct {
 
 // Remove takes away a name, and the image with it if that was the last one. An
 // image that is given by its ID or digest goes with its one name; with several
-// it stays and ErrFailedPrecondition is returned, unless forced. It returns
+// it stays and ErrSeveralNames, an ErrFailedPrecondition, is returned, unless forced. It returns
 // ErrNotFound, and *InUseError while a container has the image.
 func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Removed, error) {
 	im, name, err := s.find(ctx, ref)
@@ -51,7 +51,10 @@ func (s *Store) Remove(ctx context.Context, ref string, o RemoveOptions) (Remove
 	byName := slices.Contains(im.Names, name)
 	if len(im.Names) > 1 && !o.Force {
 		if !byName {
-			return Removed{}, fmt.Errorf("image %q has several names (%s): remove them by name, or all by force: %w", ref, strings.Join(im.Names, ", "), errdefs.ErrFailedPrecondition)
+			return Removed{}, &classified{
+				msg:   fmt.Sprintf("image %q has several names (%s): remove them by name, or all by force", ref, strings.Join(im.Names, ", ")),
+				class: []error{ErrSeveralNames, errdefs.ErrFailedPrecondition},
+			}
 		}
 		if err := s.storage().RemoveNames(im.ID, []string{name}); err != nil {
 			return Removed{}, fmt.Errorf("removing the name %q: %w", name, err)

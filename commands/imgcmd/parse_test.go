@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
 )
 
@@ -149,23 +151,40 @@ func TestParseOthers(t *testing.T) {
 }
 
 func TestRemoveHint(t *testing.T) {
-	inUse := &img.InUseError{Image: "app", Containers: []string{"aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"}}
-	containers := []img.Rootfs{{ID: "aaaaaaaaaaaaaaaa", Name: "web", Ours: true}, {ID: "bbbbbbbbbbbbbbbb", Ours: true}, {ID: "cccccccccccccccc", Name: "pod"}}
+	ids := []string{"aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc", "dddddddddddddddd", "eeeeeeeeeeeeeeee"}
+	roots := []img.Rootfs{{ID: ids[0], Name: "web", Ours: true}, {ID: ids[1], Ours: true}, {ID: ids[2], Name: "pod"}, {ID: ids[3], Name: "k8s_app", Ours: true}}
+	known := map[string]ctr.Container{
+		ids[0]: {Config: ctr.Config{Name: "web2", Owner: record.OwnerCLI}}, // renamed since
+		ids[3]: {Config: ctr.Config{Name: "k8s_app", Owner: record.OwnerCRI}},
+	}
+	inUse := func(ids ...string) error {
+		return sortUsers(ids, roots, known).hint("app", &img.InUseError{Image: "app", Containers: ids})
+	}
 	for _, tt := range []struct {
 		name       string
 		err        error
 		text, hint string
 		code       int
 	}{
-		{"in use", inUse, `image "app" is in use by web, bbbbbbbbbbbb, cccccccccccc`, "davit rm web bbbbbbbbbbbb", 2},
-		{"in use elsewhere", &img.InUseError{Image: "app", Containers: []string{"cccccccccccccccc"}}, `image "app" is in use by cccccccccccc`, "another program", 2},
-		{"several names", fmt.Errorf("image %q has several names: %w", "app", errdefs.ErrFailedPrecondition), "several names", "--force app", 2},
-		{"other", errors.New("disk on fire"), "disk on fire", "", 125},
+		{"in use", inUse(ids[0], ids[1], ids[4]), `image "app" is in use by web2, bbbbbbbbbbbb, eeeeeeeeeeee`,
+			"davit rm web2 bbbbbbbbbbbb eeeeeeeeeeee, or davit rmi --force app", 2},
+		{"in use elsewhere", inUse(ids[2]), `image "app" is in use by cccccccccccc`,
+			"another program made cccccccccccc: podman ps --all --external shows them", 2},
+		{"in use by the kubelet", inUse(ids[3]), `image "app" is in use by k8s_app (owned by the kubelet)`,
+			"kubectl removes the kubelet's containers, which would be made anew", 2},
+		{"in use by several", inUse(ids[0], ids[2]), `image "app" is in use by web2, cccccccccccc`,
+			"davit rm web2; another program made cccccccccccc: podman ps --all --external shows them", 2},
+		{"several names", removeHint("app", fmt.Errorf("%w: %w", img.ErrSeveralNames, errdefs.ErrFailedPrecondition)), "several names",
+			"davit rmi --force app removes it with all its names", 2},
+		{"read-only store", removeHint("app", fmt.Errorf("it is in a read-only store: %w", errdefs.ErrFailedPrecondition)), "read-only store", "", 2},
+		{"other", removeHint("app", errors.New("disk on fire")), "disk on fire", "", 125},
 	} {
-		err := removeHint("app", tt.err, containers)
-		text, hint := cli.Message(err)
-		if !strings.Contains(text, tt.text) || !strings.Contains(hint, tt.hint) || tt.hint == "" && hint != "" || cli.RemoveCode(err) != tt.code {
-			t.Errorf("%s: %q, %q, code %d", tt.name, text, hint, cli.RemoveCode(err))
+		text, hint := cli.Message(tt.err)
+		if !strings.Contains(text, tt.text) || hint != tt.hint || cli.RemoveCode(tt.err) != tt.code {
+			t.Errorf("%s: %q, %q, code %d", tt.name, text, hint, cli.RemoveCode(tt.err))
 		}
+	}
+	if (users{ours: []string{"a"}}).removable() == (users{kubelet: []string{"a"}}).removable() || (users{others: []string{"a"}}).removable() {
+		t.Error("--force removes what is not the command line's own")
 	}
 }

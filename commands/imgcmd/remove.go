@@ -81,41 +81,123 @@ func (o removeOptions) run(ctx context.Context, env *cli.Env, refs []string) err
 		force = true
 	}
 	return env.Each(refs, cli.RemoveCode, func(ref string) error {
-		how := img.RemoveOptions{Force: force, KeepParents: o.NoPrune}
-		removed, err := e.Images.Remove(ctx, ref, how)
-		var inUse *img.InUseError
-		if o.Force && errors.As(err, &inUse) && removeUsers(ctx, env, inUse.Containers) == nil {
-			removed, err = e.Images.Remove(ctx, ref, how)
-		}
-		if errdefs.IsNotFound(err) && (o.Ignore || o.Force || o.All) {
-			return nil
+		removed, err := o.remove(ctx, env, e, ref, img.RemoveOptions{Force: force, KeepParents: o.NoPrune})
+		if errdefs.IsNotFound(err) {
+			if o.Ignore || o.Force || o.All {
+				return nil
+			}
+			return absent(ctx, e.Images, ref, err)
 		}
 		if err != nil {
-			if errdefs.IsNotFound(err) {
-				return absent(ctx, e.Images, ref, err)
-			}
-			containers, _ := e.Images.RootfsContainers(ctx) // for names only
-			return removeHint(ref, err, containers)
+			return err
 		}
 		return writeRemoved(env.Out, removed)
 	})
 }
 
-// removeUsers removes the containers that keep an image, if all of them are the
-// command line's own.
+// remove removes one image; with --force after the containers that were made of
+// it, if all of them are the command line's own.
+func (o removeOptions) remove(ctx context.Context, env *cli.Env, e *cli.Engine, ref string, how img.RemoveOptions) (img.Removed, error) {
+	removed, err := e.Images.Remove(ctx, ref, how)
+	var inUse *img.InUseError
+	if !errors.As(err, &inUse) {
+		return removed, removeHint(ref, err)
+	}
+	u, unread := usersOf(ctx, env, e, inUse.Containers)
+	switch {
+	case !o.Force || !u.removable():
+		return removed, u.hint(ref, err)
+	case unread != nil: // whose they are is not known
+		return removed, fmt.Errorf("reading the containers of image %q: %w", ref, unread)
+	}
+	if err := removeUsers(ctx, env, inUse.Containers); err != nil {
+		return removed, fmt.Errorf("removing the containers of image %q: %w", ref, err)
+	}
+	removed, err = e.Images.Remove(ctx, ref, how)
+	return removed, removeHint(ref, err)
+}
+
+// users are the names of the containers that keep an image.
+type users struct {
+	ours, kubelet []string
+	others        []string // of other programs
+}
+
+// usersOf finds whose the containers are that keep an image. Those that cannot be
+// read are named with ours, beside the error.
+func usersOf(ctx context.Context, env *cli.Env, e *cli.Engine, ids []string) (users, error) {
+	roots, err := e.Images.RootfsContainers(ctx)
+	errs := []error{err}
+	known := map[string]ctr.Container{}
+	e, err = env.Engine(ctx, cli.Containers)
+	if err != nil {
+		return sortUsers(ids, roots, known), err
+	}
+	for _, id := range ids {
+		c, err := e.Containers.Get(ctx, id)
+		switch {
+		case err == nil:
+			known[id] = c
+		case !errdefs.IsNotFound(err): // that one is not ours, or gone by now
+			errs = append(errs, err)
+		}
+	}
+	return sortUsers(ids, roots, known), errors.Join(errs...)
+}
+
+// sortUsers sorts the containers with some IDs by whose they are.
+func sortUsers(ids []string, roots []img.Rootfs, known map[string]ctr.Container) (u users) {
+	for _, id := range ids {
+		name := cli.ShortID(id, false)
+		i := slices.IndexFunc(roots, func(r img.Rootfs) bool { return r.ID == id })
+		switch c, found := known[id]; {
+		case found && c.Config.Owner == record.OwnerCRI:
+			u.kubelet = append(u.kubelet, c.Config.Name)
+		case found:
+			u.ours = append(u.ours, c.Config.Name)
+		case i >= 0 && !roots[i].Ours:
+			u.others = append(u.others, name)
+		case i >= 0 && roots[i].Name != "":
+			u.ours = append(u.ours, roots[i].Name)
+		default:
+			u.ours = append(u.ours, name)
+		}
+	}
+	return u
+}
+
+// removable tells whether --force removes all of them.
+func (u users) removable() bool { return len(u.kubelet)+len(u.others) == 0 }
+
+// hint says who keeps an image, and what to do about each.
+func (u users) hint(ref string, err error) error {
+	var who, how []string
+	if len(u.ours) > 0 {
+		who = append(who, u.ours...)
+		how = append(how, "davit rm "+strings.Join(u.ours, " "))
+	}
+	for _, name := range u.kubelet {
+		who = append(who, name+" (owned by the kubelet)")
+	}
+	if len(u.kubelet) > 0 {
+		how = append(how, "kubectl removes the kubelet's containers, which would be made anew")
+	}
+	if len(u.others) > 0 {
+		who = append(who, u.others...)
+		how = append(how, "another program made "+strings.Join(u.others, ", ")+": podman ps --all --external shows them")
+	}
+	hint := strings.Join(how, "; ")
+	if u.removable() {
+		hint += ", or davit rmi --force " + ref
+	}
+	return &cli.UsageError{Err: cli.Reworded(err, fmt.Sprintf("image %q is in use by %s", ref, strings.Join(who, ", "))), Hint: hint}
+}
+
+// removeUsers removes the containers that keep an image.
 func removeUsers(ctx context.Context, env *cli.Env, ids []string) error {
 	e, err := env.Change(ctx, cli.Containers)
 	if err != nil {
 		return err
-	}
-	for _, id := range ids {
-		k, err := e.Containers.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		if k.Config.Owner != record.OwnerCLI {
-			return errdefs.ErrFailedPrecondition
-		}
 	}
 	for _, id := range ids {
 		if err := e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
@@ -137,37 +219,10 @@ func writeRemoved(w io.Writer, r img.Removed) error {
 	return err
 }
 
-// removeHint says what to do about an image that cannot be removed, and names
-// the containers that keep it as people know them.
-func removeHint(ref string, err error, containers []img.Rootfs) error {
-	var inUse *img.InUseError
-	switch {
-	case errors.As(err, &inUse) && len(inUse.Containers) > 0:
-		return inUseHint(ref, err, inUse.Containers, containers)
-	case errdefs.IsFailedPrecondition(err):
+// removeHint says what to do about an image that stays because of its names.
+func removeHint(ref string, err error) error {
+	if errors.Is(err, img.ErrSeveralNames) {
 		return cli.WithHint(err, "davit rmi --force %s removes it with all its names", ref)
 	}
 	return err
-}
-
-func inUseHint(ref string, err error, users []string, containers []img.Rootfs) error {
-	var ours, others []string
-	for _, id := range users {
-		name := cli.ShortID(id, false)
-		i := slices.IndexFunc(containers, func(c img.Rootfs) bool { return c.ID == id })
-		if i >= 0 && !containers[i].Ours {
-			others = append(others, name)
-			continue
-		}
-		if i >= 0 && containers[i].Name != "" {
-			name = containers[i].Name
-		}
-		ours = append(ours, name)
-	}
-	words := fmt.Sprintf("image %q is in use by %s", ref, strings.Join(append(ours, others...), ", "))
-	hint := "davit rm " + strings.Join(ours, " ") + ", or davit rmi --force " + ref
-	if len(ours) == 0 {
-		hint = "another program made these containers: podman ps --all --external shows them"
-	}
-	return &cli.UsageError{Err: cli.Reworded(err, words), Hint: hint}
 }
