@@ -107,6 +107,21 @@ func LongHelp(cmd *cobra.Command) {
 	_ = cmd.Flags().SetAnnotation("help", cobra.FlagSetByCobraAnnotation, []string{"true"})
 }
 
+// NameOne is the hint of a command that is missing a name: it tells of those of its
+// flags that stand for one.
+func NameOne(fs *pflag.FlagSet) string {
+	var has []string
+	for _, name := range []string{"all", "latest"} {
+		if fs.Lookup(name) != nil {
+			has = append(has, "--"+name)
+		}
+	}
+	if len(has) == 0 {
+		return "name one"
+	}
+	return "name one, or use " + strings.Join(has, " or ")
+}
+
 // flagGroup is the annotation that keeps the group of a flag.
 const flagGroup = "davit_group"
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/davit-containers/davit/commands/cli"
 	"github.com/davit-containers/davit/commands/ctrcmd/show"
@@ -62,9 +63,10 @@ func findHint(ctx context.Context, e *cli.Engine, ref string, err error) error {
 	return cli.WithHint(err, "davit ps -a lists all containers")
 }
 
-// guard keeps from changing by accident what the kubelet owns.
-func guard(c ctr.Container, force bool) error {
-	if c.Config.Owner != record.OwnerCRI || force {
+// guard keeps from changing by accident what the kubelet owns. force is the verb's
+// --force; nil where it has none.
+func guard(c ctr.Container, force *bool) error {
+	if c.Config.Owner != record.OwnerCRI || force != nil && *force {
 		return nil
 	}
 	labels := c.Config.Labels
@@ -73,6 +75,9 @@ func guard(c ctr.Container, force bool) error {
 		name = "pod " + labels["io.kubernetes.pod.namespace"] + "/" + p
 	}
 	err := say(errdefs.ErrPermissionDenied, "container %q is owned by the kubelet (%s), which would make it anew", c.Config.Name, name)
+	if force == nil {
+		return cli.WithHint(err, "change its manifest or use kubectl")
+	}
 	return cli.WithHint(err, "change its manifest or use kubectl; --force does it all the same")
 }
 
@@ -98,23 +103,28 @@ type which struct {
 	Ignore bool
 	Filter []string
 	Refs   []string
+
+	flags *pflag.FlagSet // the verb's
 }
 
 // check refuses choices that contradict each other.
 func (w which) check() error {
-	choices := 0
-	for _, on := range []bool{w.All || len(w.Filter) > 0, w.Latest} {
-		if on {
-			choices++
+	var given []string
+	for _, f := range []struct {
+		name string
+		on   bool
+	}{{"--latest", w.Latest}, {"--all", w.All}, {"--filter", len(w.Filter) > 0}} {
+		if f.on {
+			given = append(given, f.name)
 		}
 	}
 	switch {
-	case choices > 0 && len(w.Refs) > 0:
-		return cli.Usagef("--all, --latest and --filter take no names")
-	case choices > 1:
-		return cli.Usagef("--latest goes with neither --all nor --filter")
-	case choices == 0 && len(w.Refs) == 0:
-		return cli.Usagef("a container is missing").Hintf("name one, or use --all or --latest")
+	case len(given) > 0 && len(w.Refs) > 0:
+		return cli.Usagef("%s takes no names", given[0])
+	case w.Latest && len(given) > 1:
+		return cli.Usagef("--latest does not go with %s", given[1])
+	case len(given) == 0 && len(w.Refs) == 0:
+		return cli.Usagef("a container is missing").Hintf("%s", cli.NameOne(w.flags))
 	}
 	return nil
 }
@@ -179,5 +189,6 @@ func names(env *cli.Env, states ...ctr.State) cobra.CompletionFunc {
 
 // latest adds --latest.
 func latest(w *which, cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&w.Latest, "latest", "l", false, "the container that was made last")
+	w.flags = cmd.Flags()
+	w.flags.BoolVarP(&w.Latest, "latest", "l", false, "the container that was made last")
 }

@@ -75,7 +75,7 @@ func (o *killOptions) run(ctx context.Context, env *cli.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := guard(c, o.Force); err != nil {
+		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
 		if !c.Status.Alive() {

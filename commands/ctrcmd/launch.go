@@ -121,7 +121,7 @@ func replace(ctx context.Context, env *cli.Env, e *cli.Engine, name string) erro
 	if err != nil || c.Config.Name != name {
 		return ignoreAbsent(err) // it is the ID of another one that begins so
 	}
-	if err := guard(c, false); err != nil {
+	if err := guard(c, nil); err != nil {
 		return err
 	}
 	return ignoreAbsent(removeContainer(ctx, env, e, c, ctr.RemoveOptions{Force: true, Timeout: stopTimeout(c.Config)}))

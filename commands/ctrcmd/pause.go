@@ -79,7 +79,7 @@ func (o *freezeOptions) run(ctx context.Context, env *cli.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := guard(c, o.Force); err != nil {
+		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
 		if err := do(ctx, c.ID); err != nil {

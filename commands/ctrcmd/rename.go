@@ -31,7 +31,7 @@ func newRename(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := guard(c, false); err != nil {
+			if err := guard(c, nil); err != nil {
 				return err
 			}
 			err = e.Containers.Rename(ctx, c.ID, args[1])

@@ -98,7 +98,7 @@ func (o *removeOptions) run(ctx context.Context, env *cli.Env, timeout *time.Dur
 		if err != nil {
 			return err
 		}
-		if err := guard(c, o.Force); err != nil {
+		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
 		ro := ctr.RemoveOptions{Force: o.Force, Volumes: o.Volumes, Timeout: stopTimeout(c.Config)}

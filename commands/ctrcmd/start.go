@@ -77,7 +77,7 @@ func (o *startOptions) run(ctx context.Context, env *cli.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := guard(c, false); err != nil {
+		if err := guard(c, nil); err != nil {
 			return err
 		}
 		if !c.Status.Alive() {
@@ -100,7 +100,7 @@ func (o *startOptions) attached(ctx context.Context, env *cli.Env, e *cli.Engine
 	if err != nil {
 		return err
 	}
-	if err := guard(c, false); err != nil {
+	if err := guard(c, nil); err != nil {
 		return err
 	}
 	if c.Status.Alive() {

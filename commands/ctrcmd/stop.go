@@ -135,7 +135,7 @@ func (o *stopOptions) stop(ctx context.Context, env *cli.Env, stop ctr.StopOptio
 		if err != nil {
 			return err
 		}
-		if err := guard(c, o.Force); err != nil {
+		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
 		if err := e.Pods.StopContainer(ctx, c.ID, stop); err != nil && !(errdefs.IsNotFound(err) && c.Config.Remove) {
@@ -165,7 +165,7 @@ func (o *stopOptions) restart(ctx context.Context, env *cli.Env, stop ctr.StopOp
 		if err != nil {
 			return err
 		}
-		if err := guard(c, o.Force); err != nil {
+		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
 		if err := e.Pods.RestartContainer(ctx, c.ID, stop); err != nil {

@@ -231,7 +231,7 @@ func replace(ctx context.Context, e *cli.Engine, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := guard(s, false); err != nil {
+	if err := guard(s, nil); err != nil {
 		return err
 	}
 	err = e.Pods.Remove(ctx, id, pod.RemoveOptions{Force: true, Timeout: 10 * time.Second})

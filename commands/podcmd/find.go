@@ -59,17 +59,21 @@ func absent(ctx context.Context, e *cli.Engine, ref string) error {
 	return cli.WithHint(err, "davit pod ps lists the pods")
 }
 
-// guard keeps from changing by accident what the kubelet owns.
-func guard(s pod.Sandbox, force bool) error {
-	if s.Config.Owner != record.OwnerCRI || force {
+// guard keeps from changing by accident what the kubelet owns. force is the verb's
+// --force; nil where it has none.
+func guard(s pod.Sandbox, force *bool) error {
+	if s.Config.Owner != record.OwnerCRI || force != nil && *force {
 		return nil
 	}
 	name := s.Config.Name
 	if p := s.Config.Labels["io.kubernetes.pod.name"]; p != "" {
 		name = s.Config.Labels["io.kubernetes.pod.namespace"] + "/" + p
 	}
-	return cli.WithHint(say(errdefs.ErrPermissionDenied, "pod %q is owned by the kubelet, which would make it anew", name),
-		"change its manifest or use kubectl; --force does it all the same")
+	err := say(errdefs.ErrPermissionDenied, "pod %q is owned by the kubelet, which would make it anew", name)
+	if force == nil {
+		return cli.WithHint(err, "change its manifest or use kubectl")
+	}
+	return cli.WithHint(err, "change its manifest or use kubectl; --force does it all the same")
 }
 
 // said is an error in words for people, which wraps its class without saying so.
@@ -93,11 +97,19 @@ type which struct {
 	Ignore bool
 	Force  bool
 	Refs   []string
+
+	set *pflag.FlagSet // the verb's flags
 }
 
 // flags adds --all and --latest; what says what the verb does with all of them.
 func (w *which) flags(fs *pflag.FlagSet, all string) {
 	fs.BoolVarP(&w.All, "all", "a", false, all)
+	w.latest(fs)
+}
+
+// latest adds --latest.
+func (w *which) latest(fs *pflag.FlagSet) {
+	w.set = fs
 	fs.BoolVarP(&w.Latest, "latest", "l", false, "the pod that was made last")
 }
 
@@ -110,10 +122,12 @@ func (w which) check() error {
 	switch {
 	case w.All && w.Latest:
 		return cli.Usagef("--all and --latest exclude each other")
-	case (w.All || w.Latest) && len(w.Refs) > 0:
-		return cli.Usagef("--all and --latest take no names")
+	case w.All && len(w.Refs) > 0:
+		return cli.Usagef("--all takes no names")
+	case w.Latest && len(w.Refs) > 0:
+		return cli.Usagef("--latest takes no names")
 	case !w.All && !w.Latest && len(w.Refs) == 0:
-		return cli.Usagef("a pod is missing").Hintf("name one, or use --all or --latest")
+		return cli.Usagef("a pod is missing").Hintf("%s", cli.NameOne(w.set))
 	}
 	return nil
 }
@@ -159,7 +173,7 @@ func (w which) each(ctx context.Context, env *cli.Env, e *cli.Engine, do func(po
 		if err != nil {
 			return err
 		}
-		if err := guard(s, w.Force); err != nil {
+		if err := guard(s, &w.Force); err != nil {
 			return err
 		}
 		if err := do(s); err != nil {

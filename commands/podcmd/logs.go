@@ -41,7 +41,7 @@ func newLogs(env *cli.Env) *cobra.Command {
 	}
 	o.Flags(cmd.Flags())
 	cmd.Flags().StringArrayVarP(&containers, "container", "c", nil, "only of the `CONTAINER` (may be repeated)")
-	cmd.Flags().BoolVarP(&w.Latest, "latest", "l", false, "of the pod that was made last")
+	w.latest(cmd.Flags())
 	return cmd
 }
 

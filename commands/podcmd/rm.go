@@ -89,7 +89,7 @@ func (o *removeOptions) run(ctx context.Context, env *cli.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := guard(s, o.Force); err != nil {
+		if err := guard(s, &o.Force); err != nil {
 			return err
 		}
 		err = e.Pods.Remove(ctx, s.ID, ro)

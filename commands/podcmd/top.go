@@ -30,7 +30,7 @@ func newTop(env *cli.Env) *cobra.Command {
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().BoolVarP(&w.Latest, "latest", "l", false, "the pod that was made last")
+	w.latest(cmd.Flags())
 	return cmd
 }
 

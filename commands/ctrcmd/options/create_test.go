@@ -301,6 +301,8 @@ func TestPlanSecurity(t *testing.T) {
 		}},
 		{name: "bad namespace", args: []string{"--pid", "x"}, err: "--pid: "},
 		{name: "namespace of a container", args: []string{"--pid", "container:x"}, err: "living in one pod"},
+		{name: "cgroup namespace of a container", args: []string{"--cgroupns", "container:x"}, err: "share no cgroup namespace"},
+		{name: "bad cgroup namespace", args: []string{"--cgroupns", "pod"}, err: `--cgroupns: "pod" is not private, host or ns:PATH`},
 		{name: "pod's namespace without a pod", args: []string{"--pid", "pod"}, err: "needs --pod"},
 		{name: "host name of the host", args: []string{"--uts", "host", "--hostname", "x"}, err: "--hostname cannot"},
 		{name: "shm of the host", args: []string{"--ipc", "host", "--shm-size", "1m"}, err: "--shm-size cannot"},

@@ -34,6 +34,9 @@ func parseNamespace(flag, s string) (spec.Namespace, error) {
 		return spec.Namespace{}, nil
 	case kind == "ns" && filepath.IsAbs(rest):
 		return spec.Namespace{Mode: spec.ModePath, Path: filepath.Clean(rest)}, nil
+	case kind == "container" && flag == "cgroupns":
+		return spec.Namespace{}, cli.Usagef("--cgroupns %s: containers share no cgroup namespace", s).
+			Hintf("--cgroupns ns:/proc/PID/ns/cgroup, with the PID that davit inspect --format '{{.State.Pid}}' %s prints", rest)
 	case kind == "container":
 		return spec.Namespace{}, cli.Usagef("--%s %s: containers share namespaces by living in one pod", flag, s).
 			Hintf("davit pod create --share %s --name NAME, then davit run --pod NAME …", flag)
@@ -44,6 +47,9 @@ func parseNamespace(flag, s string) (spec.Namespace, error) {
 		return spec.Namespace{Mode: spec.ModePrivate}, nil
 	case s == "pod" && flag != "cgroupns":
 		return spec.Namespace{Mode: spec.ModePod}, nil
+	}
+	if flag == "cgroupns" {
+		return spec.Namespace{}, cli.Usagef("--cgroupns: %q is not private, host or ns:PATH", s)
 	}
 	return spec.Namespace{}, cli.Usagef("--%s: %q is not private, host, pod or ns:PATH", flag, s)
 }
