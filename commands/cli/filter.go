@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -71,6 +72,11 @@ func Matcher(value string) func(s string) bool {
 // ParseTime reads a point in time: a duration before now ("10m", "24h"), RFC 3339
 // in whole or in part, or seconds since 1970.
 func ParseTime(s string, now time.Time) (time.Time, error) {
+	// Before durations: "0" is one, too.
+	if sec, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(sec) < 1e15 {
+		whole := int64(sec)
+		return time.Unix(whole, int64((sec-float64(whole))*1e9)), nil
+	}
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}
@@ -79,9 +85,18 @@ func ParseTime(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	if sec, err := strconv.ParseFloat(s, 64); err == nil {
-		whole := int64(sec)
-		return time.Unix(whole, int64((sec-float64(whole))*1e9)), nil
-	}
 	return time.Time{}, Usagef("%q is not a time", s).Hintf("give a duration (10m, 24h), a time (2026-01-31T15:04:05Z) or seconds since 1970")
+}
+
+// ParseSeconds reads how long something lasts: a duration ("1m30s"), or a whole
+// number of seconds. It is not negative.
+func ParseSeconds(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if n, perr := strconv.ParseUint(s, 10, 31); perr == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d < 0 {
+		return 0, Usagef("%q is not a time such as 30s", s)
+	}
+	return d, nil
 }

@@ -63,14 +63,33 @@ func TestParseTime(t *testing.T) {
 		"2026-01-02T03:04":       time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC),
 		"1700000000":             time.Unix(1700000000, 0),
 		"1700000000.25":          time.Unix(1700000000, 25e7),
+		"0":                      time.Unix(0, 0),
+		"0s":                     now,
 	} {
 		got, err := ParseTime(s, now)
 		if err != nil || !got.Equal(want) {
 			t.Errorf("%q: %v, %v; want %v", s, got, err, want)
 		}
 	}
-	if _, err := ParseTime("yesterday", now); err == nil {
-		t.Error("yesterday was read")
+	for _, s := range []string{"yesterday", "inf", "NaN", "1e300"} {
+		if got, err := ParseTime(s, now); err == nil {
+			t.Errorf("%q was read as %v", s, got)
+		}
+	}
+}
+
+func TestParseSeconds(t *testing.T) {
+	for s, want := range map[string]time.Duration{
+		"5": 5 * time.Second, "0": 0, "0s": 0, "1.5s": 1500 * time.Millisecond, "2m": 2 * time.Minute,
+	} {
+		if got, err := ParseSeconds(s); got != want || err != nil {
+			t.Errorf("%q: %v, %v; want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "-1", "-1s", "5x", "often", "99999999999999999999"} {
+		if got, err := ParseSeconds(s); err == nil {
+			t.Errorf("%q was read as %v", s, got)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
 
 	"github.com/davit-containers/davit/commands/cli"
 	"github.com/davit-containers/davit/ctr"
@@ -51,6 +52,32 @@ func TestRow(t *testing.T) {
 	}
 	if got := strings.Fields(strings.SplitN(buf.String(), "\n", 2)[0]); strings.Join(got, " ") != "ID NAME CPU % MEM USAGE / LIMIT MEM % NET IO BLOCK IO PIDS" {
 		t.Errorf("headings %q", got)
+	}
+}
+
+func TestInterval(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want time.Duration
+		bad  bool
+	}{
+		{want: time.Second},
+		{args: []string{"-i", "5"}, want: 5 * time.Second},
+		{args: []string{"--interval", "250ms"}, want: 250 * time.Millisecond},
+		{args: []string{"--interval=0"}, bad: true},
+		{args: []string{"-i", "-1"}, bad: true},
+		{args: []string{"-i", "often"}, bad: true},
+	} {
+		var o StatsOptions
+		fs := pflag.NewFlagSet("stats", pflag.ContinueOnError)
+		o.Flags(fs)
+		err := fs.Parse(tt.args)
+		if err == nil {
+			err = o.Check()
+		}
+		if (err != nil) != tt.bad || !tt.bad && o.Interval != tt.want {
+			t.Errorf("%v: %v, %v", tt.args, o.Interval, err)
+		}
 	}
 }
 

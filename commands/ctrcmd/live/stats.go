@@ -28,9 +28,28 @@ func (o *StatsOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.NoStream, "no-stream", false, "print the counters once")
 	fs.BoolVar(&o.NoReset, "no-reset", false, "do not clear the screen between rounds")
 	fs.BoolVar(&o.NoTrunc, "no-trunc", false, "show whole IDs")
-	fs.DurationVarP(&o.Interval, "interval", "i", time.Second, "`TIME` between rounds")
+	o.Interval = time.Second
+	fs.VarP((*seconds)(&o.Interval), "interval", "i", "`TIME` between rounds, in seconds, or as 500ms")
 	fs.StringVar(&o.Format, "format", "", "`FORMAT`: json, table …, or a Go template")
 }
+
+// seconds is a flag's duration that may be a bare number of seconds.
+type seconds time.Duration
+
+var _ pflag.Value = (*seconds)(nil)
+
+// Set implements pflag.Value.
+func (s *seconds) Set(text string) error {
+	d, err := cli.ParseSeconds(text)
+	*s = seconds(d)
+	return err
+}
+
+// String implements pflag.Value.
+func (s *seconds) String() string { return time.Duration(*s).String() }
+
+// Type implements pflag.Value.
+func (s *seconds) Type() string { return "duration" }
 
 // Check refuses what cannot be printed.
 func (o *StatsOptions) Check() error {

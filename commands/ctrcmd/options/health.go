@@ -2,7 +2,6 @@ package options
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 
@@ -57,18 +56,17 @@ func (o *Health) Fill(c *ctr.Config) error {
 	if h.Test, err = healthTest(o.Command); err != nil {
 		return err
 	}
-	if o.Interval == "disable" || o.Interval == "0" {
-		h.Interval = -1
-	} else if h.Interval, err = healthTime("health-interval", o.Interval); err != nil {
+	if h.Interval, err = healthInterval(o.Interval); err != nil {
 		return err
 	}
 	if h.Timeout, err = healthTime("health-timeout", o.Timeout); err != nil {
 		return err
 	}
-	if o.StartPeriod != "0" {
-		if h.StartPeriod, err = healthTime("health-start-period", o.StartPeriod); err != nil {
-			return err
-		}
+	if o.Timeout != "" && h.Timeout == 0 {
+		return cli.Usagef("--health-timeout: %q leaves a check no time", o.Timeout)
+	}
+	if h.StartPeriod, err = healthTime("health-start-period", o.StartPeriod); err != nil {
+		return err
 	}
 	if o.Retries < 0 {
 		return cli.Usagef("--health-retries: %d is not a number of failures", o.Retries)
@@ -116,18 +114,23 @@ func healthTest(s string) ([]string, error) {
 	return []string{"CMD-SHELL", s}, nil
 }
 
-// healthTime reads a time of a health check; 0 if it is empty. A plain number is
-// of seconds.
+// healthInterval reads --health-interval; below 0 if nothing is checked by itself.
+func healthInterval(s string) (time.Duration, error) {
+	if s == "disable" {
+		return -1, nil
+	}
+	d, err := healthTime("health-interval", s)
+	if err == nil && d == 0 && s != "" {
+		return -1, nil
+	}
+	return d, err
+}
+
+// healthTime reads a time of a health check; 0 if it is empty.
 func healthTime(flag, s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(s)
-	if n, perr := strconv.ParseUint(s, 10, 31); perr == nil {
-		d, err = time.Duration(n)*time.Second, nil
-	}
-	if err != nil || d <= 0 {
-		return 0, cli.Usagef("--%s: %q is not a time such as 30s", flag, s)
-	}
-	return d, nil
+	d, err := cli.ParseSeconds(s)
+	return d, flagError(flag, err)
 }
