@@ -63,6 +63,7 @@ func TestUsage(t *testing.T) {
 		{"-h of the command run", []string{"run", "-h", "web", "busybox", "ls", "-h"}, 125, "", "Error: davit needs to be run as root for this"},
 		{"-h without a name", []string{"run", "-h"}, 125, "", "Error: flag needs an argument: 'h' in -h"},
 		{"completion behind --help", []string{"__complete", "run", "--help", ""}, 0, ":4\n", "ShellCompDirectiveNoFileComp"},
+		{"help of top", []string{"top", "--help"}, 0, "\n\nDescriptors: args, comm, etime, group, hpid, huser,", ""},
 		{"config", []string{"config", "show", "--origin", "root"}, 0, "root  /var/lib/davit  default", ""},
 		{"config default", []string{"config", "default"}, 0, "[network]", ""},
 		{"completion", []string{"completion", "bash"}, 0, "__start_davit", ""},

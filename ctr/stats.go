@@ -57,6 +57,10 @@ func (c *sessions) liveCgroup(ctx context.Context, id string) (string, error) {
 	return ctr.Status.Cgroup, nil
 }
 
+// TopColumns are the columns that Top has, and those that it shows when none are
+// asked for.
+func TopColumns() (all, byDefault []string) { return top.Descriptors(), top.Default() }
+
 // Top lists what runs in a container, headings first; see package ctr/top for
 // the columns. Names of users are the container's own. ErrFailedPrecondition if
 // it does not run.

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/commands/ctrcmd/show"
 	"github.com/davit-containers/davit/ctr"
 )
 
@@ -14,10 +15,9 @@ func newTop(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] CONTAINER [DESCRIPTOR...]",
 		Short: "List the processes of a running container",
-		Long: "List the processes of a running container, as seen from the host. What follows the container\n" +
-			"are the columns: user pid ppid pcpu etime tty time args, and others.",
+		Long:  "List the processes of a running container. " + show.TopColumns(),
 		Example: "  davit top web\n" +
-			"  davit top web pid user args",
+			"  davit top web pid hpid user args",
 		ValidArgsFunction: cli.First(1, names(env, ctr.Running)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !w.Latest && len(args) > 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/davit-containers/davit/commands/cli"
+	"github.com/davit-containers/davit/commands/ctrcmd/show"
 )
 
 func newTop(env *cli.Env) *cobra.Command {
@@ -14,8 +15,7 @@ func newTop(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] POD [DESCRIPTOR...]",
 		Short: "List the processes of a pod",
-		Long: "List the processes of all running containers of a pod, as seen from the host. What follows the pod\n" +
-			"are the columns: user pid ppid pcpu etime tty time args, and others.",
+		Long:  "List the processes of all running containers of a pod. " + show.TopColumns(),
 		Example: "  davit pod top shop\n" +
 			"  davit pod top shop pid args",
 		ValidArgsFunction: cli.First(1, names(env)),

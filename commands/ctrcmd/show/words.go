@@ -4,7 +4,16 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/davit-containers/davit/ctr"
 )
+
+// TopColumns is what the help of top says of its columns.
+func TopColumns() string {
+	all, byDefault := ctr.TopColumns()
+	return "Process IDs and users are as inside the container; hpid and huser are the host's. Without descriptors the columns are " +
+		strings.Join(byDefault, " ") + ".\n\nDescriptors: " + strings.Join(all, ", ") + "."
+}
 
 // Words are strings that templates print with commas between them; JSON has a
 // list.
