@@ -298,14 +298,17 @@ func (a *Attacher) Remove(ctx context.Context, name string) error {
 	}
 	err = a.locked(func() error {
 		path := a.userFile(name)
-		return a.retire(path, func() error {
-			return a.unused(name, func(j join) bool { return j.Network == name })
-		})
+		return a.retire(path, func() error { return a.Unused(name) })
 	})
 	if err != nil {
 		return fmt.Errorf("removing network %q: %w", name, err)
 	}
 	return nil
+}
+
+// Unused is nil if no sandbox is attached to a network, and *InUseError if one is.
+func (l *ledger) Unused(name string) error {
+	return l.unused(name, func(j join) bool { return j.Network == name })
 }
 
 // unused is *InUseError if an attachment has a join that matches.

@@ -46,6 +46,13 @@ func TestRecord(t *testing.T) {
 	if got, err := Attached(pod); err != nil || len(got.Interfaces) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
+	var inUse *InUseError
+	if err := a.Unused("davit"); !errors.As(err, &inUse) || len(inUse.Sandboxes) != 1 {
+		t.Errorf("a network that is in use: %v", err)
+	}
+	if err := a.Unused("other"); err != nil {
+		t.Errorf("another network: %v", err)
+	}
 	for range 2 {
 		if err := a.forget(t.Context(), in); err != nil {
 			t.Fatal(err)
@@ -53,6 +60,9 @@ func TestRecord(t *testing.T) {
 	}
 	if all, err := a.intents(); err != nil || len(all) != 0 {
 		t.Fatalf("%v, %v", all, err)
+	}
+	if err := a.Unused("davit"); err != nil {
+		t.Errorf("a network that was left: %v", err)
 	}
 }
 

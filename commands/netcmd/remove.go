@@ -59,16 +59,18 @@ func removeHint(err error) error {
 // pruneOptions are the flags of network prune.
 type pruneOptions struct {
 	Force  bool
+	DryRun bool
 	Filter []string
 }
 
 func newPrune(env *cli.Env) *cobra.Command {
 	var o pruneOptions
 	cmd := &cobra.Command{
-		Use:     "prune",
-		Short:   "Remove networks that nothing uses",
-		Long:    "Remove the networks that davit network create made and that no pod is attached to. It asks\nfirst.",
-		Example: "  davit network prune\n  davit network prune --force --filter until=24h",
+		Use:   "prune",
+		Short: "Remove networks that nothing uses",
+		Long: "Remove the networks that davit network create made and that no pod is attached to, and\n" +
+			"print their names. It asks first on a terminal; without one it needs --force.",
+		Example: "  davit network prune --dry-run\n  davit network prune --force --filter until=24h",
 		Args:    cli.Args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keep, err := o.parse(env.Now())
@@ -80,6 +82,7 @@ func newPrune(env *cli.Env) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVarP(&o.Force, "force", "f", false, "do not ask")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "print what would be removed")
 	cmd.Flags().StringArrayVar(&o.Filter, "filter", nil, "remove only networks with `KEY=VALUE`: label, label!, until")
 	return cmd
 }
@@ -117,30 +120,35 @@ func (o pruneOptions) run(ctx context.Context, env *cli.Env, keep func(netw.Netw
 		return err
 	}
 	var names []string
+	var inUse *netw.InUseError
 	for _, n := range all {
-		if !keep(n) {
+		if keep(n) {
+			continue
+		}
+		switch err := e.Networks.Unused(n.Name); {
+		case err == nil:
 			names = append(names, n.Name)
+		case !errors.As(err, &inUse):
+			return err
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	if !o.Force {
-		yes, err := env.Confirm("This removes those that no pod is attached to of: "+strings.Join(names, ", ")+".", "--force")
+	if !o.Force && !o.DryRun && len(names) > 0 {
+		yes, err := env.Confirm("This removes the networks that no pod is attached to: "+strings.Join(names, ", ")+".", "--force")
 		if err != nil || !yes {
 			return err
 		}
 	}
 	return env.Each(names, cli.Code, func(name string) error {
-		err := e.Networks.Remove(ctx, name)
-		var inUse *netw.InUseError
-		if errors.As(err, &inUse) || errdefs.IsNotFound(err) {
-			return nil
+		if !o.DryRun {
+			err := e.Networks.Remove(ctx, name)
+			if errors.As(err, &inUse) || errdefs.IsNotFound(err) {
+				return nil // meanwhile
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(env.Out, name)
+		_, err := fmt.Fprintln(env.Out, name)
 		return err
 	})
 }
