@@ -43,8 +43,6 @@ type Row struct {
 	Owner   string
 	Mark    string `json:"-"`
 	IsInfra bool
-	// Size is filled where it was asked for.
-	Size string `json:"Size,omitempty"`
 }
 
 // PortMapping is a published port.
