@@ -54,7 +54,7 @@ func newExec(env *cli.Env) *cobra.Command {
 	fs.SetInterspersed(false)
 	fs.BoolVarP(&o.TTY, "tty", "t", false, "give the command a terminal")
 	fs.BoolVarP(&o.Interactive, "interactive", "i", false, "pass standard input on")
-	fs.BoolVarP(&o.Detach, "detach", "d", false, "run it in the background")
+	fs.BoolVarP(&o.Detach, "detach", "d", false, "run it in the background, where it has neither a terminal nor standard input")
 	fs.StringArrayVarP(&o.Env, "env", "e", nil, "environment variable, as `KEY=value`, or KEY for your own value, or KEY* for all of yours that begin so (may be repeated)")
 	fs.StringArrayVar(&o.EnvFiles, "env-file", nil, "read variables from a `FILE`, one a line (may be repeated)")
 	fs.StringVarP(&o.User, "user", "u", "", "`USER[:GROUP]` to run as, names or numbers")
@@ -67,7 +67,7 @@ func newExec(env *cli.Env) *cobra.Command {
 // exec reads the flags; args become the container alone, if it was named.
 func (o *execOptions) exec(h options.Host, args *[]string) (ctr.Exec, error) {
 	x := ctr.Exec{
-		WorkingDir: o.WorkDir, User: o.User, Terminal: o.TTY, Privileged: o.Privileged, Detach: o.Detach,
+		WorkingDir: o.WorkDir, User: o.User, Terminal: o.TTY && !o.Detach, Privileged: o.Privileged, Detach: o.Detach,
 	}
 	named := 1
 	if o.Latest {
@@ -84,9 +84,6 @@ func (o *execOptions) exec(h options.Host, args *[]string) (ctr.Exec, error) {
 		if _, err := spec.ParseUser(o.User); err != nil {
 			return x, cli.Usagef("--user: %s", err)
 		}
-	}
-	if o.Detach && o.Interactive {
-		return x, cli.Usagef("--detach and --interactive contradict each other")
 	}
 	var err error
 	x.Env, err = h.Env(o.Env, o.EnvFiles)
