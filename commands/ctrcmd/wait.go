@@ -18,6 +18,7 @@ import (
 type waitOptions struct {
 	which
 	Conditions []string
+	Interval   string
 }
 
 func newWait(env *cli.Env) *cobra.Command {
@@ -40,7 +41,8 @@ func newWait(env *cli.Env) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.StringSliceVar(&o.Conditions, "condition", []string{"stopped"}, "`STATE` to wait for: "+strings.Join(conditions(), ", ")+" (may be repeated: any of them)")
-	fs.BoolVarP(&o.Ignore, "ignore", "i", false, "an absent container is no error: -1 is printed")
+	fs.StringVarP(&o.Interval, "interval", "i", "", "`TIME` between two looks; taken as podman has it, and changes nothing: davit is told of each change")
+	fs.BoolVar(&o.Ignore, "ignore", false, "an absent container is no error: -1 is printed")
 	latest(&o.which, cmd)
 	_ = cmd.RegisterFlagCompletionFunc("condition", cli.Words(conditions()...))
 	return cmd
@@ -53,6 +55,11 @@ func conditions() []string {
 func (o *waitOptions) check() error {
 	if err := o.which.check(); err != nil {
 		return err
+	}
+	if o.Interval != "" {
+		if _, err := cli.ParseSeconds(o.Interval); err != nil {
+			return cli.Usagef("--interval: %s", err)
+		}
 	}
 	for i, c := range o.Conditions {
 		o.Conditions[i] = strings.ToLower(c)
