@@ -170,7 +170,7 @@ func TestRemoveHint(t *testing.T) {
 			"davit rm web2 bbbbbbbbbbbb eeeeeeeeeeee, or davit rmi --force app", 2},
 		{"in use elsewhere", inUse(ids[2]), `image "app" is in use by cccccccccccc`,
 			"another program made cccccccccccc: podman ps --all --external shows them", 2},
-		{"in use by the kubelet", inUse(ids[3]), `image "app" is in use by k8s_app (owned by the kubelet)`,
+		{"in use by the kubelet", inUse(ids[3]), `image "app" is in use by k8s_app (the kubelet's)`,
 			"kubectl removes the kubelet's containers, which would be made anew", 2},
 		{"in use by several", inUse(ids[0], ids[2]), `image "app" is in use by web2, cccccccccccc`,
 			"davit rm web2; another program made cccccccccccc: podman ps --all --external shows them", 2},

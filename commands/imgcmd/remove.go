@@ -177,7 +177,7 @@ func (u users) hint(ref string, err error) error {
 		how = append(how, "davit rm "+strings.Join(u.ours, " "))
 	}
 	for _, name := range u.kubelet {
-		who = append(who, name+" (owned by the kubelet)")
+		who = append(who, name+" (the kubelet's)")
 	}
 	if len(u.kubelet) > 0 {
 		how = append(how, "kubectl removes the kubelet's containers, which would be made anew")
