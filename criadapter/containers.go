@@ -92,7 +92,7 @@ func (s *containerServer) list(ctx context.Context, f *runtimeapi.ContainerFilte
 
 // UpdateContainerResources implements runtimeapi.RuntimeServiceServer.
 func (s *containerServer) UpdateContainerResources(ctx context.Context, r *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
-	limits, err := containerLimits(r.GetLinux())
+	limits, err := changedLimits(r.GetLinux())
 	if err != nil {
 		return nil, err
 	}

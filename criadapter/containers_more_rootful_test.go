@@ -67,6 +67,11 @@ func containerUpdates(t *testing.T, r *rig) {
 		}
 	}
 	want("updated")
+	// What an update does not name stays: a kubelet that assigns CPUs sends those alone.
+	if err := update(&runtimeapi.LinuxContainerResources{CpusetCpus: "0"}); err != nil {
+		t.Error(err)
+	}
+	want("updated with a cpuset alone")
 	// A limit below what is used changes nothing, nor do others with it.
 	refused(t, update(&runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 2 << 20, CpuShares: 77}), codes.FailedPrecondition)
 	want("refused for memory")

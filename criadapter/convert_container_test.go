@@ -138,6 +138,29 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// In an update 0 is what is not specified; only a creation may mean it of the score.
+func TestLimitsOfAnUpdate(t *testing.T) {
+	cpus := &runtimeapi.LinuxContainerResources{CpusetCpus: "1"}
+	made, err := containerLimits(cpus)
+	if err != nil || made.OOMScoreAdj == nil || *made.OOMScoreAdj != 0 {
+		t.Errorf("a creation without a score: %+v, %v", made, err)
+	}
+	for name, tt := range map[string]struct {
+		asked *runtimeapi.LinuxContainerResources
+		want  *int
+	}{
+		"nothing": {nil, nil}, "a cpuset alone": {cpus, nil}, "a score": {&runtimeapi.LinuxContainerResources{OomScoreAdj: -5}, new(-5)},
+	} {
+		limits, err := changedLimits(tt.asked)
+		if d := cmp.Diff(tt.want, limits.OOMScoreAdj); d != "" || err != nil || limits.Resources.CPU.Cpus != tt.asked.GetCpusetCpus() {
+			t.Errorf("%s: %+v, %v", name, limits, err)
+		}
+	}
+	if _, err := changedLimits(&runtimeapi.LinuxContainerResources{OomScoreAdj: 1001}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a score that cannot be: %v", err)
+	}
+}
+
 func TestContainerMatches(t *testing.T) {
 	k := ctr.Container{ID: "abcdef", Config: ctr.Config{Sandbox: "123456", Labels: map[string]string{"a": "1", "b": "2"}}, Status: ctr.Status{State: ctr.Running}}
 	running := &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING}

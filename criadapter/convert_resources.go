@@ -11,8 +11,8 @@ import (
 	"github.com/davit-containers/davit/ctr/spec"
 )
 
-// containerLimits are the limits of a container; zero values are not set. Those
-// of a request that has none leave all as it is.
+// containerLimits are the limits of a container that is made; zero values are not
+// set, but for the OOM score, whose 0 is one. A request that has none sets nothing.
 func containerLimits(r *runtimeapi.LinuxContainerResources) (ctr.Limits, error) {
 	if r == nil {
 		return ctr.Limits{}, nil
@@ -40,6 +40,16 @@ func containerLimits(r *runtimeapi.LinuxContainerResources) (ctr.Limits, error) 
 		out.Resources.Huge = append(out.Resources.Huge, spec.HugepageLimit{PageSize: h.GetPageSize(), Limit: h.GetLimit()})
 	}
 	return out, nil
+}
+
+// changedLimits are those that an update asks for. In an update 0 leaves everything
+// as it is, the OOM score too: the API has no word for setting that back to 0.
+func changedLimits(r *runtimeapi.LinuxContainerResources) (ctr.Limits, error) {
+	out, err := containerLimits(r)
+	if r.GetOomScoreAdj() == 0 {
+		out.OOMScoreAdj = nil
+	}
+	return out, err
 }
 
 // linuxResources are the limits that a container has.
