@@ -107,12 +107,11 @@ func writableLayer(u ctr.Usage) *runtimeapi.FilesystemUsage {
 	}
 }
 
-// defaultInterface is the sandbox's first interface by the rules of CNI.
-const defaultInterface = "eth0"
-
-// networkUsage is nil for a sandbox without interfaces of its own.
+// networkUsage has the first interface that was attached as the default one. It is
+// nil without the counters of that: kubelets read them unseen.
 func networkUsage(u pod.Usage) *runtimeapi.NetworkUsage {
-	if len(u.Interfaces) == 0 {
+	attached := u.Sandbox.Status.Attachment.Interfaces
+	if len(attached) == 0 {
 		return nil
 	}
 	out := &runtimeapi.NetworkUsage{Timestamp: u.Stats.At.UnixNano()}
@@ -121,11 +120,14 @@ func networkUsage(u pod.Usage) *runtimeapi.NetworkUsage {
 			Name: i.Name, RxBytes: number(i.Rx.Bytes), RxErrors: number(i.Rx.Errors),
 			TxBytes: number(i.Tx.Bytes), TxErrors: number(i.Tx.Errors),
 		}
-		if i.Name == defaultInterface {
+		if i.Name == attached[0].Name {
 			out.DefaultInterface = one
 		} else {
 			out.Interfaces = append(out.Interfaces, one)
 		}
+	}
+	if out.DefaultInterface == nil {
+		return nil
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/img"
+	"github.com/davit-containers/davit/netw"
 	"github.com/davit-containers/davit/pod"
 )
 
@@ -58,7 +59,7 @@ func busyPod() pod.Usage {
 	return pod.Usage{
 		Sandbox: pod.Sandbox{ID: "p1", Config: pod.Config{
 			Kube: pod.Kube{Name: "shop", Namespace: "prod", UID: "u", Attempt: 1}, Labels: map[string]string{"app": "x"},
-		}, Status: pod.Status{State: pod.Ready, Cgroup: "/p"}},
+		}, Status: pod.Status{State: pod.Ready, Cgroup: "/p", Attachment: netw.Attachment{Interfaces: []netw.Interface{{Name: "eth0"}, {Name: "net1"}}}}},
 		Stats: ctr.Stats{At: time.Unix(100, 0), Stats: cgroup.Stats{CPU: cgroup.CPUStats{Usage: 42}}}, Rate: &rate, Processes: 5,
 		Interfaces: []pod.Interface{{Name: "net1"}, {Name: "eth0", Rx: traffic(1), Tx: traffic(11)}},
 		Containers: []ctr.Usage{busyContainer()},
@@ -107,8 +108,30 @@ func TestPodStats(t *testing.T) {
 		got.Linux.Cpu.UsageNanoCores.Value != 700 {
 		t.Errorf("got %s", text(t, got))
 	}
-	if n := podStats(pod.Usage{}).Linux.Network; n != nil {
-		t.Errorf("network without interfaces: %v", n)
+	// The default interface is the first that was attached, whatever its name; kubelets
+	// cannot do without it.
+	for _, tt := range []struct {
+		name               string
+		attached, counters []string
+		want               string
+	}{
+		{name: "no interfaces"},
+		{name: "none attached", counters: []string{"dummy0"}},
+		{name: "none counted", attached: []string{"eth0"}},
+		{name: "the first is gone", attached: []string{"eth0", "net1"}, counters: []string{"net1"}},
+		{name: "another name", attached: []string{"ens0", "eth0"}, counters: []string{"eth0", "ens0"}, want: "ens0"},
+	} {
+		u := pod.Usage{}
+		for _, name := range tt.attached {
+			u.Sandbox.Status.Attachment.Interfaces = append(u.Sandbox.Status.Attachment.Interfaces, netw.Interface{Name: name})
+		}
+		for _, name := range tt.counters {
+			u.Interfaces = append(u.Interfaces, pod.Interface{Name: name})
+		}
+		n := podStats(u).Linux.Network
+		if n.GetDefaultInterface().GetName() != tt.want || tt.want == "" && n != nil {
+			t.Errorf("%s: %s", tt.name, text(t, n))
+		}
 	}
 }
 
