@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -19,19 +20,23 @@ import (
 type statusServer struct {
 	networks   *netw.Attacher
 	containers *ctr.Controller
-	version    string
+	version    string // of davit, as it was built
+	semver     string // the same for the API
 	systemd    bool
 	podCIDR    atomic.Value // string, what the kubelet has told last
 }
 
 func newStatusServer(o Options) *statusServer {
-	return &statusServer{networks: o.Engine.Networks, containers: o.Engine.Containers, version: o.Version, systemd: o.SystemdCgroups}
+	return &statusServer{
+		networks: o.Engine.Networks, containers: o.Engine.Containers,
+		version: o.Version, semver: semanticVersion(o.Version), systemd: o.SystemdCgroups,
+	}
 }
 
 // Version implements runtimeapi.RuntimeServiceServer.
 func (s *statusServer) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
 	return &runtimeapi.VersionResponse{
-		Version: "0.1.0", RuntimeName: "davit", RuntimeVersion: s.version, RuntimeApiVersion: "v1",
+		Version: "0.1.0", RuntimeName: "davit", RuntimeVersion: s.semver, RuntimeApiVersion: "v1",
 	}, nil
 }
 
@@ -110,6 +115,25 @@ func runtimeHandlers(runtimes []ctr.RuntimeInfo) []*runtimeapi.RuntimeHandler {
 		}})
 	}
 	return out
+}
+
+// semver is what a version of semver.org is.
+const semver = `^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)` +
+	`(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?` +
+	`(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$`
+
+// semanticVersion is a version as the API wants it: a kubelet shows no other. One that
+// is none, for it was not built from a tag, becomes the metadata of 0.0.0-dev.
+func semanticVersion(v string) string {
+	if bare := strings.TrimPrefix(v, "v"); regexp.MustCompile(semver).MatchString(bare) {
+		return bare
+	}
+	foreign := regexp.MustCompile(`[^0-9a-zA-Z-]+`)
+	metadata := strings.Trim(foreign.ReplaceAllString(v, "-"), "-")
+	if metadata == "" {
+		return "0.0.0-dev"
+	}
+	return "0.0.0-dev+" + metadata
 }
 
 // podCIDR is the range, or the ranges, that a kubelet was given for its pods.
