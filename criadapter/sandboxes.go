@@ -11,7 +11,10 @@ import (
 )
 
 // sandboxServer serves the life of pod sandboxes.
-type sandboxServer struct{ pods *pod.Controller }
+type sandboxServer struct {
+	pods *pod.Controller
+	now  func() time.Time
+}
 
 // RunPodSandbox implements runtimeapi.RuntimeServiceServer.
 func (s *sandboxServer) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
@@ -36,8 +39,10 @@ func (s *sandboxServer) RemovePodSandbox(ctx context.Context, r *runtimeapi.Remo
 	return &runtimeapi.RemovePodSandboxResponse{}, ctr.AbsentOK(s.pods.RemoveSandbox(ctx, r.GetPodSandboxId()))
 }
 
-// PodSandboxStatus implements runtimeapi.RuntimeServiceServer.
+// PodSandboxStatus implements runtimeapi.RuntimeServiceServer. Its time is before that
+// of what it tells: a kubelet trusts no answer that is older than a change it knows of.
 func (s *sandboxServer) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxStatusRequest) (*runtimeapi.PodSandboxStatusResponse, error) {
+	asked := s.now()
 	sandbox, err := s.pods.GetSandbox(ctx, r.GetPodSandboxId())
 	if err != nil {
 		return nil, err
@@ -47,7 +52,7 @@ func (s *sandboxServer) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodS
 		return nil, err
 	}
 	out := &runtimeapi.PodSandboxStatusResponse{
-		Status: sandboxStatus(sandbox), ContainersStatuses: containerStatuses(containers), Timestamp: time.Now().UnixNano(),
+		Status: sandboxStatus(sandbox), ContainersStatuses: containerStatuses(containers), Timestamp: asked.UnixNano(),
 	}
 	if r.GetVerbose() {
 		out.Info, err = sandboxInfo(sandbox, containers)

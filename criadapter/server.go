@@ -179,7 +179,7 @@ var _ runtimeapi.RuntimeServiceServer = (*runtimeServer)(nil)
 
 func newRuntimeServer(o Options, streams *streamServer) *runtimeServer {
 	return &runtimeServer{
-		sandboxServer:    &sandboxServer{pods: o.Engine.Pods},
+		sandboxServer:    &sandboxServer{pods: o.Engine.Pods, now: time.Now},
 		containerServer:  &containerServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
 		streamServer:     streams,
 		statsServer:      &statsServer{pods: o.Engine.Pods, containers: o.Engine.Containers},
