@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -117,7 +118,8 @@ func (c *files) writeFile(s Sandbox, name, content string, create int) error {
 }
 
 // resolvConf is the host's resolver configuration with what the user gave in
-// its place.
+// its place. To a person "." alone is no domain at all; the kubelet's lists, where it
+// has resolvers try a name as it is first, are written as they are (KEP-4427).
 func (c *files) resolvConf(s Sandbox) (string, error) {
 	own := s.Config.DNS
 	if own.Replace {
@@ -136,6 +138,9 @@ func (c *files) resolvConf(s Sandbox) (string, error) {
 	if len(own.Options) > 0 {
 		dns.Options = own.Options
 	}
+	if s.Config.Owner != record.OwnerCRI && slices.Equal(dns.Searches, []string{"."}) {
+		dns.Searches = nil
+	}
 	return formatResolv(dns)
 }
 
@@ -144,7 +149,7 @@ func formatResolv(dns netw.DNS) (string, error) {
 	for _, s := range dns.Servers {
 		fmt.Fprintf(&b, "nameserver %s\n", s)
 	}
-	if len(dns.Searches) > 0 && dns.Searches[0] != "." {
+	if len(dns.Searches) > 0 {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(dns.Searches, " "))
 	}
 	if len(dns.Options) > 0 {

@@ -142,6 +142,7 @@ func TestHostsRefusesControlCharacters(t *testing.T) {
 func TestResolvConf(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
+		owner   record.Owner
 		dns     DNS
 		want    string
 		wantErr error
@@ -151,10 +152,22 @@ func TestResolvConf(t *testing.T) {
 			name: "the user's", dns: DNS{Servers: []string{"192.0.2.1", "192.0.2.2"}, Searches: []string{"."}, Options: []string{"ndots:2"}},
 			want: "nameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2\n",
 		},
+		{
+			name: "the root among others", dns: DNS{Searches: []string{".", "example.org"}},
+			want: "nameserver 192.0.2.53\nsearch . example.org\n",
+		},
+		{
+			name: "the kubelet's", owner: record.OwnerCRI, dns: DNS{Replace: true, Servers: []string{"192.0.2.1"}, Searches: []string{".", "svc.cluster.local"}},
+			want: "nameserver 192.0.2.1\nsearch . svc.cluster.local\n",
+		},
+		{
+			name: "the kubelet's root alone", owner: record.OwnerCRI, dns: DNS{Replace: true, Servers: []string{"192.0.2.1"}, Searches: []string{"."}},
+			want: "nameserver 192.0.2.1\nsearch .\n",
+		},
 		{name: "a line of its own", dns: DNS{Searches: []string{"a\nnameserver 192.0.2.66"}}, wantErr: errdefs.ErrInvalidArgument},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := testController(t, noNetworks{}).resolvConf(Sandbox{Config: Config{DNS: tt.dns}})
+			got, err := testController(t, noNetworks{}).resolvConf(Sandbox{Config: Config{Owner: tt.owner, DNS: tt.dns}})
 			if !errors.Is(err, tt.wantErr) {
 				t.Fatalf("error %v, want %v", err, tt.wantErr)
 			}
