@@ -91,6 +91,10 @@ func containerLife(t *testing.T, r *rig) {
 			t.Errorf("list of %v: %v", f, got)
 		}
 	}
+	// The sandbox is on the host's network, and has the host's name.
+	if node, err := os.Hostname(); err != nil || r.exec(t, id, "sh", "-c", "echo $HOSTNAME; uname -n; cat /etc/hostname") != node+"\n"+node+"\n"+node {
+		t.Errorf("the container is not told that it is on %q: %v", node, err)
+	}
 	verbose, err := r.ContainerStatus(t.Context(), &runtimeapi.ContainerStatusRequest{ContainerId: id, Verbose: true})
 	if err != nil || !strings.Contains(verbose.Info["info"], `"runtimeSpec":{`) || strings.Contains(verbose.Info["info"], `"A=1"`) {
 		t.Errorf("verbose status %v, %v", verbose, err)

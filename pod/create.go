@@ -1,8 +1,10 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/containerd/errdefs"
 
@@ -105,17 +107,34 @@ func (c *riser) leaves(ctx context.Context, id string) (bool, error) {
 	return errdefs.IsNotFound(err), ctr.AbsentOK(err)
 }
 
-// hostname is a pod's when none is given: the host's where it shares the host's
-// UTS namespace, else its name, or the short ID of an implicit one and of
-// the kubelet's.
+// hostname is a pod's when none is given: none where it shares the host's UTS
+// namespace, which has one; else its name, or the short ID of an implicit one and of
+// the kubelet's. An implicit one on the host's network has the host's.
 func hostname(cfg Config, id string) string {
 	switch {
 	case cfg.Namespaces.UTS == spec.ModeHost:
 		return ""
+	case cfg.Implicit && cfg.Network.Mode == NetworkHost:
+		return cmp.Or(hostsName(), id[:12])
 	case cfg.Implicit, cfg.Owner == record.OwnerCRI:
 		return id[:12]
 	}
 	return cfg.Name
+}
+
+// toldHostname is what a pod's containers are told of their host's name, in HOSTNAME
+// and /etc/hostname, which nobody else has for those in the host's UTS namespace.
+func toldHostname(cfg Config) string {
+	if cfg.Namespaces.UTS == spec.ModeHost {
+		return hostsName()
+	}
+	return cfg.Hostname
+}
+
+// hostsName is this host's name; empty if it has none.
+func hostsName() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 // sysctlNamespaces is what the sandbox's own sysctls are checked against.

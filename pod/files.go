@@ -48,8 +48,8 @@ func (c *files) writeFiles(ctx context.Context, s Sandbox) error {
 			return err
 		}
 	}
-	if s.Config.Hostname != "" {
-		if err := c.writeFile(s, hostnameFile, s.Config.Hostname+"\n", os.O_CREATE); err != nil {
+	if name := toldHostname(s.Config); name != "" {
+		if err := c.writeFile(s, hostnameFile, name+"\n", os.O_CREATE); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -313,6 +314,46 @@ func TestCreateFillsIn(t *testing.T) {
 	}
 	if _, err := c.Get(t.Context(), s.ID); !errdefs.IsNotFound(err) {
 		t.Errorf("removed pod: %v", err)
+	}
+}
+
+// Containers are told the name of their host, which is the node where they share its
+// UTS namespace: no namespace is given a name there.
+func TestHostname(t *testing.T) {
+	node, err := os.Hostname()
+	if err != nil {
+		t.Skip(err)
+	}
+	c := testController(t, noNetworks{})
+	host := Namespaces{UTS: spec.ModeHost}
+	for i, tt := range []struct {
+		name       string
+		config     Config
+		told, made string
+	}{
+		{"the kubelet's on the host's network", Config{Owner: record.OwnerCRI, Network: Network{Mode: NetworkHost}, Namespaces: host}, node, ""},
+		{"a person's in the host's namespace", Config{Implicit: true, Network: Network{Mode: NetworkNone}, Namespaces: host}, node, ""},
+		{"a person's on the host's network", Config{Implicit: true, Network: Network{Mode: NetworkHost}}, node, node},
+		{"a pod on the host's network", Config{Network: Network{Mode: NetworkHost}}, "p3", "p3"},
+		{"of its own", Config{Hostname: "box", Network: Network{Mode: NetworkHost}}, "box", "box"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.config.Name, tt.config.CgroupsOff = "p"+strconv.Itoa(i), true
+			s, err := c.Create(t.Context(), tt.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.writeFiles(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			got := c.give(s)
+			if got.Hostname != tt.told || s.Config.Hostname != tt.made {
+				t.Errorf("containers are told %q, the namespace %q", got.Hostname, s.Config.Hostname)
+			}
+			if text, err := os.ReadFile(got.HostnameFile); err != nil || string(text) != tt.told+"\n" {
+				t.Errorf("/etc/hostname is %q: %v", text, err)
+			}
+		})
 	}
 }
 

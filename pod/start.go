@@ -369,7 +369,7 @@ func (c *riser) makeCgroup(ctx context.Context, s Sandbox) (Sandbox, error) {
 
 // give is what a container is told of its pod.
 func (c *riser) give(s Sandbox) ctr.Sandbox {
-	out := ctr.Sandbox{ID: s.ID, Hostname: s.Config.Hostname, CgroupParent: cmp.Or(s.Status.Slice, s.Status.Cgroup)}
+	out := ctr.Sandbox{ID: s.ID, Hostname: toldHostname(s.Config), CgroupParent: cmp.Or(s.Status.Slice, s.Status.Cgroup)}
 	file := func(name string) string {
 		path := filepath.Join(c.runDir(s.ID), name)
 		if _, err := os.Lstat(path); err != nil {
