@@ -126,6 +126,52 @@ func TestSandboxSettings(t *testing.T) {
 	check("made ready again", 144<<20, 80000, 800)
 }
 
+// TestResizeInPlace: a kubelet tells of a sandbox's limits before it raises its own
+// cgroup, above which cgroup v1 lets no quota be, and before it lowers the container's.
+func TestResizeInPlace(t *testing.T) {
+	const parent = "/kubelet-resize/burstable/pod1"
+	if _, err := os.Stat("/sys/fs/cgroup/cpu"); err != nil {
+		t.Skip("cgroup v2 has no such order")
+	}
+	kubeletCgroup(t, parent)
+	r := newRig(t, "")
+	own := func(quota string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join("/sys/fs/cgroup/cpu", parent, "cpu.cfs_quota_us"), []byte(quota), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own("20000")
+	limits := func(quota int64) *runtimeapi.LinuxContainerResources {
+		return &runtimeapi.LinuxContainerResources{CpuPeriod: 100000, CpuQuota: quota}
+	}
+	c := r.podConfig("resize")
+	c.Linux.CgroupParent, c.Linux.Resources = parent, limits(20000)
+	id := r.sandbox(t, c)
+	k := r.containerConfig("main", "sleep 1000")
+	k.Linux = &runtimeapi.LinuxContainerConfig{Resources: limits(20000)}
+	main := r.run(t, id, k)
+	resize := func(when string, quota int64, between func()) {
+		t.Helper()
+		if _, err := r.UpdatePodSandboxResources(t.Context(), &runtimeapi.UpdatePodSandboxResourcesRequest{PodSandboxId: id, Resources: limits(quota)}); err != nil {
+			t.Errorf("%s: the sandbox: %v", when, err)
+		}
+		between()
+		if _, err := r.UpdateContainerResources(t.Context(), &runtimeapi.UpdateContainerResourcesRequest{ContainerId: main, Linux: limits(quota)}); err != nil {
+			t.Errorf("%s: the container: %v", when, err)
+		}
+		for _, path := range []string{id, filepath.Join(id, main)} {
+			data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup/cpu", parent, path, "cpu.cfs_quota_us"))
+			if got := strings.TrimSpace(string(data)); err != nil || got != strconv.FormatInt(quota, 10) {
+				t.Errorf("%s: the quota of %s is %s, %v; want %d", when, path, got, err, quota)
+			}
+		}
+	}
+	resize("raised", 50000, func() { own("50000") })
+	resize("lowered", 30000, func() {})
+	own("30000")
+}
+
 // sortedLines is a text whose lines' order does not count.
 func sortedLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")

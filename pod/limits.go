@@ -35,13 +35,6 @@ func (c *Controller) SetLimits(ctx context.Context, id string, l Limits) error {
 	if err := c.dir.PutFile(id, settingsFile, l, true); err != nil {
 		return fmt.Errorf("keeping the limits of pod %q: %w", s.Config.Name, err)
 	}
-	if s.Status.Cgroup == "" || s.Status.Slice != "" {
-		return nil // until it is made ready again; a slice's are its maker's
-	}
-	host, err := c.o.Cgroups()
-	if err != nil {
-		return err
-	}
 	is := c.limits(s)
 	if was.Memory.Limit > 0 && is.Memory.Limit == 0 {
 		is.Memory.Limit = -1
@@ -49,10 +42,28 @@ func (c *Controller) SetLimits(ctx context.Context, id string, l Limits) error {
 	if was.CPU.Quota > 0 && is.CPU.Quota == 0 {
 		is.CPU.Quota = -1
 	}
-	if err := host.Set(s.Status.Cgroup, is.Linux()); err != nil {
-		c.o.Log.Warn("limits of a sandbox are kept and not set", "pod", id, "error", err)
-	}
+	c.enforced(s, c.enforce(s, is))
 	return nil
+}
+
+// enforce sets limits on a sandbox's cgroup. Without one they wait until the sandbox
+// is made ready again; a slice's are its maker's.
+func (c *files) enforce(s Sandbox, r spec.Resources) error {
+	if s.Status.Cgroup == "" || s.Status.Slice != "" {
+		return nil
+	}
+	host, err := c.o.Cgroups()
+	if err != nil {
+		return err
+	}
+	return host.Set(s.Status.Cgroup, r.Linux())
+}
+
+// enforced logs that the limits that are kept of a sandbox could not be set.
+func (c *files) enforced(s Sandbox, err error) {
+	if err != nil {
+		c.o.Log.Warn("limits of a sandbox are kept and not set", "pod", s.ID, "error", err)
+	}
 }
 
 func (l Limits) check() error {
@@ -67,18 +78,11 @@ func (l Limits) check() error {
 // makeRoom lifts those limits of a sandbox that a container without such a limit
 // would be bound by: to be called before that is made.
 func (c *riser) makeRoom(s Sandbox, cfg ctr.Config) error {
-	if s.Status.Cgroup == "" || s.Status.Slice != "" {
-		return nil
-	}
 	was, is := c.limits(s), c.limits(s, ctr.Container{Config: cfg})
 	if was.Memory == is.Memory && was.CPU == is.CPU {
 		return nil
 	}
-	host, err := c.o.Cgroups()
-	if err != nil {
-		return err
-	}
-	return host.Set(s.Status.Cgroup, is.Linux())
+	return c.enforce(s, is)
 }
 
 // limits are what holds for a sandbox's cgroup, with its containers and more. The kubelet's sums leave out the
@@ -114,10 +118,11 @@ func (l Limits) sum(containers []ctr.Container) spec.Resources {
 		if k.Config.Infra {
 			continue
 		}
-		if out.Memory.Limit > 0 && k.Config.Resources.Memory.Limit <= 0 {
+		has := k.Limits().Resources
+		if out.Memory.Limit > 0 && has.Memory.Limit <= 0 {
 			out.Memory.Limit = -1
 		}
-		if out.CPU.Quota > 0 && k.Config.Resources.CPU.Quota <= 0 {
+		if out.CPU.Quota > 0 && has.CPU.Quota <= 0 {
 			out.CPU.Quota = -1
 		}
 	}

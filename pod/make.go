@@ -153,12 +153,26 @@ func (c *maker) RemoveMade(ctx context.Context, id string) error {
 }
 
 // UpdateMade changes the limits of one of the kubelet's containers: see ctr's
-// Update.
+// Update. Those that are kept of its sandbox are set again, before and after: cgroup v1
+// takes no CPU quota above its parent's or below a child's, so that SetLimits may have
+// come too early, before the kubelet raised its own cgroup or lowered the container's.
 func (c *maker) UpdateMade(ctx context.Context, id string, l ctr.Limits) error {
-	if _, err := c.Made(ctx, id); err != nil {
+	k, err := c.Made(ctx, id)
+	if err != nil {
 		return err
 	}
-	return c.ctrs.Update(ctx, id, l)
+	s, err := c.GetSandbox(ctx, k.Config.Sandbox)
+	if err != nil {
+		return err
+	}
+	if err := c.enforce(s, c.limits(s)); err != nil {
+		c.o.Log.Debug("limits of a sandbox cannot be set before those of a container", "pod", s.ID, "error", err)
+	}
+	if err := c.ctrs.Update(ctx, k.ID, l); err != nil {
+		return err
+	}
+	c.enforced(s, c.enforce(s, c.limits(s)))
+	return nil
 }
 
 // ReopenMade has the log of one of the kubelet's containers opened anew: see
