@@ -89,6 +89,72 @@ func containerUpdates(t *testing.T, r *rig) {
 	}
 }
 
+// What people type of an ID is enough, and what they ask for is done: nothing is said
+// to be stopped that was not found.
+func containerShortIDs(t *testing.T, r *rig) {
+	const short = 13 // as crictl shows IDs
+	pod := r.sandbox(t, r.podConfig("short"))
+	full := r.create(t, pod[:short], r.containerConfig("web", "exec sleep 100"))
+	id := full[:short]
+	r.begin(t, id)
+	if s := r.status(t, id); s.Id != full || s.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("started: %v", s)
+	}
+	if got := r.listed(t, &runtimeapi.ContainerFilter{PodSandboxId: pod}); len(got) != 1 || got[0] != full {
+		t.Errorf("the sandbox has %v", got)
+	}
+	if got := r.exec(t, id, "echo", "hi"); got != "hi" {
+		t.Errorf("exec: %q", got)
+	}
+	if _, err := r.Exec(t.Context(), &runtimeapi.ExecRequest{ContainerId: id, Cmd: []string{"true"}, Stdout: true}); err != nil {
+		t.Errorf("exec: %v", err)
+	}
+	if _, err := r.Attach(t.Context(), &runtimeapi.AttachRequest{ContainerId: id, Stdout: true}); err != nil {
+		t.Errorf("attach: %v", err)
+	}
+	if _, err := r.PortForward(t.Context(), &runtimeapi.PortForwardRequest{PodSandboxId: pod[:short], Port: []int32{80}}); err != nil {
+		t.Errorf("port-forward: %v", err)
+	}
+	if s, err := r.ContainerStats(t.Context(), &runtimeapi.ContainerStatsRequest{ContainerId: id}); err != nil || s.Stats.Attributes.Id != full {
+		t.Errorf("stats: %v, %v", s, err)
+	}
+	if _, err := r.UpdateContainerResources(t.Context(), &runtimeapi.UpdateContainerResourcesRequest{
+		ContainerId: id, Linux: &runtimeapi.LinuxContainerResources{CpuShares: 77}}); err != nil {
+		t.Errorf("update: %v", err)
+	}
+	r.stop(t, id, 0)
+	if s := r.status(t, full); s.State != runtimeapi.ContainerState_CONTAINER_EXITED {
+		t.Errorf("stopped: %v", s)
+	}
+	r.remove(t, id)
+	_, err := r.ContainerStatus(t.Context(), &runtimeapi.ContainerStatusRequest{ContainerId: full})
+	refused(t, err, codes.NotFound)
+	if s, err := r.PodSandboxStatus(t.Context(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod[:short]}); err != nil || s.Status.Id != pod {
+		t.Errorf("the sandbox: %v, %v", s, err)
+	}
+	r.removeSandbox(t, pod[:short])
+	_, err = r.PodSandboxStatus(t.Context(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod})
+	refused(t, err, codes.NotFound)
+	// An image's too.
+	image, err := r.images.ImageStatus(t.Context(), &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: r.image}})
+	if err != nil || image.Image == nil {
+		t.Fatalf("the image: %v, %v", image, err)
+	}
+	spec := &runtimeapi.ImageSpec{Image: strings.TrimPrefix(image.Image.Id, "sha256:")[:short]}
+	if got, err := r.images.ImageStatus(t.Context(), &runtimeapi.ImageStatusRequest{Image: spec}); err != nil || got.Image.GetId() != image.Image.Id {
+		t.Errorf("the image: %v, %v", got, err)
+	}
+	if _, err := r.images.RemoveImage(t.Context(), &runtimeapi.RemoveImageRequest{Image: spec}); err != nil {
+		t.Error(err)
+	}
+	if got, err := r.images.ImageStatus(t.Context(), &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: r.image}}); err != nil || got.Image != nil {
+		t.Errorf("the image is removed and there: %v, %v", got, err)
+	}
+	if _, err := r.images.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: r.image}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // exec runs a command in a container and returns what it prints.
 func (r *rig) exec(t *testing.T, id string, command ...string) string {
 	t.Helper()

@@ -34,6 +34,7 @@ func TestContainers(t *testing.T) {
 		{"stops", containerStops},
 		{"logs", containerLogs},
 		{"updates", containerUpdates},
+		{"short IDs", containerShortIDs},
 		{"killed server", containerKilledServer},
 		{"both faces", containerFaces},
 	} {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/davit-containers/davit/ctr"
@@ -31,6 +33,40 @@ func testPods(t *testing.T) (*pod.Controller, *ctr.Controller) {
 		t.Fatal(err)
 	}
 	return pods, ctrs
+}
+
+// What fits several is refused, where what fits none is stopped and removed already.
+func TestAmbiguousIDs(t *testing.T) {
+	pods, ctrs := testPods(t)
+	begin := map[byte]bool{}
+	var short string
+	for short == "" { // of 17 IDs two begin alike
+		s, err := pods.Create(t.Context(), pod.Config{Owner: record.OwnerCRI, Name: ctr.NewID()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if begin[s.ID[0]] {
+			short = s.ID[:1]
+		}
+		begin[s.ID[0]] = true
+	}
+	s, k := &sandboxServer{pods: pods, now: time.Now}, &containerServer{pods: pods, containers: ctrs}
+	for _, tt := range []struct {
+		id   string
+		want codes.Code
+	}{{short, codes.InvalidArgument}, {"z", codes.OK}, {"", codes.InvalidArgument}} {
+		_, err := s.StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: tt.id})
+		if got := status.Code(statusOf(t.Context(), err)); got != tt.want {
+			t.Errorf("stopping %q: %v", tt.id, err)
+		}
+		_, err = s.RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: tt.id})
+		if got := status.Code(statusOf(t.Context(), err)); got != tt.want {
+			t.Errorf("removing %q: %v", tt.id, err)
+		}
+	}
+	if _, err := k.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{ContainerId: "z"}); err != nil {
+		t.Error(err)
+	}
 }
 
 // What changes after the time of a status was taken may be in it; what changed before

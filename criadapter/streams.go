@@ -67,40 +67,46 @@ func (s *streamServer) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncReque
 	return &runtimeapi.ExecSyncResponse{Stdout: out.Stdout, Stderr: out.Stderr, ExitCode: int32(out.Code)}, nil
 }
 
-// runs refuses what is not one of the kubelet's containers that run now. Whose a
-// container is never changes: the session need not ask again.
-func (s *streamServer) runs(ctx context.Context, id string) error {
+// runs returns the full ID of one of the kubelet's containers that runs now, and
+// refuses others. Whose a container is never changes: the session need not ask again.
+func (s *streamServer) runs(ctx context.Context, id string) (string, error) {
 	k, err := s.pods.Made(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = s.containers.Runs(ctx, k.ID)
-	return err
+	return k.ID, err
 }
 
 // Exec implements runtimeapi.RuntimeServiceServer.
 func (s *streamServer) Exec(ctx context.Context, r *runtimeapi.ExecRequest) (*runtimeapi.ExecResponse, error) {
-	if err := s.runs(ctx, r.GetContainerId()); err != nil {
+	id, err := s.runs(ctx, r.GetContainerId())
+	if err != nil {
 		return nil, err
 	}
+	r.ContainerId = id
 	url, err := s.sessions.Exec(r)
 	return &runtimeapi.ExecResponse{Url: url}, err
 }
 
 // Attach implements runtimeapi.RuntimeServiceServer.
 func (s *streamServer) Attach(ctx context.Context, r *runtimeapi.AttachRequest) (*runtimeapi.AttachResponse, error) {
-	if err := s.runs(ctx, r.GetContainerId()); err != nil {
+	id, err := s.runs(ctx, r.GetContainerId())
+	if err != nil {
 		return nil, err
 	}
+	r.ContainerId = id
 	url, err := s.sessions.Attach(r)
 	return &runtimeapi.AttachResponse{Url: url}, err
 }
 
 // PortForward implements runtimeapi.RuntimeServiceServer.
 func (s *streamServer) PortForward(ctx context.Context, r *runtimeapi.PortForwardRequest) (*runtimeapi.PortForwardResponse, error) {
-	if err := s.pods.Forwardable(ctx, r.GetPodSandboxId()); err != nil {
+	id, err := s.pods.Forwardable(ctx, r.GetPodSandboxId())
+	if err != nil {
 		return nil, err
 	}
+	r.PodSandboxId = id
 	url, err := s.sessions.PortForward(r)
 	return &runtimeapi.PortForwardResponse{Url: url}, err
 }

@@ -40,6 +40,16 @@ func (c *maker) Find(ctx context.Context, owner record.Owner, name string) (stri
 	return id, c.Settled(ctx, id)
 }
 
+// ResolveID finds the full ID of one of an owner's containers by a unique prefix of it;
+// the errors are those of Resolve.
+func (c *maker) ResolveID(owner record.Owner, ref string) (string, error) {
+	id, err := c.dir.ResolveID([]record.Owner{owner}, ref)
+	if err != nil {
+		return "", fmt.Errorf("container %q: %w", ref, err)
+	}
+	return id, nil
+}
+
 // Settled returns when no operation is under way on a container; one that a dead
 // owner left is settled first. ErrNotFound if there is no such container, or none
 // any more.

@@ -100,6 +100,7 @@ func (c *checkpointer) Checkpoint(ctx context.Context, id string, k Checkpoint) 
 	if err != nil {
 		return err
 	}
+	id = s.ID
 	if s.Status.State != Ready {
 		return fmt.Errorf("pod %q is not ready: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
 	}

@@ -19,20 +19,20 @@ import (
 // the machine, but a full backlog may keep it waiting.
 const dialTimeout = 10 * time.Second
 
-// Forwardable returns nil if ports of one of the kubelet's sandboxes can be
+// Forwardable returns the full ID of one of the kubelet's sandboxes if its ports can be
 // forwarded now, and ErrFailedPrecondition if it is not ready or has no network
 // of its own.
-func (c *records) Forwardable(ctx context.Context, id string) error {
-	_, err := c.network(ctx, id)
-	return err
+func (c *records) Forwardable(ctx context.Context, id string) (string, error) {
+	s, err := c.GetSandbox(ctx, id)
+	if err == nil {
+		_, err = s.network()
+	}
+	return s.ID, err
 }
 
 // network is the path of a ready pod's network namespace; empty is the host's.
-func (c *records) network(ctx context.Context, id string) (string, error) {
-	s, err := c.GetSandbox(ctx, id)
+func (s Sandbox) network() (string, error) {
 	switch {
-	case err != nil:
-		return "", err
 	case s.Status.State != Ready:
 		return "", fmt.Errorf("pod %q is %s, not ready: %w", s.Config.Name, s.Status.State, errdefs.ErrFailedPrecondition)
 	case s.Config.Network.Mode == NetworkHost:
@@ -51,7 +51,11 @@ func (c *records) network(ctx context.Context, id string) (string, error) {
 // The error says that the port could not be connected to (ErrUnavailable) or that
 // the pod is not ready (ErrFailedPrecondition), never that a connection was cut.
 func (c *records) Forward(ctx context.Context, id string, port uint16, client io.ReadWriteCloser) error {
-	path, err := c.network(ctx, id)
+	s, err := c.GetSandbox(ctx, id)
+	if err != nil {
+		return err
+	}
+	path, err := s.network()
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,8 @@ func (c *riser) networked(ctx context.Context, cfg Config) (Config, error) {
 // Remove and by Sweep. One that is stopped is no error, one that is not there
 // ErrNotFound.
 func (c *Controller) StopSandbox(ctx context.Context, id string) error {
-	if err := c.halted(ctx, id); err != nil {
+	id, err := c.halted(ctx, id)
+	if err != nil {
 		return err
 	}
 	now := time.Duration(0)
@@ -148,32 +149,45 @@ func (c *Controller) StopSandbox(ctx context.Context, id string) error {
 }
 
 // halted cancels what makes one of the kubelet's sandboxes here, and what makes
-// containers in it, and has no more of them made.
-func (c *Controller) halted(ctx context.Context, id string) error {
-	_, err := c.GetSandbox(ctx, id)
+// containers in it, and has no more of them made. It returns the sandbox's full ID.
+func (c *Controller) halted(ctx context.Context, id string) (string, error) {
+	s, err := c.GetSandbox(ctx, id)
 	if err == nil {
-		err = c.unready(ctx, id)
+		err = c.unready(ctx, s.ID)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return c.flights.halt(ctx, id)
+	return s.ID, c.flights.halt(ctx, s.ID)
 }
 
 // RemoveSandbox deletes a sandbox of the kubelet's with its containers, which are
 // killed, and their volumes. One that is not there is ErrNotFound. Repeating a
 // removal that was cut short finishes it.
 func (c *Controller) RemoveSandbox(ctx context.Context, id string) error {
-	if err := c.halted(ctx, id); err != nil {
+	id, err := c.halted(ctx, id)
+	if err != nil {
 		return err
 	}
 	return c.Remove(ctx, id, RemoveOptions{Force: true, Volumes: true})
 }
 
+// fullID is how long an ID is, see ctr.NewID: whoever has a full one, as the kubelet,
+// has nothing else looked for.
+const fullID = 64
+
 // GetSandbox is Get for the kubelet, to whom the pods of the command line are
-// ErrNotFound.
+// ErrNotFound, and for people who know the beginning of an ID: *record.AmbiguousError
+// if that is the beginning of several.
 func (c *records) GetSandbox(ctx context.Context, id string) (Sandbox, error) {
 	s, err := c.Get(ctx, id)
+	if errdefs.IsNotFound(err) && len(id) < fullID {
+		full, short := c.dir.ResolveID([]record.Owner{record.OwnerCRI}, id)
+		if short != nil {
+			return s, fmt.Errorf("pod %q: %w", id, short)
+		}
+		s, err = c.Get(ctx, full)
+	}
 	if err == nil && s.Config.Owner != record.OwnerCRI {
 		return Sandbox{}, fmt.Errorf("pod %q: %w", id, errdefs.ErrNotFound)
 	}

@@ -32,7 +32,7 @@ func (c *Controller) SetLimits(ctx context.Context, id string, l Limits) error {
 		return err
 	}
 	was := c.limits(s)
-	if err := c.dir.PutFile(id, settingsFile, l, true); err != nil {
+	if err := c.dir.PutFile(s.ID, settingsFile, l, true); err != nil {
 		return fmt.Errorf("keeping the limits of pod %q: %w", s.Config.Name, err)
 	}
 	is := c.limits(s)

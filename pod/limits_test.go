@@ -20,7 +20,7 @@ func recorded(t *testing.T, c *Controller, id string, cfg ctr.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Name = "k8s_" + id
+	cfg.Name, cfg.Rootfs = "k8s_"+id, t.TempDir() // of no image
 	op, err := dir.Create(t.Context(), record.Meta{ID: id, Owner: cfg.Owner, Key: cfg.Name}, cfg, ctr.Status{State: ctr.Created}, record.CreateOptions{})
 	if err == nil {
 		err = op.End()

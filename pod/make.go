@@ -30,7 +30,8 @@ func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, e
 	if err != nil {
 		return "", err
 	}
-	cfg.Owner, cfg.Name, cfg.Runtime = record.OwnerCRI, containerName(s.Config.Kube, cfg.Kube), s.Config.Runtime
+	cfg.Owner, cfg.Sandbox, cfg.Runtime = record.OwnerCRI, s.ID, s.Config.Runtime
+	cfg.Name = containerName(s.Config.Kube, cfg.Kube)
 	if cfg, err = fit(s.Config, cfg); err != nil {
 		return "", err
 	}
@@ -86,7 +87,7 @@ func (c *riser) takes(ctx context.Context, id string) (Sandbox, error) {
 	if s.Op != nil && (s.Op.Kind == opStop || s.Op.Kind == opRemove) {
 		return s, fmt.Errorf("pod %q is being taken down: %w", s.Config.Name, errdefs.ErrFailedPrecondition)
 	}
-	gone, err := c.hold(ctx, id)
+	gone, err := c.hold(ctx, s.ID)
 	if gone != "" {
 		_, err = c.update(ctx, s, func(n *Status) { n.State, n.Message = NotReady, gone })
 		return s, errors.Join(fmt.Errorf("pod %q: %s: %w", s.Config.Name, gone, errdefs.ErrFailedPrecondition), err)
@@ -113,8 +114,8 @@ func (c *maker) StartMade(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.detached(ctx, flightTimeout, "start "+id, func(ctx context.Context) error {
-		return c.ctrs.Start(ctx, id, c.takenBy(k.Config.Sandbox))
+	return c.detached(ctx, flightTimeout, "start "+k.ID, func(ctx context.Context) error {
+		return c.ctrs.Start(ctx, k.ID, c.takenBy(k.Config.Sandbox))
 	})
 }
 
@@ -125,14 +126,14 @@ func (c *maker) StopMade(ctx context.Context, id string, timeout time.Duration) 
 	if err != nil {
 		return err
 	}
-	return c.detached(ctx, timeout+flightTimeout, fmt.Sprintf("stop %s %d", id, timeout), func(ctx context.Context) error {
+	return c.detached(ctx, timeout+flightTimeout, fmt.Sprintf("stop %s %d", k.ID, timeout), func(ctx context.Context) error {
 		if _, err := c.hold(ctx, k.Config.Sandbox); err != nil {
 			return err
 		}
-		if err := c.ctrs.Stop(ctx, id, ctr.StopOptions{Timeout: &timeout}); err != nil {
+		if err := c.ctrs.Stop(ctx, k.ID, ctr.StopOptions{Timeout: &timeout}); err != nil {
 			return err
 		}
-		return c.afterExit(ctx, id)
+		return c.afterExit(ctx, k.ID)
 	})
 }
 
@@ -144,11 +145,11 @@ func (c *maker) RemoveMade(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.detached(ctx, flightTimeout, "remove "+id, func(ctx context.Context) error {
+	return c.detached(ctx, flightTimeout, "remove "+k.ID, func(ctx context.Context) error {
 		if _, err := c.hold(ctx, k.Config.Sandbox); err != nil {
 			return err
 		}
-		return c.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true, Volumes: true})
+		return c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{Force: true, Volumes: true})
 	})
 }
 
@@ -178,11 +179,12 @@ func (c *maker) UpdateMade(ctx context.Context, id string, l ctr.Limits) error {
 // ReopenMade has the log of one of the kubelet's containers opened anew: see
 // ctr's ReopenLog. Calls at the same time are one.
 func (c *maker) ReopenMade(ctx context.Context, id string) error {
-	if _, err := c.Made(ctx, id); err != nil {
+	k, err := c.Made(ctx, id)
+	if err != nil {
 		return err
 	}
-	return c.detached(ctx, flightTimeout, "reopen "+id, func(ctx context.Context) error {
-		return c.ctrs.ReopenLog(ctx, id)
+	return c.detached(ctx, flightTimeout, "reopen "+k.ID, func(ctx context.Context) error {
+		return c.ctrs.ReopenLog(ctx, k.ID)
 	})
 }
 
@@ -195,12 +197,19 @@ func (c *maker) detached(ctx context.Context, limit time.Duration, key string, f
 	return err
 }
 
-// Made returns one of the kubelet's containers as it is now. ErrNotFound for
-// those of the command line and for what holds a sandbox open.
+// Made returns one of the kubelet's containers as it is now, by its ID or a unique
+// prefix of that. ErrNotFound for those of the command line and for what holds a
+// sandbox open, *record.AmbiguousError for a prefix of several.
 func (c *records) Made(ctx context.Context, id string) (ctr.Container, error) {
 	k, err := c.ctrs.Get(ctx, id)
 	if errdefs.IsInvalidArgument(err) { // what cannot be an ID is none's
 		return k, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	if errdefs.IsNotFound(err) && len(id) < fullID {
+		if id, err = c.ctrs.ResolveID(record.OwnerCRI, id); err != nil {
+			return k, err
+		}
+		k, err = c.ctrs.Get(ctx, id)
 	}
 	if err == nil && (k.Config.Owner != record.OwnerCRI || k.Config.Infra) {
 		return ctr.Container{}, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)

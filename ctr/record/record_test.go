@@ -390,6 +390,29 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// An ID, or the beginning of one, is never taken for a key.
+func TestResolveID(t *testing.T) {
+	d := testDir(t, testPaths(t))
+	for id, key := range map[string]string{"abc1": "web", "abc2": "abc1", "abd": "x"} {
+		op, err := d.Create(t.Context(), Meta{ID: id, Owner: OwnerCRI, Key: key}, conf{}, state{}, CreateOptions{})
+		must(t, err)
+		must(t, op.End())
+	}
+	create(t, d, "abd0", "mine")
+	for ref, want := range map[string]struct {
+		id  string
+		err error
+	}{
+		"abc1": {id: "abc1"}, "abc2": {id: "abc2"}, "abd": {id: "abd"}, "abd0": {err: errdefs.ErrNotFound}, "ab": {err: errdefs.ErrInvalidArgument},
+		"abc": {err: errdefs.ErrInvalidArgument}, "web": {err: errdefs.ErrNotFound}, "x": {err: errdefs.ErrNotFound},
+		"": {err: errdefs.ErrInvalidArgument}, "../abd": {err: errdefs.ErrNotFound},
+	} {
+		if got, err := d.ResolveID([]Owner{OwnerCRI}, ref); got != want.id || !errors.Is(err, want.err) {
+			t.Errorf("%q: %q, %v", ref, got, err)
+		}
+	}
+}
+
 func TestSyncs(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -11,9 +11,6 @@ import (
 // all): an exact key, else a full ID, else a unique prefix of an ID. It
 // returns ErrNotFound or an [*AmbiguousError].
 func (d *reader[C, S]) Resolve(owners []Owner, ref string) (string, error) {
-	if ref == "" {
-		return "", invalidf("empty reference to a %s", d.l.noun())
-	}
 	if owners == nil {
 		owners = []Owner{OwnerCLI, OwnerCRI}
 	}
@@ -27,15 +24,32 @@ func (d *reader[C, S]) Resolve(owners []Owner, ref string) (string, error) {
 			found = append(found, id)
 		}
 	}
-	if len(found) == 0 && validID(ref) {
+	if len(found) == 0 {
+		return d.ResolveID(owners, ref)
+	}
+	return finder{d.l}.only(ref, found)
+}
+
+// ResolveID is Resolve by ID alone: a full one, else a unique prefix of one.
+func (d *reader[C, S]) ResolveID(owners []Owner, ref string) (string, error) {
+	if ref == "" {
+		return "", invalidf("empty reference to a %s", d.l.noun())
+	}
+	var found []string
+	if validID(ref) {
 		var err error
 		if found, err = (finder{d.l}).byPrefix(owners, ref); err != nil {
 			return "", err
 		}
 	}
+	return finder{d.l}.only(ref, found)
+}
+
+// only is what a reference means that fits these, if it is one.
+func (l finder) only(ref string, found []string) (string, error) {
 	switch len(found) {
 	case 0:
-		return "", d.l.notFound(ref)
+		return "", l.notFound(ref)
 	case 1:
 		return found[0], nil
 	}
