@@ -21,7 +21,8 @@ func (s *containerServer) CreateContainer(ctx context.Context, r *runtimeapi.Cre
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.pods.MakeContainer(ctx, cfg)
+	privileged := r.GetSandboxConfig().GetLinux().GetSecurityContext().GetPrivileged()
+	id, err := s.pods.MakeContainer(ctx, cfg, privileged)
 	if err != nil {
 		return nil, makeError(err)
 	}

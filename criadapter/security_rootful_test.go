@@ -190,6 +190,14 @@ func securitySandbox(t *testing.T, r *rig) {
 		}
 		refused(t, err, codes.InvalidArgument)
 	}
+	// A sandbox that has privileged containers by now takes one: kubectl debug's, which
+	// the kubelet says of the sandbox, too.
+	later := r.podConfig("plain")
+	later.Linux.SecurityContext.Privileged = true
+	debug := secured(r.containerConfig("debug", "true"), &runtimeapi.LinuxContainerSecurityContext{Privileged: true})
+	if _, err := r.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: debug, SandboxConfig: later}); err != nil {
+		t.Errorf("a debugging container: %v", err)
+	}
 	if path, err := exec.LookPath("runc"); err == nil {
 		if features, err := exec.CommandContext(t.Context(), path, "features").Output(); err == nil && !strings.Contains(string(features), "idmap") {
 			c := r.containerConfig("c", "true")

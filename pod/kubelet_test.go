@@ -80,3 +80,24 @@ func TestShortIDs(t *testing.T) {
 		t.Errorf("removed: %v", err)
 	}
 }
+
+// A sandbox that was made without privileged containers takes one that the kubelet puts
+// there later: kubectl debug's.
+func TestPrivilegedLater(t *testing.T) {
+	c := testController(t, noNetworks{})
+	for _, tt := range []struct{ made, now, refused bool }{{refused: true}, {now: true}, {made: true}, {made: true, now: true}} {
+		s, err := c.Create(t.Context(), Config{Owner: record.OwnerCRI, Privileged: tt.made, Network: Network{Mode: NetworkHost}, CgroupsOff: true, LogDir: "/l"})
+		if err == nil {
+			_, err = c.update(t.Context(), s, func(n *Status) { n.State = Ready })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := ctr.Config{Sandbox: s.ID, Kube: ctr.Kube{Name: "debug"}, Security: spec.Security{Privileged: true}}
+		cfg.Log.Path = "../out" // what is asked next
+		_, err = c.MakeContainer(t.Context(), cfg, tt.now)
+		if !errors.Is(err, errdefs.ErrInvalidArgument) || strings.Contains(err.Error(), "privileged") != tt.refused {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}

@@ -16,13 +16,14 @@ import (
 // MakeContainer makes one of the kubelet's containers in a sandbox of its, ready
 // to start, cfg.Kube being its key there: CRI's CreateContainer. The image must
 // be local. cfg.Log.Path is relative to the sandbox's LogDir; either empty is no
-// log.
+// log. privileged says that the kubelet has privileged containers in the sandbox now,
+// whatever it was made for: one to debug the others comes later.
 //
 // A call for a key under way joins that work, here or in another process, and one
 // for a key that is done returns the same container. The work goes on when ctx
 // ends. ErrNotFound if there is no such sandbox or image, ErrFailedPrecondition
 // if the sandbox is not ready or is being stopped. On an error nothing is left.
-func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, err error) {
+func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config, privileged bool) (id string, err error) {
 	if err := CheckKubeName("name", cfg.Kube.Name); err != nil || cfg.Kube.Name == "" {
 		return "", fmt.Errorf("container without a name: %w", errors.Join(err, errdefs.ErrInvalidArgument))
 	}
@@ -32,7 +33,9 @@ func (c *maker) MakeContainer(ctx context.Context, cfg ctr.Config) (id string, e
 	}
 	cfg.Owner, cfg.Sandbox, cfg.Runtime = record.OwnerCRI, s.ID, s.Config.Runtime
 	cfg.Name = containerName(s.Config.Kube, cfg.Kube)
-	if cfg, err = fit(s.Config, cfg); err != nil {
+	allowed := s.Config
+	allowed.Privileged = allowed.Privileged || privileged
+	if cfg, err = fit(allowed, cfg); err != nil {
 		return "", err
 	}
 	if cfg, err = c.labelled(s.Config, cfg); err != nil {

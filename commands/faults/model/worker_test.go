@@ -268,7 +268,7 @@ func (w *worker) doCreate(ctx context.Context, e *cli.Engine, o op) error {
 	}
 	if o.Do == "cri create" {
 		c.Kube.Name = strings.Split(o.Name, "_")[1]
-		_, err := e.Pods.MakeContainer(ctx, c)
+		_, err := e.Pods.MakeContainer(ctx, c, false)
 		return err
 	}
 	l := pod.Launch{Container: c}
