@@ -30,7 +30,9 @@ type calls struct {
 	log    *slog.Logger
 	limits Limits
 	now    func() time.Time
-	flying atomic.Int64
+	// flying and asking count the calls in flight that bring something about, and those
+	// that only ask.
+	flying, asking atomic.Int64
 	// telemetry is told of every call; nil tells nobody.
 	telemetry *telemetry.Telemetry
 	worked    chan struct{} // holds one when a call has done something; see rest
@@ -105,8 +107,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	return resp, nil
 }
 
-// stream is the interceptor of calls with a stream of answers. They are not
-// counted among the calls in flight: an event stream lasts as long as its client.
+// stream is the interceptor of calls with a stream of answers.
 func (c *calls) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	return c.run(ss.Context(), call{method: info.FullMethod, stream: true}, func(ctx context.Context) error {
 		return next(srv, &checkedStream{ServerStream: ss, ctx: ctx})
@@ -144,6 +145,11 @@ func (c call) asks() bool {
 	name := c.name()
 	return strings.HasPrefix(name, "List") || strings.HasSuffix(name, "Status") || strings.HasSuffix(name, "Stats") || name == "Version" || name == "Status"
 }
+
+// waits says whether the call lasts as long as somebody outside wants: an event stream
+// as long as its client, a stop as long as the container's grace period. Then it takes
+// memory alone. While a node is drained there are as many stops as containers.
+func (c call) waits() bool { return c.stream || c.name() == "StopContainer" }
 
 func (c *calls) run(ctx context.Context, k call, do func(context.Context) error) error {
 	start := c.now()
@@ -202,13 +208,18 @@ func (c *calls) release() {
 	}
 }
 
-// admit does a call unless too many are in flight.
+// admit does a call unless too many of its sort are in flight. Those that only ask are
+// counted apart: a kubelet that gets no answer to them takes its node for broken.
 func (c *calls) admit(k call, do func() error) error {
-	if k.stream {
+	if k.waits() {
 		return do()
 	}
-	n := c.flying.Add(1)
-	defer c.flying.Add(-1)
+	flying := &c.flying
+	if k.asks() {
+		flying = &c.asking
+	}
+	n := flying.Add(1)
+	defer flying.Add(-1)
 	if most := c.limits.Calls; most > 0 && n > int64(most) {
 		return fmt.Errorf("%d calls are in flight already: %w", most, errdefs.ErrResourceExhausted)
 	}

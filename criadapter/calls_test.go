@@ -27,6 +27,7 @@ import (
 type fakeRuntime struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 	stop   func(context.Context, *runtimeapi.StopContainerRequest) error
+	busy   func() // nil: RunPodSandbox and Version are done at once
 	events func(runtimeapi.RuntimeService_GetContainerEventsServer) error
 }
 
@@ -34,7 +35,17 @@ func (f fakeRuntime) StopContainer(ctx context.Context, r *runtimeapi.StopContai
 	return &runtimeapi.StopContainerResponse{}, f.stop(ctx, r)
 }
 
+func (f fakeRuntime) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
+	if f.busy != nil {
+		f.busy()
+	}
+	return &runtimeapi.VersionResponse{}, nil
+}
+
 func (f fakeRuntime) RunPodSandbox(context.Context, *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {
+	if f.busy != nil {
+		f.busy()
+	}
 	return &runtimeapi.RunPodSandboxResponse{PodSandboxId: "a"}, nil
 }
 
@@ -101,30 +112,54 @@ func TestPanicIsInternal(t *testing.T) {
 
 func TestCallsInFlight(t *testing.T) {
 	var log bytes.Buffer
+	const most = 2
 	arrived, leave := make(chan bool), make(chan bool)
-	client := runtimeapi.NewRuntimeServiceClient(dial(t, newTestCalls(&log, slog.LevelError, Limits{Calls: 2}), fakeRuntime{
-		stop: func(context.Context, *runtimeapi.StopContainerRequest) error { arrived <- true; <-leave; return nil },
+	busy := func() { arrived <- true; <-leave }
+	client := runtimeapi.NewRuntimeServiceClient(dial(t, newTestCalls(&log, slog.LevelError, Limits{Calls: most}), fakeRuntime{
+		stop: func(context.Context, *runtimeapi.StopContainerRequest) error { busy(); return nil }, busy: busy,
 	}))
-	answers := make(chan error)
-	for range 2 {
-		go func() {
-			_, err := client.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{})
-			answers <- err
-		}()
-		<-arrived
+	acts := func() error {
+		_, err := client.RunPodSandbox(t.Context(), &runtimeapi.RunPodSandboxRequest{})
+		return err
 	}
-	_, err := client.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{})
-	if status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("one call too many is %v", err)
+	asks := func() error { _, err := client.Version(t.Context(), &runtimeapi.VersionRequest{}); return err }
+	waits := func() error {
+		_, err := client.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{})
+		return err
 	}
+	answers, flying := make(chan error), 0
+	fly := func(call func() error, n int) {
+		t.Helper()
+		for range n {
+			go func() { answers <- call() }()
+			select {
+			case <-arrived:
+				flying++
+			case err := <-answers:
+				t.Errorf("refused: %v", err)
+			}
+		}
+	}
+	refused := func(call func() error) {
+		t.Helper()
+		if err := call(); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("one call too many is %v", err)
+		}
+	}
+	fly(waits, most+1) // a node that is drained, which is to be told of and worked with
+	fly(acts, most)
+	refused(acts)
+	fly(asks, most)
+	refused(asks)
+	fly(waits, 1)
 	close(leave)
-	for range 2 {
+	for range flying {
 		if err := <-answers; err != nil {
 			t.Error(err)
 		}
 	}
 	go func() { <-arrived }()
-	if _, err := client.StopContainer(t.Context(), &runtimeapi.StopContainerRequest{}); err != nil {
+	if err := acts(); err != nil {
 		t.Errorf("after the others ended: %v", err)
 	}
 }

@@ -47,7 +47,8 @@ type Options struct {
 
 // Limits bound what clients may ask for. Zero is no limit.
 type Limits struct {
-	// Calls in flight, streams apart; one more is ResourceExhausted.
+	// Calls in flight, and as many again that only ask; one more of either is
+	// ResourceExhausted. Streams and StopContainer, which wait, are not counted.
 	Calls int
 	// Message is the most bytes of a request.
 	Message int

@@ -115,7 +115,7 @@ type CRIConfig struct {
 	TLSKey   string `key:"tls_key" check:"path" doc:"Its key."`
 	ClientCA string `key:"client_ca" check:"path" doc:"Authority of the certificates of clients on TCP."`
 
-	MaxCalls   int64 `key:"max_calls" check:"count" doc:"Calls in flight, streams apart; one more is refused."`
+	MaxCalls   int64 `key:"max_calls" check:"count" doc:"Calls in flight, and as many again that only ask (Status, List and the like); one more of either is refused. Not counted are those that wait: streams, and StopContainer for a container's grace period."`
 	MaxMessage Bytes `key:"max_message" check:"size" doc:"Size of the largest request."`
 	SlowCall   int64 `key:"slow_call" check:"limit" doc:"Milliseconds after which a call is worth a line in the log; -1 never."`
 	Grace      int64 `key:"grace" check:"count" doc:"Seconds that calls under way are given when the server is told to end."`
