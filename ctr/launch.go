@@ -363,7 +363,7 @@ func (c *starter) start(ctx context.Context, op *record.Op, ctr Container, again
 	if err := failpoint.Reach(ctx, failpoint.ContainerStart); err != nil {
 		return err
 	}
-	return c.dir.PutFile(ctr.ID, exitRecord, lastExit{Start: s.Start, StartedAt: now}, false)
+	return unlessFull(c.records, ctr, c.dir.PutFile(ctr.ID, exitRecord, lastExit{Start: s.Start, StartedAt: now}, false))
 }
 
 // started is what a start changes of what is known of others before it.

@@ -45,8 +45,8 @@ func (n *node) fill(dir string) (free func()) {
 	}
 }
 
-// On a full state folder nothing new begins, and says why; what runs is listed, is
-// read, stops and is removed; and no record is torn.
+// On a full state folder nothing new begins, and says why; what is there is started, is
+// listed, is read, stops and is removed; and no record is torn.
 func TestF26StateFolderFull(t *testing.T) {
 	n := newNodeOn(t, smallState, "")
 	n.must("run", "-d", "--name", "web", n.image, "sh", "-c", "echo up; exec sleep 1000")
@@ -55,6 +55,7 @@ func TestF26StateFolderFull(t *testing.T) {
 	n.must("run", "-d", "--name", "code", "--network", "none", n.image, "sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done")
 	n.must("run", "-d", "--name", "again", "--network", "none", "--restart", "always", n.image, "sleep", "1000")
 	n.must("create", "--name", "made", "--network", "none", n.image, "true")
+	n.must("create", "--name", "late", "--network", "none", n.image, "sleep", "1000")
 	n.must("pod", "create", "--name", "shop", "--network", "none")
 	n.must("run", "-d", "--pod", "shop", "--name", "clerk", n.image, "sleep", "1000")
 	free := n.fill(n.Roots.Root)
@@ -70,12 +71,15 @@ func TestF26StateFolderFull(t *testing.T) {
 		t.Errorf("the log is %q", got)
 	}
 	n.must("exec", "web", "true")
+	n.must("start", "late")
+	n.must("exec", "late", "true")
 	n.must("stop", "code")
 	n.must("stop", "-t", "0", "again", "web") // nothing is removed yet: there is no room
 	if got := n.must("ps", "--all", "--filter", "name=web", "--format", "{{.State}}").Line(); got != "exited" {
 		t.Errorf("after stop it is %q", got)
 	}
 	n.must("rm", "web")
+	n.must("rm", "-f", "-t", "0", "late")
 	n.must("kill", "other")
 	n.must("wait", "other")
 	n.must("rm", "other", "done")
