@@ -32,8 +32,15 @@ func testController(t *testing.T) *Controller {
 // recorded is a container's record with a status, and nothing else of it.
 func recorded(t *testing.T, c *Controller, s Status) string {
 	t.Helper()
+	return recordedAs(t, c, Config{}, s)
+}
+
+// recordedAs is recorded for a configuration, which gets a name.
+func recordedAs(t *testing.T, c *Controller, cfg Config, s Status) string {
+	t.Helper()
 	id := NewID()
-	op, err := c.dir.Create(t.Context(), record.Meta{ID: id, Owner: record.OwnerCLI, Key: id[:12]}, Config{Name: id[:12]}, s, record.CreateOptions{})
+	cfg.Name = id[:12]
+	op, err := c.dir.Create(t.Context(), record.Meta{ID: id, Owner: record.OwnerCLI, Key: cfg.Name}, cfg, s, record.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -246,10 +246,11 @@ func (c *settler) unmount(ctx context.Context, ctr Container) error {
 func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
-	ctr, err := c.Get(ctx, op.ID())
+	e, err := c.dir.Get(op.ID())
 	if err != nil {
 		return errors.Join(AbsentOK(err), removePartial(ctx, c, op))
 	}
+	ctr := c.derive(e)
 	if untouched(c.records, op, kind) {
 		if err := c.finish(ctx, ctr); err != nil {
 			op.Abandon()
@@ -263,6 +264,8 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	switch {
 	case kind == opCreate, kind == opRemove:
 		return c.remove(ctx, op, ctr)
+	case kind == opStart && e.Status.Alive() && ctr.Status.State == Stopped:
+		err = c.finish(ctx, ctr) // it was started, and has ended since
 	case kind == opStart && ctr.Status.State != Running:
 		err = c.undoStart(ctx, ctr)
 	case kind == opPause && ctr.Status.Alive():
