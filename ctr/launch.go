@@ -54,7 +54,7 @@ type Launch struct {
 // one operation. On an error the container is what it was before.
 func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 	tried, attended := false, false
-	err := operate(ctx, c.settler, id, opStart, func(op *record.Op, ctr Container) error {
+	launch := func(op *record.Op, ctr Container) error {
 		if _, due := ctr.RestartDue(c.o.Now()); l.Again && !due {
 			return fmt.Errorf("container %q is not to be started again: %w", ctr.Config.Name, errdefs.ErrFailedPrecondition)
 		}
@@ -74,7 +74,11 @@ func (c *starter) Launch(ctx context.Context, id string, l Launch) error {
 			}
 		}
 		return c.start(ctx, op, ctr, l.Again)
-	})
+	}
+	op, err := c.begin(ctx, id, opStart)
+	if err == nil {
+		err = operate(ctx, c.settler, op, launch)
+	}
 	if err == nil && !attended { // else the caller settles its end
 		err = c.settleExit(ctx, id)
 	}
@@ -108,7 +112,17 @@ func (c *starter) notStarted(ctx context.Context, id string, again bool, cause e
 // settled first, an error of f is undone, and an exit that nobody could settle
 // while the operation was under way is settled after it.
 func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op, Container) error) error {
-	if err := operate(ctx, c, id, kind, f); err != nil {
+	op, err := c.begin(ctx, id, kind)
+	if err != nil {
+		return err
+	}
+	return changeBy(ctx, c, op, f)
+}
+
+// changeBy is change for an operation that has begun.
+func changeBy(ctx context.Context, c *settler, op *record.Op, f func(*record.Op, Container) error) error {
+	id, kind := op.ID(), op.Kind()
+	if err := operate(ctx, c, op, f); err != nil {
 		return err
 	}
 	if err := c.settleExit(ctx, id); err != nil || kind == opStart || kind == opStop || c.ended == nil {
@@ -120,12 +134,9 @@ func (c *settler) change(ctx context.Context, id, kind string, f func(*record.Op
 	return nil
 }
 
-// operate is change without what comes after the operation.
-func operate(ctx context.Context, c *settler, id, kind string, f func(*record.Op, Container) error) error {
-	op, err := c.begin(ctx, id, kind)
-	if err != nil {
-		return err
-	}
+// operate is changeBy without what comes after the operation.
+func operate(ctx context.Context, c *settler, op *record.Op, f func(*record.Op, Container) error) error {
+	id, kind := op.ID(), op.Kind()
 	e, err := c.dir.Get(id)
 	if err == nil {
 		err = record.CheckMountNS(e.Meta)
@@ -144,7 +155,12 @@ func operate(ctx context.Context, c *settler, id, kind string, f func(*record.Op
 
 // begin takes the operation lock and first settles what a dead owner left.
 func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error) {
-	op, err := c.dir.Begin(ctx, id, kind)
+	return beginBy(ctx, c, id, func() (*record.Op, error) { return c.dir.Begin(ctx, id, kind) })
+}
+
+// beginBy is begin for those who take the lock in a way of their own.
+func beginBy(ctx context.Context, c *settler, id string, lock func() (*record.Op, error)) (*record.Op, error) {
+	op, err := lock()
 	if err != nil {
 		return nil, fmt.Errorf("container %q: %w", id, err)
 	}
@@ -156,7 +172,7 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 		return nil, fmt.Errorf("settling %s of container %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
 	}
 	// undo ended the operation; begin anew.
-	return c.begin(ctx, id, kind)
+	return beginBy(ctx, c, id, lock)
 }
 
 // prepare mounts the root filesystem, has a monitor forked at the same time, and

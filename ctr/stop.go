@@ -47,10 +47,11 @@ type StopOptions struct {
 // start it again, from the stop's beginning on, whatever becomes of the stop.
 func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 	deadline := c.deadline(id, o)
-	if err := c.hasten(id, deadline); err != nil {
+	op, err := beginBy(ctx, c.settler, id, func() (*record.Op, error) { return c.takeTurns(ctx, id, deadline) })
+	if err != nil {
 		return err
 	}
-	return c.change(ctx, id, opStop, func(op *record.Op, ctr Container) error {
+	return changeBy(ctx, c.settler, op, func(op *record.Op, ctr Container) error {
 		if err := mark(ctx, c.records, ctr, o.Again); err != nil {
 			return err
 		}
@@ -413,7 +414,34 @@ type haste struct {
 	Deadline time.Time `json:"deadline"`
 }
 
-// hasten leaves a deadline for a stop that is under way, if there is one.
+// stopTurn is how often a stop that waits for another operation looks whether that is a
+// stop by now, which waits, too, and was faster.
+const stopTurn = 200 * time.Millisecond
+
+// takeTurns takes a container's operation lock for a stop that kills at a deadline, and
+// hastens the stops that have it before.
+func (c *stopper) takeTurns(ctx context.Context, id string, deadline time.Time) (*record.Op, error) {
+	var patience record.Patience
+	for {
+		if err := c.hasten(id, deadline); err != nil {
+			return nil, err
+		}
+		turn, cancel := context.WithTimeout(ctx, stopTurn)
+		op, err := c.dir.Begin(turn, id, opStop)
+		cancel()
+		var busy *record.BusyError
+		switch {
+		case err == nil, !errors.As(err, &busy), ctx.Err() != nil:
+			return op, err
+		case patience.Over(busy.Holder.Pid):
+			busy.Stopped = busy.Holder.Pid
+			return nil, err
+		}
+	}
+}
+
+// hasten leaves a deadline for a stop that is under way, if there is one, unless it has
+// a sooner one already.
 func (c *stopper) hasten(id string, deadline time.Time) error {
 	e, err := c.dir.Get(id)
 	if err != nil {
@@ -422,11 +450,14 @@ func (c *stopper) hasten(id string, deadline time.Time) error {
 	if e.Op == nil || e.Op.Kind != opStop || deadline.IsZero() {
 		return nil
 	}
+	path := filepath.Join(c.dir.RunDir(id), hasteFile)
+	if at, ok := readHaste(path, e.Op.Since); ok && !at.After(deadline) {
+		return nil
+	}
 	data, err := json.Marshal(haste{Of: e.Op.Since, Deadline: deadline})
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(c.dir.RunDir(id), hasteFile)
 	if err := record.WriteAtomic(path, data, record.WriteOptions{Mode: 0o600}); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("hastening the stop of container %q: %w", id, err)
 	}
