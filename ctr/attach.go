@@ -159,7 +159,6 @@ func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.C
 }
 
 // placement is where the monitor lives: in no container's cgroup and no pod's.
-// The caller closes its folder.
 func (c *starter) placement(cfg Config) (monitor.Placement, error) {
 	if cfg.CgroupsOff {
 		return monitor.Placement{}, nil
@@ -168,8 +167,7 @@ func (c *starter) placement(cfg Config) (monitor.Placement, error) {
 	if err != nil {
 		return monitor.Placement{}, err
 	}
-	p, err := host.MonitorPlacement(c.o.CgroupDriver.Parent)
-	return monitor.Placement{Dir: p.Dir, Place: p.Place}, err
+	return monitor.Placement(host.MonitorPlacement(c.o.CgroupDriver.Parent)), nil
 }
 
 // openLog makes the log file if it is not there, readable by root alone, before

@@ -218,9 +218,6 @@ func (c *starter) prepare(ctx context.Context, op *record.Op, ctr Container, l L
 			mcfg.ExitDelay = keptDelay
 		}
 	}
-	if dir := mcfg.Placement.Dir; dir != nil {
-		defer func() { _ = dir.Close() }()
-	}
 	if err := op.Advance(ctx, stageMonitor); err != nil {
 		return ctr.Status, err
 	}

@@ -93,13 +93,8 @@ func (c *exits) ensure(ctx context.Context, id string, known bool) {
 	p := health.Process{Dir: c.runDir(id), Command: append(slices.Clone(c.o.TimerCommand), id), Known: known}
 	host, err := c.o.Cgroups()
 	if err == nil {
-		place, perr := host.MonitorPlacement(c.o.CgroupDriver.Parent)
-		if place.Dir != nil {
-			defer func() { _ = place.Dir.Close() }()
-		}
-		p.Cgroup, p.Place, err = place.Dir, place.Place, perr
-	}
-	if err == nil {
+		place := host.MonitorPlacement(c.o.CgroupDriver.Parent)
+		p.Into, p.Place = place.Into, place.Place
 		err = health.Ensure(p)
 	}
 	if err != nil {

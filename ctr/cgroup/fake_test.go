@@ -1,10 +1,12 @@
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -330,11 +332,14 @@ func TestStatsVersion2(t *testing.T) {
 
 func TestMonitorPlacement(t *testing.T) {
 	v2 := fake(t, 2, []string{""}, nil)
-	p, err := v2.MonitorPlacement("/davit")
-	if err != nil || p.Dir == nil || p.Place != nil {
-		t.Fatalf("version 2: %+v, %v", p, err)
+	p := v2.MonitorPlacement("/davit")
+	if p.Into == nil || p.Place != nil {
+		t.Fatalf("version 2: %+v", p)
 	}
-	_ = p.Dir.Close()
+	into := ""
+	if err := p.Into(func(dir *os.File) error { into = dir.Name(); return nil }); err != nil || into != v2.dir("", "/davit/monitors") {
+		t.Fatalf("version 2: into %q, %v", into, err)
+	}
 	if err := v2.Prune("/davit"); err != nil {
 		t.Fatal(err)
 	}
@@ -343,12 +348,12 @@ func TestMonitorPlacement(t *testing.T) {
 	}
 	v1 := fake(t, 1, []string{"memory", "name=systemd"}, map[string]string{"name=systemd/davit/monitors/cgroup.procs": ""})
 	v1.own = map[string]string{"name=systemd": "/", "memory": "/x"}
-	if p, err = v1.MonitorPlacement("/davit"); err != nil || p.Place != nil || p.Dir != nil {
-		t.Errorf("version 1 without systemd: %+v, %v", p, err)
+	if p = v1.MonitorPlacement("/davit"); p.Place != nil || p.Into != nil {
+		t.Errorf("version 1 without systemd: %+v", p)
 	}
 	v1.own["name=systemd"] = "/user.slice/session-1.scope"
-	if p, err = v1.MonitorPlacement("/davit"); err != nil || p.Place == nil {
-		t.Fatalf("version 1 in a session: %+v, %v", p, err)
+	if p = v1.MonitorPlacement("/davit"); p.Place == nil {
+		t.Fatalf("version 1 in a session: %+v", p)
 	}
 	if err := p.Place(42); err != nil {
 		t.Fatal(err)
@@ -359,4 +364,56 @@ func TestMonitorPlacement(t *testing.T) {
 	if _, err := os.Lstat(v1.dir("memory", "/davit")); !os.IsNotExist(err) {
 		t.Error("it was placed in the memory hierarchy, too")
 	}
+}
+
+// The monitors' cgroup is pruned while a process is about to be put into it.
+func TestMonitorPlacementPruned(t *testing.T) {
+	gone := &os.PathError{Op: "fork/exec", Path: "conmon", Err: errNoDevice} // as clone3(2) has it
+	absent := &os.PathError{Op: "fork/exec", Path: "conmon", Err: os.ErrNotExist}
+	for _, tt := range []struct {
+		name  string
+		fails int
+		with  error
+		want  error
+		tries int
+	}{
+		{name: "it is made anew", fails: 3, with: gone, tries: 4},
+		{name: "not for ever", fails: 1 << 30, with: gone, want: errNoDevice, tries: placeRounds},
+		{name: "no such program", fails: 1, with: absent, want: os.ErrNotExist, tries: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := fake(t, 2, []string{""}, nil)
+			tries := 0
+			err := h.MonitorPlacement("/davit").Into(func(dir *os.File) error {
+				if _, err := os.Lstat(dir.Name()); err != nil {
+					t.Fatal(err)
+				}
+				if tries++; tries > tt.fails {
+					return nil
+				}
+				if err := h.Prune("/davit"); err != nil {
+					t.Fatal(err)
+				}
+				return tt.with
+			})
+			if !errors.Is(err, tt.want) || tries != tt.tries {
+				t.Errorf("%v after %d tries, want %v after %d", err, tries, tt.want, tt.tries)
+			}
+		})
+	}
+	t.Run("version 1", func(t *testing.T) {
+		h := fake(t, 1, []string{"name=systemd"}, nil)
+		h.own = map[string]string{"name=systemd": "/user.slice/session-1.scope"}
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { // a cgroup has its files, once it is whole
+			for ctx.Err() == nil && os.WriteFile(filepath.Join(h.dir("name=systemd", "/davit/monitors"), "cgroup.procs"), nil, 0o600) != nil {
+			}
+		})
+		if err := h.MonitorPlacement("/davit").Place(42); err != nil {
+			t.Error(err)
+		}
+		stop()
+		wg.Wait()
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,8 +14,10 @@ import (
 // Placement says how a monitor gets into its cgroup: at most one of the two is
 // set. None is to leave it where its parent is.
 type Placement struct {
-	// Dir is an open folder for clone3's CLONE_INTO_CGROUP; its user closes it.
-	Dir *os.File
+	// Into calls start with an open folder for clone3's CLONE_INTO_CGROUP, which is
+	// closed then. It makes the folder anew and calls start again where that fails as
+	// the folder has been removed meanwhile, and else returns start's error.
+	Into func(start func(dir *os.File) error) error
 	// Place moves a process that is held.
 	Place func(pid int) error
 }
@@ -32,39 +35,65 @@ const monitorsName = "monitors"
 // for accounting, because each move may cost an RCU grace period (15 to 30 ms;
 // 0.1 ms if the machine has just done one). Where this process is in no
 // systemd unit, as on a machine without systemd, nothing is done.
-func (h *Host) MonitorPlacement(parent string) (Placement, error) {
+func (h *Host) MonitorPlacement(parent string) Placement {
 	path := filepath.Join("/", parent, monitorsName)
 	if h.Version == 2 {
 		dir := h.dir("", path)
-		for range 3 {
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return Placement{}, fmt.Errorf("making the monitors' cgroup: %w", access("", dir, err))
-			}
-			// Prune may have removed it in between.
-			f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
-			if err == nil {
-				return Placement{Dir: f}, nil
-			}
-			if !errors.Is(err, os.ErrNotExist) {
-				return Placement{}, fmt.Errorf("opening the monitors' cgroup: %w", access("", dir, err))
-			}
-		}
-		return Placement{}, fmt.Errorf("opening the monitors' cgroup %q: %w", path, os.ErrNotExist)
+		return Placement{Into: func(start func(*os.File) error) error {
+			return whilePruned(func() (bool, error) { return startInto(dir, start) })
+		}}
 	}
 	const systemd = "name=systemd"
 	dir := h.dir(systemd, path)
 	if own := h.own[systemd]; dir == "" || own == "" || own == "/" {
-		return Placement{}, nil
+		return Placement{}
 	}
 	return Placement{Place: func(pid int) error {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("making the monitors' cgroup: %w", access(systemd, dir, err))
+		return whilePruned(func() (bool, error) { return moveInto(dir, systemd, pid) })
+	}}
+}
+
+// placeRounds is how often the monitors' cgroup is made for a monitor when others prune
+// it before the monitor is in it.
+const placeRounds = 100
+
+// whilePruned calls f until nobody has removed the cgroup in between.
+func whilePruned(f func() (pruned bool, err error)) (err error) {
+	for range placeRounds {
+		var pruned bool
+		if pruned, err = f(); !pruned {
+			break
 		}
-		if err := writeFile(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
-			return fmt.Errorf("moving monitor %d: %w", pid, access(systemd, dir, err))
-		}
-		return nil
-	}}, nil
+		time.Sleep(firstPause)
+	}
+	return err
+}
+
+// startInto makes a cgroup of version 2 and starts a process in it. The kernel refuses
+// one that is removed with ENODEV.
+func startInto(dir string, start func(*os.File) error) (pruned bool, err error) {
+	if err := makeAll(dir); err != nil {
+		return false, fmt.Errorf("making the monitors' cgroup: %w", access("", dir, err))
+	}
+	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist), fmt.Errorf("opening the monitors' cgroup: %w", access("", dir, err))
+	}
+	defer func() { _ = f.Close() }()
+	err = start(f)
+	return errors.Is(err, errNoDevice), err
+}
+
+// moveInto makes a cgroup of version 1 and moves a process into it.
+func moveInto(dir, controller string, pid int) (pruned bool, err error) {
+	if err := makeAll(dir); err != nil {
+		return false, fmt.Errorf("making the monitors' cgroup: %w", access(controller, dir, err))
+	}
+	if err := writeFile(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
+		pruned = errors.Is(err, os.ErrNotExist) || errors.Is(err, errNoDevice)
+		return pruned, fmt.Errorf("moving monitor %d: %w", pid, access(controller, dir, err))
+	}
+	return false, nil
 }
 
 // Prune removes the monitors' cgroup and parent itself where nobody is in them,

@@ -572,7 +572,9 @@ func TestCloneIntoCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Close(); _ = os.Remove(dir) })
-	c := r.create(r.spec("sleep", "100"), func(cfg *monitor.Config) { cfg.Placement.Dir = f })
+	c := r.create(r.spec("sleep", "100"), func(cfg *monitor.Config) {
+		cfg.Placement.Into = func(start func(*os.File) error) error { return start(f) }
+	})
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.started.Monitor.Pid))
 	if err != nil || !strings.Contains(string(data), "0::/"+filepath.Base(dir)+"\n") {
 		t.Errorf("%v, %s", err, data)

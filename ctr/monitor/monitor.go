@@ -76,8 +76,9 @@ type Streams struct {
 // Placement puts a monitor into its cgroup; the zero value leaves it in the
 // caller's.
 type Placement struct {
-	// Dir, an open cgroup v2 folder, is where it is cloned into.
-	Dir *os.File
+	// Into calls start with an open cgroup v2 folder, which the monitor is cloned into,
+	// maybe more than once (see cgroup.Placement); nil does nothing.
+	Into func(start func(dir *os.File) error) error
 	// Place is called with its pid while it is held, beside what the caller
 	// does until Create; nil does nothing.
 	Place func(pid int) error
@@ -197,17 +198,26 @@ func (s *Starting) spawn(path string) error {
 		}
 	}
 	syncR, syncW, beginR, beginW, errR, errW := pipes[0], pipes[1], pipes[2], pipes[3], pipes[4], pipes[5]
-	attr := &syscall.SysProcAttr{Setsid: true}
-	if dir := s.cfg.Placement.Dir; dir != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
-	}
-	proc, err := os.StartProcess(path, append([]string{path}, s.cfg.args()...), &os.ProcAttr{
+	attr := &os.ProcAttr{
 		// It writes its marker "oom" where it is.
 		Dir:   s.cfg.Paths.Bundle,
 		Env:   s.cfg.env(),
 		Files: []*os.File{null, null, errW, syncW, beginR},
-		Sys:   attr,
-	})
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	var proc *os.Process
+	start := func(cgroup *os.File) (err error) {
+		if cgroup != nil {
+			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(cgroup.Fd())
+		}
+		proc, err = os.StartProcess(path, append([]string{path}, s.cfg.args()...), attr)
+		return err
+	}
+	if into := s.cfg.Placement.Into; into != nil {
+		err = into(start)
+	} else {
+		err = start(nil)
+	}
 	closeAll(syncW, beginR, errW)
 	if err != nil {
 		closeAll(syncR, beginW, errR)

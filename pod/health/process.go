@@ -28,10 +28,11 @@ type Process struct {
 	Dir string
 	// Command is run with the lock as descriptor LockFD; it ends up in Run.
 	Command []string
-	// Cgroup is an open folder of a cgroup (version 2) that the process is put
-	// into, nil for the caller's; Place moves one that has begun, and may be nil.
-	Cgroup *os.File
-	Place  func(pid int) error
+	// Into calls start with an open folder of a cgroup (version 2) that the process is
+	// put into, maybe more than once (see cgroup.Placement); nil is the caller's. Place
+	// moves one that has begun, and may be nil.
+	Into  func(start func(dir *os.File) error) error
+	Place func(pid int) error
 	// Known says that a process that runs knows already.
 	Known bool
 }
@@ -73,14 +74,22 @@ func Poke(dir string) error {
 func spawn(p Process, f *os.File) error {
 	// It outlives its caller, and none of the files that the caller was left.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
-	cmd := exec.Command(p.Command[0], p.Command[1:]...)
-	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{f}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if p.Cgroup != nil {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(p.Cgroup.Fd())
+	var cmd *exec.Cmd
+	start := func(cgroup *os.File) error {
+		cmd = exec.Command(p.Command[0], p.Command[1:]...)
+		cmd.Dir = "/"
+		cmd.ExtraFiles = []*os.File{f}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if cgroup != nil {
+			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
+		}
+		return startUnblocked(cmd)
 	}
-	if err := startUnblocked(cmd); err != nil {
+	into := p.Into
+	if into == nil {
+		into = func(start func(*os.File) error) error { return start(nil) }
+	}
+	if err := into(start); err != nil {
 		return err
 	}
 	if p.Place != nil {
