@@ -44,7 +44,9 @@ func treeProcs(dir string) ([]int, error) {
 	}
 	for _, sub := range subs {
 		more, err := treeProcs(sub)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// A threaded cgroup, and with it all below, has its processes listed above it
+		// (cgroup-v2, "Threads"): the container may have made one.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return nil, err
 		}
 		pids = append(pids, more...)

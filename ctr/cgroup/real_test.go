@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,12 @@ func real(t *testing.T) (*Host, string) {
 	if err != nil {
 		t.Skip(err)
 	}
+	return h, placed(t, h)
+}
+
+// placed is a cgroup of a host that is removed after the test.
+func placed(t *testing.T, h *Host) string {
+	t.Helper()
 	parent := fmt.Sprintf("/davit-test-cgroup-%d", os.Getpid())
 	path := fmt.Sprintf("%s/%d", parent, time.Now().UnixNano())
 	t.Cleanup(func() {
@@ -40,7 +47,7 @@ func real(t *testing.T) (*Host, string) {
 			t.Errorf("Prune: %v", err)
 		}
 	})
-	return h, path
+	return path
 }
 
 // enter starts a shell that is in the cgroup from its first instruction on.
@@ -128,6 +135,37 @@ func TestKillTree(t *testing.T) {
 	t.Logf("killed in %v", time.Since(began))
 	_, _ = top.Process.Wait()
 	_, _ = below.Process.Wait()
+	if err := h.Remove(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A container may make threaded cgroups in its own (version 2).
+func TestKillThreaded(t *testing.T) {
+	h, _ := real(t)
+	if h.mounts[""] == "" {
+		t.Skip("no hierarchy of version 2")
+	}
+	h = &Host{Version: 2, mounts: map[string]string{"": h.mounts[""]}}
+	path := placed(t, h)
+	if err := h.Create(t.Context(), path, nil); err != nil {
+		t.Fatal(err)
+	}
+	sub := filepath.Join(h.dir("", path), "threads")
+	if err := os.Mkdir(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFile(filepath.Join(sub, "cgroup.type"), "threaded"); err != nil {
+		t.Skip(err) // not below a cgroup that gives controllers
+	}
+	cmd := enter(t, h, path, "exec sleep 100")
+	if pids, err := h.Procs(path); err != nil || !slices.Contains(pids, cmd.Process.Pid) {
+		t.Errorf("Procs = %v, %v", pids, err)
+	}
+	if err := h.Kill(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = cmd.Process.Wait()
 	if err := h.Remove(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
