@@ -16,7 +16,9 @@ import (
 // already. Unreaped they keep that namespace's init from ending, and every
 // delete waits for it (pid_namespaces(7)). Children belong to the whole
 // process, and so does the account of those that an Exec will reap itself.
-var children = sync.OnceValue(func() *account { return &account{owned: map[int]bool{}} })
+var children = sync.OnceValue(func() *account {
+	return &account{owned: map[int]bool{}, awaited: map[int]bool{}, contained: func() []int { return contained(os.Getpid()) }}
+})
 
 // account tells strays from the processes of execs under way.
 type account struct {
@@ -26,6 +28,10 @@ type account struct {
 	owned    map[int]bool
 	// pending says that an exec failed and may have left strays.
 	pending bool
+	// awaited are those that are to be reaped when they have died. A container whose
+	// monitor died is one, and lives on.
+	awaited   map[int]bool
+	contained func() []int // lists children in PID namespaces below this process's
 }
 
 // begin is called before a runtime is started.
@@ -67,19 +73,25 @@ func (a *account) sweep() {
 		return
 	}
 	a.pending = false
-	for _, pid := range contained(os.Getpid()) {
-		if a.owned[pid] {
+	for _, pid := range a.contained() {
+		if a.owned[pid] || a.awaited[pid] {
 			continue
 		}
-		// It may have to die first.
-		go func() {
-			for {
-				if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
-					return
-				}
-			}
-		}()
+		a.awaited[pid] = true
+		go a.await(pid)
 	}
+}
+
+// await reaps a child, which may have to die first.
+func (a *account) await(pid int) {
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.awaited, pid)
 }
 
 // Owned tells whether a child of this process is that of an Exec, which reaps it.
