@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -30,18 +31,39 @@ func (c *Controller) Stop(ctx context.Context, id string, timeout *time.Duration
 	if err := c.unready(ctx, id); err != nil {
 		return err
 	}
-	before, err := c.stopContainers(ctx, id, timeout)
-	if err != nil {
-		return err
+	var before []ctr.Container
+	for range stopRounds {
+		ended, err := c.stopContainers(ctx, id, timeout)
+		if err != nil {
+			return err
+		}
+		before = append(before, ended...)
+		if err := failpoint.Reach(ctx, failpoint.PodEnded); err != nil {
+			return err
+		}
+		op, err := c.begin(ctx, id, opStop)
+		if err != nil {
+			return err
+		}
+		// Whoever starts one from now on waits, and makes the sandbox ready again.
+		ctrs, err := c.ContainersOf(ctx, id)
+		if err == nil && !slices.ContainsFunc(ctrs, inUse) {
+			return c.dismiss(c.down(ctx, op), before...)
+		}
+		if err := errors.Join(err, op.End()); err != nil {
+			return err
+		}
 	}
-	if err := failpoint.Reach(ctx, failpoint.PodEnded); err != nil {
-		return err
-	}
-	op, err := c.begin(ctx, id, opStop)
-	if err != nil {
-		return err
-	}
-	return c.dismiss(c.down(ctx, op), before...)
+	return fmt.Errorf("pod %q: its containers are started again and again while it is stopped: %w", id, errdefs.ErrUnavailable)
+}
+
+// stopRounds is how often a stop of a pod stops the containers that were started when
+// it had stopped them.
+const stopRounds = 10
+
+// inUse tells whether a container needs its sandbox as it is.
+func inUse(k ctr.Container) bool {
+	return !k.Config.Infra && (k.Status.Alive() || k.Starting())
 }
 
 // unready marks a sandbox of the kubelet's that is to be stopped, before anything
