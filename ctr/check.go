@@ -141,7 +141,7 @@ func (c *checker) belied() ([]record.Finding, error) {
 		case raw.State == Removing || raw.State == Creating:
 			f.Problem, f.Repair = fmt.Sprintf("it is %s and nobody is at work on it", raw.State), "remove it"
 			f.Mend = func(ctx context.Context) error {
-				return AbsentOK(c.Remove(ctx, e.ID, RemoveOptions{Force: true}))
+				return AbsentOK(c.Remove(ctx, e.ID, RemoveOptions{Force: true, Timeout: AtOnce()}))
 			}
 		case now.Alive() && !raw.Monitor().Alive() && raw.Process().Alive():
 			f.Problem, f.Repair = "it runs and its monitor is gone: nothing is logged, and its exit code will not be known", "restart it"

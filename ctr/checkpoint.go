@@ -400,7 +400,7 @@ func (c *restorer) CreateRestored(ctx context.Context, cfg Config, root *os.Root
 	}
 	if err != nil {
 		ctx := context.WithoutCancel(ctx)
-		return k, errors.Join(err, AbsentOK(c.stopper.Remove(ctx, k.ID, RemoveOptions{Force: true, Volumes: true})))
+		return k, errors.Join(err, AbsentOK(c.stopper.Remove(ctx, k.ID, RemoveOptions{Force: true, Timeout: AtOnce(), Volumes: true})))
 	}
 	return k, nil
 }

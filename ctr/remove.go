@@ -15,15 +15,18 @@ import (
 
 // RemoveOptions say how to remove.
 type RemoveOptions struct {
-	// Force removes a running container, too: it is killed.
+	// Force removes a running container, too: it is stopped.
 	Force bool
 	// Volumes deletes the container's anonymous volumes, too; those of one that
 	// removes itself always go.
 	Volumes bool
-	// Timeout gives a running container that much time to stop before it is
-	// killed; zero kills it at once.
-	Timeout time.Duration
+	// Timeout is the time that a running container has to stop before it is killed; nil
+	// is its own, a negative one is for ever.
+	Timeout *time.Duration
 }
+
+// AtOnce is a Timeout that there is no time in: what runs is killed.
+func AtOnce() *time.Duration { return new(time.Duration) }
 
 // Remove deletes a container: its record, its name, its root filesystem and its
 // log. ErrFailedPrecondition if it runs and Force is not
@@ -35,7 +38,7 @@ func (c *stopper) Remove(ctx context.Context, id string, o RemoveOptions) error 
 		return err
 	}
 	if o.Force && ctr.Status.Alive() {
-		if err := c.Stop(ctx, id, StopOptions{Timeout: &o.Timeout}); err != nil {
+		if err := c.Stop(ctx, id, StopOptions{Timeout: o.Timeout}); err != nil {
 			return AbsentOK(err)
 		}
 	}

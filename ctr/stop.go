@@ -76,17 +76,27 @@ func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 
 // deadline is when a stop that begins now kills; zero is never.
 func (c *stopper) deadline(id string, o StopOptions) time.Time {
-	timeout := defaultTimeout
-	if e, err := c.dir.Get(id); err == nil && e.Config.Stop.Timeout != nil {
-		timeout = *e.Config.Stop.Timeout
+	var cfg Config
+	if e, err := c.dir.Get(id); err == nil {
+		cfg = e.Config
 	}
-	if o.Timeout != nil {
-		timeout = *o.Timeout
-	}
-	if timeout < 0 {
+	grace := cfg.Grace(o.Timeout)
+	if grace < 0 {
 		return time.Time{}
 	}
-	return c.o.Now().Add(timeout)
+	return c.o.Now().Add(grace)
+}
+
+// Grace is the time before SIGKILL of a stop that asks for one, or, where that is nil,
+// the container's own. A negative one is for ever.
+func (c Config) Grace(asked *time.Duration) time.Duration {
+	switch {
+	case asked != nil:
+		return *asked
+	case c.Stop.Timeout != nil:
+		return *c.Stop.Timeout
+	}
+	return defaultTimeout
 }
 
 // terminate signals, waits and kills.

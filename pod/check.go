@@ -86,7 +86,7 @@ func (c *checker) pod(ctx context.Context, e record.Entry[Config, Status]) []rec
 	switch {
 	case s.Status.State == Removing || s.Status.State == Creating:
 		add("pod", fmt.Sprintf("it is %s and nobody is at work on it", s.Status.State), "remove it", func(ctx context.Context, id string) error {
-			return ctr.AbsentOK(c.Remove(ctx, id, RemoveOptions{Force: true}))
+			return ctr.AbsentOK(c.Remove(ctx, id, RemoveOptions{Force: true, Timeout: ctr.AtOnce()}))
 		})
 	case s.Status.State == Ready:
 		for _, what := range c.missing(ctx, s) {

@@ -157,7 +157,7 @@ func (c *runner) abandon(ctx context.Context, r risen, id string) error {
 	if r.rising != nil {
 		err = r.close(ctx)
 	}
-	return errors.Join(err, ctr.AbsentOK(c.Remove(ctx, id, RemoveOptions{Force: true})))
+	return errors.Join(err, ctr.AbsentOK(c.Remove(ctx, id, RemoveOptions{Force: true, Timeout: ctr.AtOnce()})))
 }
 
 // launch starts a container in a sandbox that is being brought up: already, or

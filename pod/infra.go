@@ -126,7 +126,7 @@ func (c *settler) unpinPID(id string) error {
 // removeInfra ends and deletes the infra container, if there is one.
 func (c *settler) removeInfra(ctx context.Context, s Sandbox) error {
 	if s.Status.Infra != "" {
-		if err := ctr.AbsentOK(c.ctrs.Remove(ctx, s.Status.Infra, ctr.RemoveOptions{Force: true})); err != nil {
+		if err := ctr.AbsentOK(c.ctrs.Remove(ctx, s.Status.Infra, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()})); err != nil {
 			return fmt.Errorf("removing infra container of pod %q: %w", s.Config.Name, err)
 		}
 	}

@@ -90,7 +90,7 @@ func seeOff(ctx context.Context, c *Controller, id string) error {
 	if err != nil || s.Status.State != Removing {
 		return errors.Join(err, op.End(), errGone)
 	}
-	if err := c.remove(ctx, op, ctr.RemoveOptions{Force: true}); err != nil {
+	if err := c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()}); err != nil {
 		return err
 	}
 	return errGone
@@ -169,7 +169,7 @@ func (c *Controller) RemoveSandbox(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.Remove(ctx, id, RemoveOptions{Force: true, Volumes: true})
+	return c.Remove(ctx, id, RemoveOptions{Force: true, Timeout: ctr.AtOnce(), Volumes: true})
 }
 
 // fullID is how long an ID is, see ctr.NewID: whoever has a full one, as the kubelet,

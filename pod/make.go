@@ -152,7 +152,7 @@ func (c *maker) RemoveMade(ctx context.Context, id string) error {
 		if _, err := c.hold(ctx, k.Config.Sandbox); err != nil {
 			return err
 		}
-		return c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{Force: true, Volumes: true})
+		return c.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce(), Volumes: true})
 	})
 }
 

@@ -39,7 +39,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 	switch kind {
 	case opCreate, opRemove:
 		prior, _ := op.Prior()
-		return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Volumes: kind == opCreate || prior.Stage == stageVolumes})
+		return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce(), Volumes: kind == opCreate || prior.Stage == stageVolumes})
 	case opCheckpoint:
 		return c.undoCheckpoint(op)
 	case record.KindCheck:
@@ -53,7 +53,7 @@ func (c *settler) undo(ctx context.Context, op *record.Op, kind string) error {
 			k, err := c.ctrs.Get(ctx, s.ID)
 			never := errdefs.IsNotFound(err) || (err == nil && k.Op == nil && k.Config.Remove && k.Status.State == ctr.Created)
 			if never { // its container never came to be, or was never started
-				return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
+				return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()})
 			}
 		}
 		return c.down(ctx, op)
@@ -208,7 +208,7 @@ func (c *exits) dropOrphan(ctx context.Context, id string) error {
 	if c.ctrs.Exists(id) {
 		return op.End()
 	}
-	return c.remove(ctx, op, ctr.RemoveOptions{Force: true})
+	return c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()})
 }
 
 // follow does what follows a container's end, when who was to do it died before,

@@ -227,17 +227,19 @@ func (c *files) removeFiles(id string) error {
 
 // RemoveOptions say how to remove a pod.
 type RemoveOptions struct {
-	// Force kills containers that run.
+	// Force stops containers that run.
 	Force bool
 	// Volumes deletes the containers' anonymous volumes, too.
 	Volumes bool
-	// Timeout gives running containers that much time first.
-	Timeout time.Duration
+	// Timeout is the time that running containers have to stop before they are killed;
+	// nil is each container's own, a negative one is for ever.
+	Timeout *time.Duration
 }
 
 // Remove deletes a pod and its containers. ErrFailedPrecondition if one of them
 // runs and Force is not set, ErrNotFound if there is no such pod. Repeating a
-// removal that was cut short finishes it.
+// removal that was cut short finishes it. It ends with ctx only where a container is
+// given for ever to stop: whoever comes next finishes it then, and kills that.
 func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error {
 	s, err := c.Get(ctx, id)
 	if err != nil {
@@ -268,6 +270,9 @@ func (c *settler) Remove(ctx context.Context, id string, o RemoveOptions) error 
 	if err != nil {
 		op.Abandon()
 		return err
+	}
+	if !o.Force { // one that was started meanwhile
+		o.Timeout = ctr.AtOnce()
 	}
 	err = c.remove(ctx, op, ctr.RemoveOptions{Force: true, Timeout: o.Timeout, Volumes: o.Volumes})
 	return c.dismiss(err, ctrs...)
@@ -302,7 +307,8 @@ const (
 
 // remove is the way out, for a removal and for undoing a creation.
 func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout)+o.Timeout)
+	caller := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), failpoint.Deadline(undoTimeout))
 	defer cancel()
 	s, err := c.Get(ctx, op.ID())
 	if err != nil {
@@ -317,9 +323,19 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 		op.Abandon()
 		return err
 	}
+	limit, bounded := removalTime(ctrs, o.Timeout)
+	if bounded {
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), limit)
+	} else {
+		ctx, cancel = context.WithCancel(caller)
+	}
+	defer cancel()
 	pinAgain(c.records, s)
 	var alive, ended errgroup.Group
 	for _, k := range ctrs {
+		if k.ID == s.Status.Infra {
+			continue // it goes after the others, whose PID namespace ends with it
+		}
 		g := &ended
 		if k.Status.Alive() || k.Starting() {
 			g = &alive
@@ -328,11 +344,34 @@ func (c *settler) remove(ctx context.Context, op *record.Op, o ctr.RemoveOptions
 			return ctr.AbsentOK(c.ctrs.Remove(ctx, k.ID, o))
 		})
 	}
-	if err := errors.Join(alive.Wait(), c.giveBack(ctx, s, ended.Wait)); err != nil {
+	stopped := alive.Wait()
+	if stopped != nil && !bounded && ctx.Err() != nil {
+		op.Abandon() // containers run on, with all that they have
+		return errors.Join(fmt.Errorf("removing pod %q: %w", s.Config.Name, stopped), ended.Wait())
+	}
+	if err := errors.Join(stopped, c.removeInfra(ctx, s), c.giveBack(ctx, s, ended.Wait)); err != nil {
 		op.Abandon()
 		return fmt.Errorf("removing pod %q: %w", s.Config.Name, err)
 	}
 	return op.Remove(ctx)
+}
+
+// removalTime bounds how long a removal of containers may take: more than those that
+// run are given to stop. It is not bounded where one is given for ever.
+func removalTime(ctrs []ctr.Container, asked *time.Duration) (limit time.Duration, bounded bool) {
+	longest := time.Duration(0)
+	for _, k := range ctrs {
+		if !inUse(k) {
+			continue
+		}
+		grace := k.Config.Grace(asked)
+		if grace < 0 {
+			return 0, false
+		}
+		longest = max(longest, grace)
+	}
+	limit = failpoint.Deadline(undoTimeout) + longest
+	return limit, limit > 0
 }
 
 // containersToRemove are those of a pod; an implicit one has only its own, which

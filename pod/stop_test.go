@@ -1,12 +1,14 @@
 package pod
 
 import (
+	"context"
 	"errors"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr"
 	"github.com/davit-containers/davit/ctr/record"
@@ -100,5 +102,118 @@ func TestStopOfPodStartedInMeanwhile(t *testing.T) {
 				t.Errorf("the container is %s, error %v", got.Status.State, err)
 			}
 		})
+	}
+}
+
+// Containers of a pod that is removed have their own time to end, or what was asked
+// for; for ever is no limit of the removal's, and ends with its caller's patience.
+func TestRemoveGivesTime(t *testing.T) {
+	const soon, late = 200 * time.Millisecond, time.Minute
+	for _, tt := range []struct {
+		name  string
+		own   time.Duration
+		asked *time.Duration
+		last  time.Duration // for how long the container goes on; 0 is for ever
+		gone  time.Duration // when the caller gives up; 0 is never
+		least time.Duration
+		most  time.Duration
+		want  error
+	}{
+		{name: "its own", own: soon, least: soon, most: late / 2},
+		{name: "its own is long", own: late, last: soon, least: soon / 2, most: late / 2},
+		{name: "less was asked for", own: late, asked: new(soon), least: soon, most: late / 2},
+		{name: "at once", own: late, asked: ctr.AtOnce(), most: late / 2},
+		{name: "for ever", own: soon, asked: new(-time.Second), last: 5 * soon, least: 4 * soon, most: late / 2},
+		{name: "its own is for ever", own: -time.Second, last: 5 * soon, least: 4 * soon, most: late / 2},
+		{name: "for ever, given up", asked: new(-time.Second), gone: soon, least: soon / 2, most: late / 2, want: context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testController(t, noNetworks{})
+			s := readyPod(t, c)
+			k, start := testContainer(t, c, ctr.Config{Sandbox: s.ID, Rootfs: t.TempDir(), Stop: ctr.Stop{Timeout: &tt.own, Signal: "WINCH"}})
+			p := start()
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			if tt.last > 0 {
+				time.AfterFunc(tt.last, func() { _ = unix.Kill(p.Pid, unix.SIGTERM) })
+			}
+			if tt.gone > 0 {
+				time.AfterFunc(tt.gone, giveUp)
+			}
+			begun := time.Now()
+			err := c.Remove(ctx, s.ID, RemoveOptions{Force: true, Timeout: tt.asked})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			if took := time.Since(begun); took < tt.least || took > tt.most {
+				t.Errorf("it took %s, want %s to %s", took, tt.least, tt.most)
+			}
+			if p.Alive() != (tt.want != nil) {
+				t.Errorf("the container is alive: %t", p.Alive())
+			}
+			if _, err := c.ctrs.Get(t.Context(), k.ID); errdefs.IsNotFound(err) != (tt.want == nil) {
+				t.Errorf("the container's record: %v", err)
+			}
+		})
+	}
+}
+
+// The bound of a removal is more than what its containers may take to end.
+func TestRemovalTime(t *testing.T) {
+	running := func(own time.Duration) ctr.Container {
+		return ctr.Container{Config: ctr.Config{Stop: ctr.Stop{Timeout: &own}}, Status: ctr.Status{State: ctr.Running}}
+	}
+	ended, infra := running(-1), running(-1)
+	ended.Status.State, infra.Config.Infra = ctr.Stopped, true
+	for _, tt := range []struct {
+		name  string
+		ctrs  []ctr.Container
+		asked *time.Duration
+		want  time.Duration // -1 is for ever
+	}{
+		{name: "none", want: undoTimeout},
+		{name: "their own", ctrs: []ctr.Container{running(time.Minute), running(time.Hour)}, want: undoTimeout + time.Hour},
+		{name: "the default", ctrs: []ctr.Container{{Status: ctr.Status{State: ctr.Running}}}, want: undoTimeout + 10*time.Second},
+		{name: "at once", ctrs: []ctr.Container{running(time.Hour), running(-1)}, asked: ctr.AtOnce(), want: undoTimeout},
+		{name: "one for ever", ctrs: []ctr.Container{running(-1), running(time.Hour)}, want: -1},
+		{name: "all for ever", ctrs: []ctr.Container{running(time.Hour)}, asked: new(-time.Second), want: -1},
+		{name: "it does not run", ctrs: []ctr.Container{ended, infra}, want: undoTimeout},
+		{name: "longer than time is", ctrs: []ctr.Container{running(1<<63 - 1)}, want: -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, bounded := removalTime(tt.ctrs, tt.asked)
+			if !bounded {
+				got = -1
+			}
+			if got != tt.want {
+				t.Errorf("bounded by %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// The infra container outlives those whose PID namespace it holds, also when they have
+// time to end.
+func TestRemoveEndsInfraLast(t *testing.T) {
+	const own = 500 * time.Millisecond
+	c := testController(t, noNetworks{})
+	s := readyPod(t, c)
+	_, start := testContainer(t, c, ctr.Config{Sandbox: s.ID, Rootfs: t.TempDir(), Stop: ctr.Stop{Timeout: new(own), Signal: "WINCH"}})
+	infra, startInfra := testContainer(t, c, ctr.Config{Sandbox: s.ID, Rootfs: t.TempDir(), Infra: true, Remove: true})
+	if _, err := c.update(t.Context(), s, func(n *Status) { n.Infra = infra.ID }); err != nil {
+		t.Fatal(err)
+	}
+	member, holder := start(), startInfra()
+	done := make(chan error, 1)
+	go func() { done <- c.Remove(t.Context(), s.ID, RemoveOptions{Force: true}) }()
+	for alive := true; alive; time.Sleep(time.Millisecond) {
+		held := holder.Alive()
+		if alive = member.Alive(); alive && !held {
+			t.Error("it ended before the other")
+			break
+		}
+	}
+	if err := <-done; err != nil || holder.Alive() {
+		t.Errorf("error %v; the infra container is alive: %t", err, holder.Alive())
 	}
 }

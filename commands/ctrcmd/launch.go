@@ -124,7 +124,7 @@ func replace(ctx context.Context, env *cli.Env, e *cli.Engine, name string) erro
 	if err := guard(c, nil); err != nil {
 		return err
 	}
-	return ignoreAbsent(removeContainer(ctx, env, e, c, ctr.RemoveOptions{Force: true, Timeout: stopTimeout(c.Config)}))
+	return ignoreAbsent(removeContainer(ctx, env, e, c, ctr.RemoveOptions{Force: true, Timeout: new(stopTimeout(c.Config))}))
 }
 
 func ignoreAbsent(err error) error {

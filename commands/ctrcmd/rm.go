@@ -101,9 +101,9 @@ func (o *removeOptions) run(ctx context.Context, env *cli.Env, timeout *time.Dur
 		if err := guard(c, &o.Force); err != nil {
 			return err
 		}
-		ro := ctr.RemoveOptions{Force: o.Force, Volumes: o.Volumes, Timeout: stopTimeout(c.Config)}
-		if timeout != nil {
-			ro.Timeout = *timeout
+		ro := ctr.RemoveOptions{Force: o.Force, Volumes: o.Volumes, Timeout: timeout}
+		if timeout == nil {
+			ro.Timeout = new(stopTimeout(c.Config))
 		}
 		if err := ignoreAbsent(removeContainer(ctx, env, e, c, ro)); err != nil {
 			return err

@@ -109,7 +109,7 @@ func (o *runOptions) notStarted(ctx context.Context, env *cli.Env, p prepared, e
 	err = launchHint(ctx, env, p.engine, p.launch, cli.Cause(ctx, err))
 	ctx = context.WithoutCancel(ctx)
 	undone := errors.Join(
-		ignoreAbsent(p.engine.Pods.RemoveContainer(ctx, p.launch.Container.ID, ctr.RemoveOptions{Force: true, Volumes: true})), p.undo(ctx))
+		ignoreAbsent(p.engine.Pods.RemoveContainer(ctx, p.launch.Container.ID, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce(), Volumes: true})), p.undo(ctx))
 	if undone != nil {
 		// Beside the error, which is not printed when it is a signal.
 		env.Log().Warn("taking back what was made; the next command tries again", "error", undone)

@@ -200,7 +200,7 @@ func removeUsers(ctx context.Context, env *cli.Env, ids []string) error {
 		return err
 	}
 	for _, id := range ids {
-		if err := e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true}); err != nil && !errdefs.IsNotFound(err) {
+		if err := e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()}); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}

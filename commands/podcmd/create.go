@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
@@ -234,7 +233,7 @@ func replace(ctx context.Context, e *cli.Engine, name string) error {
 	if err := guard(s, nil); err != nil {
 		return err
 	}
-	err = e.Pods.Remove(ctx, id, pod.RemoveOptions{Force: true, Timeout: 10 * time.Second})
+	err = e.Pods.Remove(ctx, id, pod.RemoveOptions{Force: true})
 	if errdefs.IsNotFound(err) {
 		return nil
 	}

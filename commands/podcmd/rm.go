@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
@@ -77,10 +76,7 @@ func (o *removeOptions) run(ctx context.Context, env *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	ro := pod.RemoveOptions{Force: o.Force, Timeout: 10 * time.Second}
-	if o.timeout != nil {
-		ro.Timeout = max(*o.timeout, 0)
-	}
+	ro := pod.RemoveOptions{Force: o.Force, Timeout: o.timeout}
 	return env.Each(refs, cli.RemoveCode, func(ref string) error {
 		s, err := find(ctx, e, ref)
 		if errdefs.IsNotFound(err) && (o.Force || o.Ignore || o.All) {

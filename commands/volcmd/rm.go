@@ -93,7 +93,7 @@ func removeUsers(ctx context.Context, e *cli.Engine, name string) error {
 		if !mounts(c, name) {
 			continue
 		}
-		err := e.Pods.RemoveContainer(ctx, c.ID, ctr.RemoveOptions{Force: true})
+		err := e.Pods.RemoveContainer(ctx, c.ID, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()})
 		if err != nil && !errdefs.IsNotFound(err) {
 			errs = append(errs, err)
 		}

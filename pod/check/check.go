@@ -80,7 +80,7 @@ func (e Engine) look(ctx context.Context, o Options) ([]record.Finding, error) {
 	images, ierr := e.Images.Check(ctx, img.CheckOptions{
 		Deep: o.Deep, MaxAge: o.MaxAge, Owners: e.Containers.Owners(),
 		RemoveContainer: func(ctx context.Context, id string) error {
-			return e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true})
+			return e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()})
 		},
 	})
 	roots, rerr := e.rootless(ctx)
@@ -106,7 +106,7 @@ func (e Engine) rootless(ctx context.Context) ([]record.Finding, error) {
 			Kind: "rootfs", Object: fmt.Sprintf("container %q (%s)", k.Config.Name, k.ID),
 			Problem: "its root filesystem is gone", Repair: "remove the container", Loses: true,
 			Mend: func(ctx context.Context) error {
-				return ctr.AbsentOK(e.Pods.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{Force: true}))
+				return ctr.AbsentOK(e.Pods.RemoveContainer(ctx, k.ID, ctr.RemoveOptions{Force: true, Timeout: ctr.AtOnce()}))
 			},
 		})
 	}

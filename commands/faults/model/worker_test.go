@@ -234,7 +234,7 @@ func (w *worker) doPod(ctx context.Context, pods *pod.Controller, id string, o o
 	case "pod stop":
 		return pods.Stop(ctx, id, &now)
 	case "pod rm":
-		return pods.Remove(ctx, id, pod.RemoveOptions{Force: o.Force})
+		return pods.Remove(ctx, id, pod.RemoveOptions{Force: o.Force, Timeout: ctr.AtOnce()})
 	case "stopp":
 		return pods.StopSandbox(ctx, id)
 	}
@@ -298,7 +298,7 @@ func (w *worker) doContainer(ctx context.Context, e *cli.Engine, id string, o op
 	case "restart":
 		return e.Pods.RestartContainer(ctx, id, ctr.StopOptions{Timeout: &timeout})
 	case "rm":
-		return e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: o.Force})
+		return e.Pods.RemoveContainer(ctx, id, ctr.RemoveOptions{Force: o.Force, Timeout: ctr.AtOnce()})
 	case "rename":
 		return e.Containers.Rename(ctx, id, o.To)
 	case "pause":
