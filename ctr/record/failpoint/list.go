@@ -31,7 +31,7 @@ func recordPoints() []Listed {
 		{"container.remove.root", []string{"pod stop", "pod rm", "rm", "run --rm", "pod start fails", "create fails", "run fails", "run --rm fails", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails"}},
 		{"container.remove.run", []string{"pod stop", "pod rm", "rm", "run --rm", "pod start fails", "create fails", "run fails", "run --rm fails", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails"}},
 		{"container.remove.status", []string{"pod stop", "pod rm", "rm", "run --rm", "pod start fails", "create fails", "run fails", "run --rm fails", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox fails", "CreateContainer fails"}},
-		{"container.remove.volumes", []string{"rm", "RemoveContainer", "RemovePodSandbox", "RunPodSandbox fails", "run fails"}},
+		{"container.remove.volumes", []string{"rm", "RemoveContainer", "RemovePodSandbox", "run fails"}},
 		{"container.rename.claim", []string{"rename"}},
 		{"container.rename.intent", []string{"rename"}},
 		{"container.rename.release", []string{"rename"}},
