@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,7 @@ func Processes(dir, states string) ([]Process, error) {
 		if err != nil {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		data, err := commandLine(e.Name())
 		if err != nil || len(data) == 0 || !process.Alive() {
 			continue // gone, or the kernel's
 		}
@@ -116,6 +117,23 @@ func Processes(dir, states string) ([]Process, error) {
 		}
 	}
 	return out, nil
+}
+
+// commandLine reads a process's command line; empty is a kernel thread's. So is, for a
+// moment, that of a program that execve(2) is about to begin: it is waited for, as a
+// runtime that is overlooked goes on making what has been cleared away.
+func commandLine(pid string) ([]byte, error) {
+	for range 100 {
+		data, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err != nil || len(data) > 0 {
+			return data, err
+		}
+		if _, err := os.Readlink(filepath.Join("/proc", pid, "exe")); err != nil {
+			return nil, nil // it has no program
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil, nil
 }
 
 // parse reads a command line.

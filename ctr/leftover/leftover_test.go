@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/davit-containers/davit/commands/harness"
 	"github.com/davit-containers/davit/ctr/record"
 )
 
@@ -50,5 +51,28 @@ func TestEnding(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 		})
+	}
+}
+
+// A runtime is found at any moment, also while it is about to begin.
+func TestProcessesInExec(t *testing.T) {
+	dir := t.TempDir()
+	path, states := filepath.Join(dir, "runtime"), filepath.Join(dir, "states")
+	if err := harness.WriteExecutable(path, "#!/bin/sh\nexec \"$0\" \"$@\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--root", states+"/x", "create", "c1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	for n := range 120 {
+		all, err := Processes(filepath.Join(dir, "run"), states)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) != 1 || all[0].Pid != cmd.Process.Pid || all[0].ID != "c1" {
+			t.Fatalf("the %d. time: %+v", n+1, all)
+		}
 	}
 }
