@@ -144,10 +144,8 @@ func (c *checker) missing(ctx context.Context, s Sandbox) []lack {
 	if _, err := netw.Attached(c.runDir(s.ID)); attaches(s.Config) && errdefs.IsNotFound(err) {
 		out = append(out, lack{"network", "there is no record of its network", "mark the pod not ready", c.markNotReady})
 	}
-	if s.Status.Infra != "" {
-		if k, err := c.ctrs.Get(ctx, s.Status.Infra); errdefs.IsNotFound(err) || err == nil && !k.Status.Alive() && k.Op == nil {
-			out = append(out, lack{"container", "its infra container does not run", "mark the pod not ready", c.markNotReady})
-		}
+	if infraGone(ctx, c.records, s) {
+		out = append(out, lack{"container", "its infra container does not run", "mark the pod not ready", c.markNotReady})
 	}
 	return out
 }

@@ -123,6 +123,16 @@ func (c *settler) unpinPID(id string) error {
 	return nil
 }
 
+// infraGone tells whether a sandbox has an infra container that has ended, and with it
+// all that ran in the PID namespace.
+func infraGone(ctx context.Context, c *records, s Sandbox) bool {
+	if s.Status.Infra == "" {
+		return false
+	}
+	k, err := c.ctrs.Get(ctx, s.Status.Infra)
+	return errdefs.IsNotFound(err) || err == nil && !k.Status.Alive() && k.Op == nil
+}
+
 // removeInfra ends and deletes the infra container, if there is one.
 func (c *settler) removeInfra(ctx context.Context, s Sandbox) error {
 	if s.Status.Infra != "" {

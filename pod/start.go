@@ -37,7 +37,7 @@ func (c *Controller) Start(ctx context.Context, id string) error {
 	}
 	var errs []error
 	for _, k := range ctrs {
-		if k.Status.Alive() {
+		if k.Status.Alive() || k.Config.Infra { // that one is the sandbox's own
 			continue
 		}
 		if _, err := c.StartContainer(ctx, k.ID, nil); err != nil {
@@ -115,7 +115,7 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 		return nil, errors.Join(err, op.End())
 	}
 	if s.Status.State == Ready {
-		if pinAgain(c.records, s) == "" {
+		if pinAgain(c.records, s) == "" && !infraGone(ctx, c.records, s) {
 			return &rising{give: c.give(s)}, op.End()
 		}
 		if err := c.down(ctx, op); err != nil { // nothing runs in it any more
@@ -254,6 +254,10 @@ func (c *riser) arrived(ctx context.Context, s Sandbox, a netw.Attachment) error
 	if err := failpoint.Reach(ctx, failpoint.PodReady); err != nil {
 		return err
 	}
+	// Its exit command marks a pod that is ready, and this one was not until now.
+	if infraGone(ctx, c.records, s) {
+		return fmt.Errorf("the infra container of pod %q has ended: %w", s.Config.Name, errdefs.ErrUnavailable)
+	}
 	return errors.Join(c.writeFiles(ctx, s), c.refreshPeers(ctx, s))
 }
 
@@ -309,7 +313,10 @@ func (c *riser) pin(ctx context.Context, s Sandbox) (Sandbox, error) {
 		Dir: c.nsDir(s.ID), Net: ownNet(s.Config),
 		IPC: s.Config.Namespaces.IPC == spec.ModePod, UTS: s.Config.Namespaces.UTS == spec.ModePod,
 		UIDs: pinnedMappings(s.Config.Namespaces.UIDMappings), GIDs: pinnedMappings(s.Config.Namespaces.GIDMappings),
-		Hostname: s.Config.Hostname, Sysctls: s.Config.Sysctls,
+		Sysctls: s.Config.Sysctls,
+	}
+	if cfg.UTS { // else each container has it in its own
+		cfg.Hostname = s.Config.Hostname
 	}
 	if !cfg.Net && !cfg.IPC && !cfg.UTS && len(cfg.UIDs) == 0 {
 		return s, nil

@@ -100,3 +100,23 @@ func TestF9ContainerEndsAfterItsMonitor(t *testing.T) {
 	s.remove(pod)
 	n.empty()
 }
+
+// An infra container that ended when nobody could tell of it is missed by the pod's
+// next start, which makes the pod anew.
+func TestInfraEndedUnseen(t *testing.T) {
+	n := newNode(t, "")
+	n.must("pod", "create", "--name", "p", "--share", "net,ipc,pid")
+	n.must("run", "-d", "--name", "c", "--pod", "p", n.image, "sleep", "4711")
+	infra := n.must("pod", "inspect", "--format", "{{.InfraContainerID}}", "p").Line()
+	init, monitor := n.pids(infra)
+	n.kill(strconv.Itoa(monitor))
+	n.kill(strconv.Itoa(init))
+	n.must("pod", "start", "p")
+	if now := n.must("pod", "inspect", "--format", "{{.InfraContainerID}}", "p").Line(); now == infra || now == "" {
+		t.Errorf("the infra container is %q, after %q", now, infra)
+	}
+	n.must("exec", "c", "true")
+	n.must("system", "check")
+	n.must("pod", "rm", "-f", "-t", "0", "p")
+	n.empty()
+}
