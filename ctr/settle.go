@@ -177,34 +177,23 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 		err = rt.Delete(ctx, ctr.ID, true)
 		deleted()
 	}
-	if oci.CannotRun(err) {
+	if oci.CannotRun(err) { // its hooks apart, what it would do is done here and below
 		c.o.Log.Info("a container is deleted without its runtime", "container", ctr.Config.Name, "error", err)
-		err = forgetBy(ctx, c, rt, ctr)
+		err = c.killAll(ctx, ctr)
 	}
 	if err := AbsentOK(err); err != nil {
 		return err
 	}
-	if rt.Root != "" { // one that was killed early leaves what it does not know itself
+	// One that was killed early does not know itself what it has made.
+	if err := removeCgroup(ctx, c, ctr.Status.Cgroup); err != nil {
+		return fmt.Errorf("removing cgroup of container %q: %w", ctr.Config.Name, err)
+	}
+	if rt.Root != "" {
 		if err := leftover.RemoveAll(rt.Root, ctr.ID); err != nil {
 			return fmt.Errorf("removing what the runtime left of container %q: %w", ctr.Config.Name, err)
 		}
 	}
 	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
-}
-
-// forgetBy does what a runtime would do that cannot be run any more: its hooks
-// apart, that is to end processes and to remove a folder and a cgroup.
-func forgetBy(ctx context.Context, c *settler, rt oci.Runtime, ctr Container) error {
-	return Undo(
-		func() error { return c.killAll(ctx, ctr) },
-		func() error { return removeCgroup(ctx, c, ctr.Status.Cgroup) },
-		func() error {
-			if rt.Root == "" {
-				return nil
-			}
-			return leftover.RemoveAll(rt.Root, ctr.ID)
-		},
-	)
 }
 
 func removeCgroup(ctx context.Context, c *settler, path string) error {

@@ -277,6 +277,7 @@ func TestF14RuntimeIsKilled(t *testing.T) {
 	w.tell("create", dies)
 	n.must("create", "--name", "cli", "-p", "127.0.0.1::80", n.image, "sleep", "4710")
 	n.within(8*time.Second, func() { s.startFails(pod, "create", "has died") })
+	n.check() // the runtime knows nothing of the cgroup that it made
 	n.must("rm", "cli")
 	n.must("create", "--name", "cli", "-t", n.image, "sleep", "4710")
 	n.within(8*time.Second, func() { n.fails(125, "no reason", "start", "cli") }) // its stderr is not read
