@@ -47,7 +47,7 @@ type StopOptions struct {
 // start it again, from the stop's beginning on, whatever becomes of the stop.
 func (c *stopper) Stop(ctx context.Context, id string, o StopOptions) error {
 	deadline := c.deadline(id, o)
-	op, err := beginBy(ctx, c.settler, id, func() (*record.Op, error) { return c.takeTurns(ctx, id, deadline) })
+	op, err := beginBy(ctx, c.settler, id, func() (*record.Op, error) { return c.beginStop(ctx, id, deadline) })
 	if err != nil {
 		return err
 	}
@@ -424,30 +424,14 @@ type haste struct {
 	Deadline time.Time `json:"deadline"`
 }
 
-// stopTurn is how often a stop that waits for another operation looks whether that is a
-// stop by now, which waits, too, and was faster.
-const stopTurn = 200 * time.Millisecond
-
-// takeTurns takes a container's operation lock for a stop that kills at a deadline, and
-// hastens the stops that have it before.
-func (c *stopper) takeTurns(ctx context.Context, id string, deadline time.Time) (*record.Op, error) {
-	var patience record.Patience
-	for {
-		if err := c.hasten(id, deadline); err != nil {
-			return nil, err
-		}
-		turn, cancel := context.WithTimeout(ctx, stopTurn)
-		op, err := c.dir.Begin(turn, id, opStop)
-		cancel()
-		var busy *record.BusyError
-		switch {
-		case err == nil, !errors.As(err, &busy), ctx.Err() != nil:
-			return op, err
-		case patience.Over(busy.Holder.Pid):
-			busy.Stopped = busy.Holder.Pid
-			return nil, err
-		}
+// beginStop takes a container's operation lock for a stop that kills at a deadline, and
+// hastens the stops that have it before: between two turns, too, as one that waits as
+// well may be faster.
+func (c *stopper) beginStop(ctx context.Context, id string, deadline time.Time) (*record.Op, error) {
+	if err := c.hasten(id, deadline); err != nil {
+		return nil, err
 	}
+	return c.dir.BeginInTurns(ctx, id, opStop, func(record.Holder) error { return c.hasten(id, deadline) })
 }
 
 // hasten leaves a deadline for a stop that is under way, if there is one, unless it has

@@ -121,7 +121,7 @@ func TestStopGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer op.Abandon()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*stopTurn/2)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	err = c.Stop(ctx, id, StopOptions{})
 	var busy *record.BusyError

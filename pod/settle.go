@@ -14,7 +14,12 @@ import (
 
 // begin takes a pod's operation lock and first settles what a dead owner left.
 func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error) {
-	op, err := c.dir.Begin(ctx, id, kind)
+	return c.beginBy(ctx, id, func() (*record.Op, error) { return c.dir.Begin(ctx, id, kind) })
+}
+
+// beginBy is begin for those who take the lock in a way of their own.
+func (c *settler) beginBy(ctx context.Context, id string, lock func() (*record.Op, error)) (*record.Op, error) {
+	op, err := lock()
 	if err != nil {
 		return nil, fmt.Errorf("pod %q: %w", id, err)
 	}
@@ -25,7 +30,7 @@ func (c *settler) begin(ctx context.Context, id, kind string) (*record.Op, error
 	if err := c.undo(ctx, op, prior.Kind); err != nil {
 		return nil, fmt.Errorf("settling %s of pod %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
 	}
-	return c.begin(ctx, id, kind)
+	return c.beginBy(ctx, id, lock)
 }
 
 // undo settles an operation of a kind that failed here or that a dead owner

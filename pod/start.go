@@ -133,43 +133,23 @@ func (c *riser) bringUp(ctx context.Context, id string) (*rising, error) {
 	return r, nil
 }
 
-// removalCheck is how often a start that waits for a pod looks whether the pod
-// is being removed.
-const removalCheck = 200 * time.Millisecond
-
 // beginStart takes a pod's operation lock for a start, whose caller may hold its
 // container's. It does not wait for a removal, which waits for that container.
 func (c *riser) beginStart(ctx context.Context, id string) (*record.Op, error) {
-	var patience record.Patience
-	for {
-		turn, cancel := context.WithTimeout(ctx, removalCheck)
-		op, err := c.dir.Begin(turn, id, opStart)
-		cancel()
-		var busy *record.BusyError
-		switch {
-		case err == nil:
-			prior, dead := op.Prior()
-			if !dead {
-				return op, nil
+	var vain error
+	op, err := c.beginBy(ctx, id, func() (*record.Op, error) {
+		return c.dir.BeginInTurns(ctx, id, opStart, func(holder record.Holder) error {
+			var s Sandbox
+			if s, vain = c.Get(ctx, id); vain == nil && (s.Status.State == Removing || holder.Kind == opRemove) {
+				vain = fmt.Errorf("pod %q: %w", s.Config.Name, errGoing)
 			}
-			if err := c.undo(ctx, op, prior.Kind); err != nil {
-				return nil, fmt.Errorf("settling %s of pod %q that process %d left: %w", prior.Kind, id, prior.Pid, err)
-			}
-		case !errors.As(err, &busy) || ctx.Err() != nil:
-			return nil, fmt.Errorf("pod %q: %w", id, err)
-		case patience.Over(busy.Holder.Pid):
-			busy.Stopped = busy.Holder.Pid
-			return nil, fmt.Errorf("pod %q: %w", id, err)
-		default:
-			s, err := c.Get(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			if s.Status.State == Removing || busy.Holder.Kind == opRemove {
-				return nil, fmt.Errorf("pod %q: %w", s.Config.Name, errGoing)
-			}
-		}
+			return vain
+		})
+	})
+	if vain != nil {
+		return nil, vain
 	}
+	return op, err
 }
 
 // rise makes what a sandbox consists of.

@@ -217,3 +217,33 @@ func TestRemoveEndsInfraLast(t *testing.T) {
 		t.Errorf("error %v; the infra container is alive: %t", err, holder.Alive())
 	}
 }
+
+// A start waits for any operation but a removal, and for no pod that is being removed.
+func TestStartWaitsForNoRemoval(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		kind string // of the operation that is under way
+		is   State  // the pod
+		want error
+	}{
+		{name: "removal", kind: opRemove, is: Created, want: errGoing},
+		{name: "other operation on one that goes", kind: opStop, is: Removing, want: errGoing},
+		{name: "stop", kind: opStop, is: Created, want: context.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testController(t, noNetworks{})
+			s := readyPod(t, c)
+			setState(t, c, s, tt.is, time.Now())
+			op, err := c.dir.Begin(t.Context(), s.ID, tt.kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer op.Abandon()
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			if err := c.Start(ctx, s.ID); !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}

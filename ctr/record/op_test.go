@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -256,6 +257,39 @@ func TestBeginWaits(t *testing.T) {
 	if n.Load() != 100 {
 		t.Error(n.Load())
 	}
+}
+
+// Who begins in turns sees what is under way by then, and may end the waiting; an
+// operation that ends is waited for no longer than that.
+func TestBeginInTurns(t *testing.T) {
+	d := newDir(t)
+	create(t, d, "a", "")
+	first, err := d.Begin(t.Context(), "a", "start")
+	must(t, err)
+	var seen []string
+	var second *Op
+	op, err := d.BeginInTurns(t.Context(), "a", "rm", func(h Holder) error {
+		if seen = append(seen, h.Kind); second != nil {
+			return second.End()
+		}
+		must(t, first.End())
+		second, err = d.TryBegin("a", "stop")
+		return err
+	})
+	must(t, err)
+	if diff := cmp.Diff([]string{"start", "stop"}, seen); diff != "" {
+		t.Error(diff)
+	}
+	enough := errors.New("enough")
+	if _, err := d.BeginInTurns(t.Context(), "a", "rm", func(Holder) error { return enough }); err != enough {
+		t.Errorf("the waiting ended with %v", err)
+	}
+	_, err = d.BeginInTurns(soon(t, turn/2), "a", "rm", func(Holder) error { return enough })
+	wantErr(t, err, errdefs.ErrUnavailable)
+	wantErr(t, err, context.DeadlineExceeded)
+	must(t, op.End())
+	_, err = d.BeginInTurns(t.Context(), "b", "rm", func(Holder) error { return enough })
+	wantErr(t, err, errdefs.ErrNotFound)
 }
 
 // TestBeginWithoutInotify is for a machine whose inotify instances are used

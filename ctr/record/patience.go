@@ -3,6 +3,7 @@ package record
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -47,6 +48,32 @@ func (p *Patience) look(fd int) error {
 		}
 	}
 	return nil
+}
+
+// turn is how long BeginInTurns waits before it has its caller look.
+const turn = 200 * time.Millisecond
+
+// BeginInTurns is Begin for those who may have to do something about the operation that
+// they wait for: look is called with it between two turns of waiting, each a fifth of a
+// second long. An error of look's ends the waiting and is returned as it is.
+func (d *Dir[C, S]) BeginInTurns(ctx context.Context, id, kind string, look func(Holder) error) (*Op, error) {
+	var patience Patience
+	for {
+		waiting, cancel := context.WithTimeout(ctx, turn)
+		op, err := d.Begin(waiting, id, kind)
+		cancel()
+		var busy *BusyError
+		switch {
+		case err == nil, !errors.As(err, &busy), ctx.Err() != nil:
+			return op, err
+		case patience.Over(busy.Holder.Pid):
+			busy.Stopped, busy.cause = busy.Holder.Pid, nil
+			return nil, err
+		}
+		if err := look(busy.Holder); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // halted says whether a process is stopped or frozen.

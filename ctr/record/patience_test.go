@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,23 +34,26 @@ func TestF48HolderStopped(t *testing.T) {
 	t.Parallel()
 	p := testPaths(t)
 	d := testDir(t, p)
-	for _, id := range []string{"op", "status", "removed"} {
+	for _, id := range []string{"op", "turns", "status", "removed"} {
 		create(t, d, id, id)
 	}
 	file := t.TempDir() + "/lock"
 	must(t, os.WriteFile(file, nil, 0o600))
 	removal, err := d.TryBegin("removed", "rm")
 	must(t, err)
+	ended := func(op *Op, err error) error {
+		if err == nil {
+			err = op.End()
+		}
+		return err
+	}
 	for what, l := range map[string]struct {
 		holder *os.Process
 		take   func() error
 	}{
-		"operation": {holder(t, p, "op", "stop", "killing"), func() error {
-			op, err := d.Begin(t.Context(), "op", "rm")
-			if err == nil {
-				err = op.End()
-			}
-			return err
+		"operation": {holder(t, p, "op", "stop", "killing"), func() error { return ended(d.Begin(t.Context(), "op", "rm")) }},
+		"turns": {holder(t, p, "turns", "stop", "killing"), func() error {
+			return ended(d.BeginInTurns(t.Context(), "turns", "rm", func(Holder) error { return nil }))
 		}},
 		"status": {started(t, "lock", d.RunDir("status")), func() error {
 			_, err := d.Update(t.Context(), "status", func(s state) (state, error) { return s, nil })
@@ -58,11 +62,7 @@ func TestF48HolderStopped(t *testing.T) {
 		"removal": {started(t, "lock", d.RunDir("removed")), func() error { return removal.Remove(t.Context()) }},
 		"names":   {started(t, "lock", d.l.names), func() error { return d.Rename(t.Context(), "op", "new") }},
 		"window": {started(t, "lock", d.l.run), func() error {
-			op, err := d.Create(t.Context(), Meta{ID: "b", Owner: OwnerCLI}, conf{}, state{}, CreateOptions{})
-			if err == nil {
-				err = op.End()
-			}
-			return err
+			return ended(d.Create(t.Context(), Meta{ID: "b", Owner: OwnerCLI}, conf{}, state{}, CreateOptions{}))
 		}},
 		"file": {started(t, "lock", file), func() error {
 			f, err := os.OpenFile(file, os.O_RDWR, 0)
@@ -92,6 +92,9 @@ func TestF48HolderStopped(t *testing.T) {
 			if !errors.As(err, &busy) || busy.Stopped != l.holder.Pid || !strings.Contains(err.Error(), fmt.Sprintf("process %d", l.holder.Pid)) ||
 				!strings.Contains(err.Error(), "stopped") {
 				t.Errorf("the holder is process %d: %v", l.holder.Pid, err)
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("no context has ended: %v", err)
 			}
 			if took := time.Since(began); took < stopPatience || took > stopPatience+20*time.Second {
 				t.Errorf("gave up after %s", took)
