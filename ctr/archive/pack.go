@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,26 +29,17 @@ type Info struct {
 func (r *Root) Stat(name string) (Info, error) {
 	var info Info
 	err := r.do(func() error {
-		target, err := filepath.EvalSymlinks(path.Clean("/" + name))
+		folder, target, err := openParent(name)
 		if err != nil {
-			return classify(name, err)
-		}
-		folder, err := openFolder(path.Dir(target))
-		if err != nil {
-			return classify(name, err)
+			return err
 		}
 		defer func() { _ = folder.Close() }()
-		it, err := openAt(folder, path.Base(target), unix.O_PATH)
-		if err != nil {
-			return classify(name, err)
-		}
-		defer func() { _ = it.Close() }()
-		fi, err := it.Stat()
+		it, fi, err := openAt(folder, path.Base(target), unix.O_PATH)
 		if err != nil {
 			return classify(name, err)
 		}
 		info = Info{Path: target, Mode: fi.Mode(), Size: fi.Size()}
-		return nil
+		return it.Close()
 	})
 	return info, err
 }
@@ -65,19 +55,14 @@ type PackOptions struct {
 // out. ErrNotFound if there is nothing.
 func (r *Root) Pack(ctx context.Context, name string, w io.Writer, o PackOptions) error {
 	return r.do(func() error {
-		clean := path.Clean("/" + name)
-		target, err := filepath.EvalSymlinks(clean)
+		folder, target, err := openParent(name)
 		if err != nil {
-			return classify(name, err)
-		}
-		if o.As == "" {
-			o.As = path.Base(clean)
-		}
-		folder, err := openFolder(path.Dir(target))
-		if err != nil {
-			return classify(name, err)
+			return err
 		}
 		defer func() { _ = folder.Close() }()
+		if o.As == "" {
+			o.As = path.Base(path.Clean("/" + name))
+		}
 		p := packer{ctx: ctx, out: tar.NewWriter(w), links: map[inode]string{}}
 		if err := p.entry(folder, path.Base(target), path.Clean(strings.TrimPrefix(o.As, "/"))); err != nil {
 			return fmt.Errorf("packing %q: %w", name, err)
@@ -104,7 +89,7 @@ func (p *packer) entry(folder *os.File, name, as string) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	it, err := openAt(folder, name, unix.O_PATH)
+	it, fi, err := openAt(folder, name, unix.O_PATH)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -112,10 +97,7 @@ func (p *packer) entry(folder *os.File, name, as string) error {
 		return err
 	}
 	defer func() { _ = it.Close() }()
-	fi, err := it.Stat()
 	switch {
-	case err != nil:
-		return err
 	case fi.IsDir():
 		return p.folder(it, as)
 	case fi.Mode().IsRegular():
@@ -143,16 +125,12 @@ func (p *packer) folder(handle *os.File, as string) error {
 		return fmt.Errorf("%q is more than %d folders deep: %w", as, maxDepth, errdefs.ErrInvalidArgument)
 	}
 	defer func() { p.depth-- }()
-	dir, err := openAt(handle, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, fi, err := openAt(handle, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dir.Close() }()
 	if as != "." {
-		fi, err := dir.Stat()
-		if err != nil {
-			return err
-		}
 		h, err := header(fi, as+"/", "")
 		if err != nil {
 			return err
@@ -198,7 +176,7 @@ func (nameless) Gname() (string, error) { return "", nil }
 // regular writes a regular file, or a link to the name under which the stream has it
 // already.
 func (p *packer) regular(folder *os.File, name, as string) error {
-	f, err := openAt(folder, name, unix.O_RDONLY)
+	f, fi, err := openAt(folder, name, unix.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil
 	}
@@ -206,9 +184,8 @@ func (p *packer) regular(folder *os.File, name, as string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	fi, err := f.Stat()
-	if err != nil || !fi.Mode().IsRegular() {
-		return err // it was exchanged for something else
+	if !fi.Mode().IsRegular() {
+		return nil // it was exchanged for something else
 	}
 	h, err := header(fi, as, "")
 	if err != nil {

@@ -3,7 +3,10 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 	"runtime"
 
 	"github.com/containerd/errdefs"
@@ -70,11 +73,29 @@ func openFolder(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// openAt opens what a folder has under a name, and no link.
-func openAt(folder *os.File, name string, flags int) (*os.File, error) {
+// openParent opens the folder of what a path leads to, by an O_PATH handle. target is
+// that path with its links resolved, the last one, too. ErrNotFound if there is nothing.
+func openParent(name string) (folder *os.File, target string, err error) {
+	target, err = filepath.EvalSymlinks(path.Clean("/" + name))
+	if err == nil {
+		folder, err = openFolder(path.Dir(target))
+	}
+	if err != nil {
+		return nil, "", classify(name, err)
+	}
+	return folder, target, nil
+}
+
+// openAt opens what a folder has under a name, and no link, and tells what it is.
+func openAt(folder *os.File, name string, flags int) (*os.File, fs.FileInfo, error) {
 	fd, err := unix.Openat(int(folder.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &os.PathError{Op: "opening", Path: name, Err: err}
+		return nil, nil, &os.PathError{Op: "opening", Path: name, Err: err}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	f := os.NewFile(uintptr(fd), name)
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, fi, nil
 }
