@@ -33,8 +33,9 @@ func exceptions() map[string]string {
 // it hands to commands.Main (commands/cli); a pod makes its own cgroup and pins
 // its own namespaces, and chooses the level of its containers' labels,
 // by the leaves that know how (ctr/cgroup, netw/netns, ctr/nspin, ctr/selinux), and
-// looks for what is left of it (ctr/leftover); pod/check joins what all parts find; the
-// engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
+// looks for what is left of it (ctr/leftover); who starts a process that outlives
+// davit is told its cgroup (ctr/cgroup's Placement); pod/check joins what all parts
+// find; the engine is wired out of its leaves in commands/cli/engine.go alone; logs and cp
 // read what a container left (ctr/logs, ctr/archive); pods share the flags, rows
 // and live views of containers (commands/ctrcmd/*).
 func arrows() map[string][]string {
@@ -51,9 +52,10 @@ func arrows() map[string][]string {
 		"criadapter/streaming": {"ctr"},
 		"pod":                  {"pod/*", "ctr", "ctr/spec", "ctr/cgroup", "ctr/leftover", "ctr/nspin", "ctr/selinux", "netw", "netw/netns"},
 		"pod/kube":             {"pod", "ctr", "img", "ctr/volume"},
-		"pod/health":           {"ctr"},
+		"pod/health":           {"ctr", "ctr/cgroup"},
 		"pod/check":            {"pod", "ctr", "img", "netw"},
 		"ctr":                  {"ctr/*", "img"},
+		"ctr/monitor":          {"ctr/cgroup"},
 		"img":                  {"img/*"},
 		"netw":                 {"netw/*"},
 		"netw/bridge":          {"netw/netns"},

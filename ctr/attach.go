@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/logs"
 	"github.com/davit-containers/davit/ctr/monitor"
 	"github.com/davit-containers/davit/ctr/oci"
@@ -159,15 +160,15 @@ func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.C
 }
 
 // placement is where the monitor lives: in no container's cgroup and no pod's.
-func (c *starter) placement(cfg Config) (monitor.Placement, error) {
+func (c *starter) placement(cfg Config) (cgroup.Placement, error) {
 	if cfg.CgroupsOff {
-		return monitor.Placement{}, nil
+		return cgroup.Placement{}, nil
 	}
 	host, err := c.o.Cgroups()
 	if err != nil {
-		return monitor.Placement{}, err
+		return cgroup.Placement{}, err
 	}
-	return monitor.Placement(host.MonitorPlacement(c.o.CgroupDriver.Parent)), nil
+	return host.MonitorPlacement(c.o.CgroupDriver.Parent), nil
 }
 
 // openLog makes the log file if it is not there, readable by root alone, before

@@ -93,8 +93,7 @@ func (c *exits) ensure(ctx context.Context, id string, known bool) {
 	p := health.Process{Dir: c.runDir(id), Command: append(slices.Clone(c.o.TimerCommand), id), Known: known}
 	host, err := c.o.Cgroups()
 	if err == nil {
-		place := host.MonitorPlacement(c.o.CgroupDriver.Parent)
-		p.Into, p.Place = place.Into, place.Place
+		p.Placement = host.MonitorPlacement(c.o.CgroupDriver.Parent)
 		err = health.Ensure(p)
 	}
 	if err != nil {

@@ -3,10 +3,12 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -337,8 +339,16 @@ func TestMonitorPlacement(t *testing.T) {
 		t.Fatalf("version 2: %+v", p)
 	}
 	into := ""
-	if err := p.Into(func(dir *os.File) error { into = dir.Name(); return nil }); err != nil || into != v2.dir("", "/davit/monitors") {
+	var attr syscall.SysProcAttr
+	err := p.Start(&attr, func() (err error) {
+		into, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", attr.CgroupFD))
+		return err
+	})
+	if err != nil || !attr.UseCgroupFD || into != v2.dir("", "/davit/monitors") {
 		t.Fatalf("version 2: into %q, %v", into, err)
+	}
+	if err := p.Move(42); err != nil {
+		t.Errorf("version 2: %v", err)
 	}
 	if err := v2.Prune("/davit"); err != nil {
 		t.Fatal(err)
@@ -351,11 +361,16 @@ func TestMonitorPlacement(t *testing.T) {
 	if p = v1.MonitorPlacement("/davit"); p.Place != nil || p.Into != nil {
 		t.Errorf("version 1 without systemd: %+v", p)
 	}
+	started := false
+	attr = syscall.SysProcAttr{}
+	if err := p.Start(&attr, func() error { started = true; return nil }); err != nil || !started || attr.UseCgroupFD || p.Move(42) != nil {
+		t.Errorf("version 1 without systemd: started %t with %+v, %v", started, attr, err)
+	}
 	v1.own["name=systemd"] = "/user.slice/session-1.scope"
 	if p = v1.MonitorPlacement("/davit"); p.Place == nil {
 		t.Fatalf("version 1 in a session: %+v", p)
 	}
-	if err := p.Place(42); err != nil {
+	if err := p.Move(42); err != nil {
 		t.Fatal(err)
 	}
 	if got := contents(t, v1, "name=systemd", "/davit/monitors"); got["cgroup.procs"] != "42" {
@@ -410,7 +425,7 @@ func TestMonitorPlacementPruned(t *testing.T) {
 			for ctx.Err() == nil && os.WriteFile(filepath.Join(h.dir("name=systemd", "/davit/monitors"), "cgroup.procs"), nil, 0o600) != nil {
 			}
 		})
-		if err := h.MonitorPlacement("/davit").Place(42); err != nil {
+		if err := h.MonitorPlacement("/davit").Move(42); err != nil {
 			t.Error(err)
 		}
 		stop()

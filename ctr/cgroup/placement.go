@@ -6,20 +6,42 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Placement says how a monitor gets into its cgroup: at most one of the two is
-// set. None is to leave it where its parent is.
+// Placement says how a process gets into its cgroup: at most one of the two is set.
+// The zero value leaves it where its parent is.
 type Placement struct {
 	// Into calls start with an open folder for clone3's CLONE_INTO_CGROUP, which is
 	// closed then. It makes the folder anew and calls start again where that fails as
 	// the folder has been removed meanwhile, and else returns start's error.
 	Into func(start func(dir *os.File) error) error
-	// Place moves a process that is held.
+	// Place moves a process that has been started.
 	Place func(pid int) error
+}
+
+// Start starts a process by start, which may be called more than once, when attr, that
+// process's attributes, has the cgroup that it is cloned into, if any. Its pid is for
+// Move then.
+func (p Placement) Start(attr *syscall.SysProcAttr, start func() error) error {
+	if p.Into == nil {
+		return start()
+	}
+	return p.Into(func(dir *os.File) error {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+		return start()
+	})
+}
+
+// Move moves a process that Start has started, where it is in its cgroup only then.
+func (p Placement) Move(pid int) error {
+	if p.Place == nil {
+		return nil
+	}
+	return p.Place(pid)
 }
 
 // monitorsName is the cgroup of all monitors below the pods' parent: neither a

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/davit-containers/davit/ctr/cgroup"
 	"github.com/davit-containers/davit/ctr/record"
 	"github.com/davit-containers/davit/ctr/record/failpoint"
 )
@@ -73,17 +74,6 @@ type Streams struct {
 	LogSizeMax int64
 }
 
-// Placement puts a monitor into its cgroup; the zero value leaves it in the
-// caller's.
-type Placement struct {
-	// Into calls start with an open cgroup v2 folder, which the monitor is cloned into,
-	// maybe more than once (see cgroup.Placement); nil does nothing.
-	Into func(start func(dir *os.File) error) error
-	// Place is called with its pid while it is held, beside what the caller
-	// does until Create; nil does nothing.
-	Place func(pid int) error
-}
-
 // Restore makes a container of process images, in place of its bundle's process:
 // what Create then waits for runs already. The zero value does not.
 type Restore struct {
@@ -108,7 +98,9 @@ type Config struct {
 	// recorded, before it runs ExitCommand: for somebody who does what that would do,
 	// and then calls [Dismiss].
 	ExitDelay time.Duration
-	Placement Placement
+	// Placement puts the monitor into its cgroup, held, beside what the caller does
+	// until Create where it has to be moved.
+	Placement cgroup.Placement
 	Restore   Restore
 	// Env replaces the monitor's environment, which the runtime and the exit
 	// command inherit; nil takes this process's.
@@ -166,9 +158,7 @@ func Fork(ctx context.Context, cfg Config) (*Starting, error) {
 	s.placed = make(chan struct{})
 	go func() {
 		defer close(s.placed)
-		if cfg.Placement.Place != nil {
-			s.placeErr = cfg.Placement.Place(s.monitor.Pid)
-		}
+		s.placeErr = cfg.Placement.Move(s.monitor.Pid)
 	}()
 	return s, nil
 }
@@ -206,18 +196,10 @@ func (s *Starting) spawn(path string) error {
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	var proc *os.Process
-	start := func(cgroup *os.File) (err error) {
-		if cgroup != nil {
-			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(cgroup.Fd())
-		}
+	err = s.cfg.Placement.Start(attr.Sys, func() (err error) {
 		proc, err = os.StartProcess(path, append([]string{path}, s.cfg.args()...), attr)
 		return err
-	}
-	if into := s.cfg.Placement.Into; into != nil {
-		err = into(start)
-	} else {
-		err = start(nil)
-	}
+	})
 	closeAll(syncW, beginR, errW)
 	if err != nil {
 		closeAll(syncR, beginW, errR)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/cgroup"
 )
 
 // lockFile in a pod's run folder is locked by its timer process. A change of its
@@ -28,11 +30,8 @@ type Process struct {
 	Dir string
 	// Command is run with the lock as descriptor LockFD; it ends up in Run.
 	Command []string
-	// Into calls start with an open folder of a cgroup (version 2) that the process is
-	// put into, maybe more than once (see cgroup.Placement); nil is the caller's. Place
-	// moves one that has begun, and may be nil.
-	Into  func(start func(dir *os.File) error) error
-	Place func(pid int) error
+	// Placement puts the process into its cgroup.
+	Placement cgroup.Placement
 	// Known says that a process that runs knows already.
 	Known bool
 }
@@ -75,28 +74,20 @@ func spawn(p Process, f *os.File) error {
 	// It outlives its caller, and none of the files that the caller was left.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	var cmd *exec.Cmd
-	start := func(cgroup *os.File) error {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	err := p.Placement.Start(attr, func() error {
 		cmd = exec.Command(p.Command[0], p.Command[1:]...)
 		cmd.Dir = "/"
 		cmd.ExtraFiles = []*os.File{f}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-		if cgroup != nil {
-			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup.Fd())
-		}
+		cmd.SysProcAttr = attr
 		return startUnblocked(cmd)
-	}
-	into := p.Into
-	if into == nil {
-		into = func(start func(*os.File) error) error { return start(nil) }
-	}
-	if err := into(start); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	if p.Place != nil {
-		// Where it cannot be moved it ends with its caller's session, as any
-		// process may: the next one who comes begins another.
-		_ = p.Place(cmd.Process.Pid)
-	}
+	// Where it cannot be moved it ends with its caller's session, as any process may:
+	// the next one who comes begins another.
+	_ = p.Placement.Move(cmd.Process.Pid)
 	return cmd.Process.Release()
 }
 

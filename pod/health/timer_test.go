@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/davit-containers/davit/ctr"
+	"github.com/davit-containers/davit/ctr/cgroup"
 )
 
 // ward is a pod with one container, as the record has it. What is done to it is
@@ -528,7 +529,9 @@ func (l *latePod) ToCareFor(ctx context.Context) ([]ctr.Container, error) {
 func TestEnsureHandsTheLockOver(t *testing.T) {
 	dir := t.TempDir()
 	var pids []int
-	p := Process{Dir: dir, Command: []string{"/bin/sleep", "1000"}, Place: func(pid int) error { pids = append(pids, pid); return nil }}
+	p := Process{Dir: dir, Command: []string{"/bin/sleep", "1000"}, Placement: cgroup.Placement{
+		Place: func(pid int) error { pids = append(pids, pid); return nil },
+	}}
 	for i := range 3 {
 		for range 3 {
 			if err := Ensure(p); err != nil {
