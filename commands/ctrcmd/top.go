@@ -15,7 +15,7 @@ func newTop(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] CONTAINER [DESCRIPTOR...]",
 		Short: "List the processes of a running container",
-		Long:  "List the processes of a running container. " + show.TopColumns(),
+		Long:  "List the processes of a running container.",
 		Example: "  davit top web\n" +
 			"  davit top web pid hpid user args",
 		ValidArgsFunction: cli.First(1, names(env, ctr.Running)),
@@ -29,6 +29,10 @@ func newTop(env *cli.Env) *cobra.Command {
 			return top(cmd.Context(), env, w, args)
 		},
 	}
+	if !env.Wants("top") {
+		return cmd
+	}
+	cmd.Long += " " + show.TopColumns()
 	cmd.Flags().SetInterspersed(false)
 	latest(&w, cmd)
 	return cmd

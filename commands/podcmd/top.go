@@ -15,7 +15,7 @@ func newTop(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] POD [DESCRIPTOR...]",
 		Short: "List the processes of a pod",
-		Long:  "List the processes of all running containers of a pod. " + show.TopColumns(),
+		Long:  "List the processes of all running containers of a pod.",
 		Example: "  davit pod top shop\n" +
 			"  davit pod top shop pid args",
 		ValidArgsFunction: cli.First(1, names(env)),
@@ -29,6 +29,10 @@ func newTop(env *cli.Env) *cobra.Command {
 			return top(cmd.Context(), env, w, args)
 		},
 	}
+	if !env.Wants("top") {
+		return cmd
+	}
+	cmd.Long += " " + show.TopColumns()
 	cmd.Flags().SetInterspersed(false)
 	w.latest(cmd.Flags())
 	return cmd
