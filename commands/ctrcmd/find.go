@@ -63,22 +63,13 @@ func findHint(ctx context.Context, e *cli.Engine, ref string, err error) error {
 	return cli.WithHint(err, "davit ps -a lists all containers")
 }
 
-// guard keeps from changing by accident what the kubelet owns. force is the verb's
-// --force; nil where it has none.
+// guard is [cli.Guard] for a container.
 func guard(c ctr.Container, force *bool) error {
-	if c.Config.Owner != record.OwnerCRI || force != nil && *force {
-		return nil
+	of := c.Config.Name
+	if p := cli.KubePod(c.Config.Labels); p != "" {
+		of = "pod " + p
 	}
-	labels := c.Config.Labels
-	name := c.Config.Name
-	if p := labels["io.kubernetes.pod.name"]; p != "" {
-		name = "pod " + labels["io.kubernetes.pod.namespace"] + "/" + p
-	}
-	err := say(errdefs.ErrPermissionDenied, "container %q is owned by the kubelet (%s), which would make it anew", c.Config.Name, name)
-	if force == nil {
-		return cli.WithHint(err, "change its manifest or use kubectl")
-	}
-	return cli.WithHint(err, "change its manifest or use kubectl; --force does it all the same")
+	return cli.Guard(c.Config.Owner, force, fmt.Sprintf("container %q is owned by the kubelet (%s)", c.Config.Name, of))
 }
 
 // said is an error in words for people, which wraps its class or its cause

@@ -1,6 +1,7 @@
 package podcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,21 +60,10 @@ func absent(ctx context.Context, e *cli.Engine, ref string) error {
 	return cli.WithHint(err, "davit pod ps lists the pods")
 }
 
-// guard keeps from changing by accident what the kubelet owns. force is the verb's
-// --force; nil where it has none.
+// guard is [cli.Guard] for a pod.
 func guard(s pod.Sandbox, force *bool) error {
-	if s.Config.Owner != record.OwnerCRI || force != nil && *force {
-		return nil
-	}
-	name := s.Config.Name
-	if p := s.Config.Labels["io.kubernetes.pod.name"]; p != "" {
-		name = s.Config.Labels["io.kubernetes.pod.namespace"] + "/" + p
-	}
-	err := say(errdefs.ErrPermissionDenied, "pod %q is owned by the kubelet, which would make it anew", name)
-	if force == nil {
-		return cli.WithHint(err, "change its manifest or use kubectl")
-	}
-	return cli.WithHint(err, "change its manifest or use kubectl; --force does it all the same")
+	name := cmp.Or(cli.KubePod(s.Config.Labels), s.Config.Name)
+	return cli.Guard(s.Config.Owner, force, fmt.Sprintf("pod %q is owned by the kubelet", name))
 }
 
 // said is an error in words for people, which wraps its class without saying so.
