@@ -9,6 +9,6 @@ import "testing"
 func TestCrashCalls(t *testing.T) {
 	r := newRig(t)
 	for _, o := range append(operations(), tryouts()...) {
-		r.on(o, func(*testing.T) { r.killedAtCalls(o, 1, 1) })
+		r.on(o, func(*testing.T) { r.killedAtCalls(o, r.traced, 1, 1) })
 	}
 }

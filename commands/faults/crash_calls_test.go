@@ -14,7 +14,7 @@ func TestF1KilledAtSystemCalls(t *testing.T) {
 	for name, nth := range map[string]int{"run": 35, "rm": 20} {
 		at := slices.IndexFunc(operations(), func(o operation) bool { return o.name == name })
 		o := operations()[at]
-		r.on(o, func(*testing.T) { r.killedAtCalls(o, nth, nth/2) })
+		r.on(o, func(*testing.T) { r.killedAtCalls(o, r.traced, nth, nth/2) })
 	}
 }
 
@@ -22,6 +22,6 @@ func TestF1KilledAtSystemCalls(t *testing.T) {
 func TestF4KilledWhileDriverIsTriedOut(t *testing.T) {
 	r := newRig(t)
 	for _, o := range tryouts() {
-		r.on(o, func(*testing.T) { r.killedAtCalls(o, 4, 3) })
+		r.on(o, func(*testing.T) { r.killedAtCalls(o, r.traced, 4, 3) })
 	}
 }

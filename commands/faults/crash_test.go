@@ -61,11 +61,17 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigWith(t, "")
+}
+
+// newRigWith is newRig where extra is appended to davit's configuration.
+func newRigWith(t *testing.T, extra string) *rig {
+	t.Helper()
 	empty, err := harness.Take(t.Context(), harness.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{node: newNode(t, ""), blamed: map[string]bool{}, patience: patience}
+	r := &rig{node: newNode(t, extra), blamed: map[string]bool{}, patience: patience}
 	if err := r.Roots.AddPodNetwork(77); err != nil {
 		t.Fatal(err)
 	}

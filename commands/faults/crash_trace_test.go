@@ -23,11 +23,13 @@ import (
 )
 
 // The environment of a test binary that is a tracer: the program that it runs, the
-// number of the call at which it kills, and the file that it writes calls to.
+// number of the call at which it kills, the file that it writes calls to, and whether
+// those count that change no more than a file.
 const (
 	traceProgram = "FAULTS_TRACE_PROGRAM"
 	traceKill    = "FAULTS_TRACE_KILL"
 	traceLog     = "FAULTS_TRACE_LOG"
+	traceFine    = "FAULTS_TRACE_FINE"
 )
 
 // TestMain is also a tracer, which runs a program and kills whichever process of
@@ -46,18 +48,10 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tracer:", err)
 	}
-	os.Exit(code)
-}
-
-// effects are the calls that are side effects.
-func effects() map[uint64]string {
-	return map[uint64]string{
-		unix.SYS_MOUNT: "mount", unix.SYS_UMOUNT2: "umount2", unix.SYS_MOVE_MOUNT: "move_mount",
-		unix.SYS_RENAME: "rename", unix.SYS_RENAMEAT: "renameat", unix.SYS_RENAMEAT2: "renameat2",
-		unix.SYS_LINK: "link", unix.SYS_LINKAT: "linkat", unix.SYS_SYMLINK: "symlink", unix.SYS_SYMLINKAT: "symlinkat",
-		unix.SYS_MKDIR: "mkdir", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_EXECVE: "execve", unix.SYS_EXECVEAT: "execveat",
-		unix.SYS_CLONE: "clone", unix.SYS_CLONE3: "clone3", unix.SYS_FORK: "fork", unix.SYS_VFORK: "vfork",
+	if code > 128 { // it ends as its program did
+		_ = unix.Kill(os.Getpid(), unix.Signal(code-128))
 	}
+	os.Exit(code)
 }
 
 // tracer runs a program.
@@ -67,7 +61,7 @@ type tracer struct {
 	calls   int
 	known   map[int]bool // threads that have been seen
 	born    map[int]bool // those that were made, and have not stopped for the first time
-	effects map[uint64]string
+	effects map[uint64]effect
 }
 
 func newTracer() (*tracer, error) {
@@ -76,7 +70,11 @@ func newTracer() (*tracer, error) {
 		return nil, err
 	}
 	log, err := os.Create(os.Getenv(traceLog))
-	return &tracer{log: log, kill: n, known: map[int]bool{}, born: map[int]bool{}, effects: effects()}, err
+	counted := effects()
+	if os.Getenv(traceFine) != "" {
+		maps.Copy(counted, fineEffects())
+	}
+	return &tracer{log: log, kill: n, known: map[int]bool{}, born: map[int]bool{}, effects: counted}, err
 }
 
 // run runs the program to its end. What it leaves running is traced no more: that is
@@ -84,7 +82,7 @@ func newTracer() (*tracer, error) {
 func (t *tracer) run() (code int, err error) {
 	runtime.LockOSThread() // a tracer is a thread
 	cmd := exec.Command(os.Getenv(traceProgram), os.Args[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "FAULTS_TRACE_") })
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := cmd.Start(); err != nil {
@@ -166,13 +164,17 @@ func (t *tracer) call(tid int) {
 	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, getSyscallInfo, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0); errno != 0 || info.op != entry {
 		return
 	}
-	name, ok := t.effects[info.number]
-	if !ok || name == "clone" && info.args[0]&unix.CLONE_THREAD != 0 {
+	e, ok := t.effects[info.number]
+	if !ok {
+		return
+	}
+	object, changes := e.on(tid, info.args)
+	if !changes {
 		return
 	}
 	t.calls++
 	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", tid))
-	fmt.Fprintf(t.log, "%d %s %s\n", t.calls, name, filepath.Base(program))
+	fmt.Fprintf(t.log, "%d %s %s %s\n", t.calls, e.name, filepath.Base(program), object)
 	if t.calls == t.kill {
 		_ = unix.Kill(group(tid), unix.SIGKILL)
 	}
@@ -189,9 +191,9 @@ func group(tid int) int {
 	return pid
 }
 
-// traced is the davit that runs under a tracer, which kills at the nth call, 0 for
-// never; and the file with its calls.
-func (r *rig) traced(n int) (d harness.Davit, log string) {
+// tracing is the tracer's program, and the environment by which it runs another and
+// kills at the nth call, 0 for never; and the file with the calls.
+func (r *rig) tracing(program string, n int) (self string, env []string, log string) {
 	r.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -199,9 +201,15 @@ func (r *rig) traced(n int) (d harness.Davit, log string) {
 	}
 	r.logs++
 	log = filepath.Join(r.Roots.Dir, fmt.Sprintf("calls-%d", r.logs))
+	return self, []string{traceProgram + "=" + program, traceKill + "=" + strconv.Itoa(n), traceLog + "=" + log}, log
+}
+
+// traced is the davit that runs under a tracer, see tracing.
+func (r *rig) traced(n int) (d harness.Davit, log string) {
+	r.t.Helper()
+	self, env, log := r.tracing(r.Bin, n)
 	d = r.Davit
-	d.Env = append(slices.Clone(d.Env), traceProgram+"="+d.Bin, traceKill+"="+strconv.Itoa(n), traceLog+"="+log)
-	d.Bin = self
+	d.Bin, d.Env = self, slices.Concat(d.Env, env)
 	return d, log
 }
 
@@ -216,11 +224,11 @@ func (r *rig) calls(log string) []string {
 }
 
 // killedAtCalls is the test of one operation: every nth of its calls is not made,
-// and whoever was to make it is killed.
-func (r *rig) killedAtCalls(o operation, nth, from int) {
+// and whoever was to make it is killed. traced is as rig.traced, whose calls those are.
+func (r *rig) killedAtCalls(o operation, traced func(n int) (harness.Davit, string), nth, from int) {
 	r.t.Helper()
 	o.ready(r)
-	d, log := r.traced(0)
+	d, log := traced(0)
 	if err := o.do(r, d); err != nil {
 		r.t.Fatalf("undisturbed: %v", err)
 	}
@@ -230,7 +238,7 @@ func (r *rig) killedAtCalls(o operation, nth, from int) {
 	// There may be some more the next time.
 	for n := from; n <= all+nth; n += nth {
 		o.ready(r)
-		d, log := r.traced(n)
+		d, log := traced(n)
 		err := o.do(r, d)
 		calls := r.calls(log)
 		if o.again != nil {

@@ -18,58 +18,6 @@ import (
 	"github.com/davit-containers/davit/commands/harness"
 )
 
-// wrapper is an OCI runtime that is runc but for the faults that it is told.
-type wrapper struct {
-	t    *testing.T
-	path string
-}
-
-// newWrapper makes a runtime that has no faults yet.
-func newWrapper(t *testing.T) *wrapper {
-	t.Helper()
-	w := &wrapper{t: t, path: filepath.Join(t.TempDir(), "wrapped")}
-	script := `#!/bin/sh
-for a; do case $a in
-	create|start|delete|exec|pause|resume|update|state|features) [ -n "$verb" ] || verb=$a;;
-	--pid-file) next=pid;;
-	*) [ "$next" = pid ] && pidfile=$a; next=;;
-esac; done
-real() { runc "$@"; }
-[ ! -e "$0.$verb" ] || . "$0.$verb"
-exec runc "$@"
-`
-	if err := harness.WriteExecutable(w.path, script); err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-// config makes it the default runtime, with a short deadline.
-func (w *wrapper) config() string {
-	return fmt.Sprintf("[engine]\nruntime = %q\nruntime_timeout = 1\n", w.path)
-}
-
-// tell puts a piece of shell before each run of a verb. The function real is the
-// true runtime, which is run in the end where the piece does not exit.
-func (w *wrapper) tell(verb, script string) {
-	w.t.Helper()
-	if err := os.WriteFile(w.path+"."+verb, []byte(script), 0o644); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// heal takes all faults away.
-func (w *wrapper) heal() {
-	w.t.Helper()
-	pieces, err := filepath.Glob(w.path + ".*")
-	for _, p := range pieces {
-		err = errors.Join(err, os.Remove(p))
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // badRuntimes are paths of runtimes that cannot be run.
 func badRuntimes(t *testing.T) map[string]string {
 	t.Helper()
@@ -160,13 +108,6 @@ func TestF12RuntimeGoes(t *testing.T) {
 	s.remove(pod)
 	n.empty()
 }
-
-// hangs and the like are what a wrapped runtime may be told.
-const (
-	hangs     = "sleep 4711 & sleep 4711; exit"
-	halfHangs = "real \"$@\"; sleep 4711; exit"
-	unlucky   = "real \"$@\"; echo no luck >&2; exit 1"
-)
 
 // startFails starts a container on the command line, and one of the kubelet's,
 // which both fail and say so.
