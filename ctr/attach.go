@@ -155,7 +155,7 @@ func (c *starter) monitorConfig(ctr Container, rt oci.Runtime, n int) (monitor.C
 		Streams: monitor.Streams{
 			Terminal: cfg.Process.Terminal, Stdin: cfg.Process.Stdin, StdinOnce: cfg.Process.StdinOnce,
 		},
-		ExitCommand: c.exitCommand(ctr.ID, n),
+		ExitCommand: c.exitCommand(ctr.ID, n), Env: oci.Environ(),
 	}, nil
 }
 

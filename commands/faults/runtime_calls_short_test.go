@@ -9,11 +9,19 @@ import "testing"
 func TestF14RuntimeKilledAtCalls(t *testing.T) {
 	r, w := runtimeRig(t, "runc")
 	for _, o := range ofRuntime() {
-		nth := 15
-		if o.verb != "create" { // which makes the most of them by far
-			nth = 5
-		}
+		nth := map[string]int{"create": 15, "start": 2, "delete": 5}[o.verb]
 		r.killedAt(w, o, nth, nth/2)
+	}
+	r.empty()
+}
+
+// The same of crun, which begins by making a copy of itself whatever it is to do.
+func TestF14CrunKilledAtItsBeginning(t *testing.T) {
+	r, w := runtimeRig(t, "crun")
+	for _, o := range ofRuntime() {
+		if o.verb == "start" {
+			r.killedAt(w, o, 1, 1)
+		}
 	}
 	r.empty()
 }

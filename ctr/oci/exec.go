@@ -191,6 +191,7 @@ func (e *execution) start(ctx context.Context) error {
 		args = append(args, "--console-socket", e.console.path)
 	}
 	cmd := exec.CommandContext(ctx, e.path, append(args, e.cfg.ID)...)
+	cmd.Env = Environ()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.child[0], e.child[1], e.child[2]
 	ownGroup(cmd)
 	// A runtime that is killed when the process runs, and its pid is not written

@@ -41,6 +41,7 @@ func (r Runtime) run(ctx context.Context, inv invocation) error {
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, path, append(r.GlobalArgs(), inv.args...)...)
+	cmd.Env = Environ()
 	var stdout, stderr tail
 	end, err := words.Of(cmd, &stdout, &stderr)
 	if err != nil {

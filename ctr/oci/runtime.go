@@ -69,6 +69,19 @@ func (r Runtime) GlobalArgs() []string {
 	return append(args, r.ExtraArgs...)
 }
 
+// Environ is the environment that runtimes are run with, by those who run one themselves,
+// too. Before anything else crun mounts itself, for a moment, in the folder
+// that the variable names, or else in /tmp, and leaves that to nobody when it is killed.
+// Where there is no such folder it copies itself into memory, which is quicker: if
+// programs can be run from there (vm.memfd_noexec, sysctl/vm.rst).
+func Environ() []string {
+	env := os.Environ()
+	if forbids, err := os.ReadFile("/proc/sys/vm/memfd_noexec"); err == nil && strings.TrimSpace(string(forbids)) != "0" {
+		return env
+	}
+	return append(env, "_LIBCONTAINER_STATEDIR=/nonexistent")
+}
+
 // Binary returns the absolute path of the runtime. The error names the binary;
 // it is ErrNotFound when there is none and ErrPermissionDenied when it cannot
 // be executed.
