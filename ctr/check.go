@@ -196,6 +196,8 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 		f.Problem = fmt.Sprintf("there is no container %s, of which it is", p.ID)
 	case err != nil, e.Op != nil, p.Verb == "" && e.Status.MonitorPid == p.Pid, e.Damaged != nil:
 		return nil
+	case e.Status.Pid == p.Pid: // an init of crun that waits to be started looks like what has forked it
+		return nil
 	case p.Verb != "":
 		f.Problem = fmt.Sprintf("it is to %s container %s and nobody waits for it", p.Verb, p.ID)
 	default:

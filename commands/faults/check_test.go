@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // A check finds nothing where nothing is wrong, whatever there is.
@@ -40,6 +42,27 @@ func TestCheckFindsNothing(t *testing.T) {
 	n.empty()
 	n.must("network", "rm", "own")
 	n.must("system", "check", "--deep")
+}
+
+// Nor is anything wrong with a kubelet's container that waits to be started, whose
+// process looks like the runtime that has made it.
+func TestCheckLeavesCreated(t *testing.T) {
+	for _, runtime := range []string{"runc", "crun"} {
+		n := newNode(t, fmt.Sprintf("[engine]\nruntime = %q\n", runtime))
+		s := n.serve()
+		pod := s.sandbox(s.podConfig(runtime))
+		made, err := s.CreateContainer(t.Context(), &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: s.containerConfig("c", "exec sleep 1000")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.check()
+		n.must("system", "check", "--repair")
+		if _, err := s.StartContainer(t.Context(), &runtimeapi.StartContainerRequest{ContainerId: made.ContainerId}); err != nil {
+			t.Errorf("with %s: %v", runtime, err)
+		}
+		s.remove(pod)
+		n.empty()
+	}
 }
 
 // Each thing that a crash of something else can leave is found, named and put
