@@ -215,10 +215,15 @@ func TestF14RuntimeIsKilled(t *testing.T) {
 	n := newNode(t, fmt.Sprintf("[engine]\nruntime = %q\n", w.path))
 	s := n.serve()
 	pod := s.sandbox(s.podConfig("pod"))
+	c := s.podConfig("shared")
+	c.Linux.SecurityContext.NamespaceOptions.Pid = runtimeapi.NamespaceMode_POD
+	shared := s.sandbox(c)
 	w.tell("create", dies)
 	n.must("create", "--name", "cli", "-p", "127.0.0.1::80", n.image, "sleep", "4710")
 	n.within(8*time.Second, func() { s.startFails(pod, "create", "has died") })
 	n.check() // the runtime knows nothing of the cgroup that it made
+	n.within(8*time.Second, func() { s.startFails(shared, "create", "has died") })
+	n.within(5*time.Second, func() { s.remove(shared) }) // its PID namespace ends: what was killed in there is reaped
 	n.must("rm", "cli")
 	n.must("create", "--name", "cli", "-t", n.image, "sleep", "4710")
 	n.within(8*time.Second, func() { n.fails(125, "no reason", "start", "cli") }) // its stderr is not read

@@ -2,8 +2,10 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +75,8 @@ func makerGone(monitor int) bool {
 
 // killBelow kills what descends from a monitor that is not to go on, and that is a
 // child of this process. It is a subreaper: whatever the runtime has left is below it.
-func killBelow(monitor int) {
+// It returns what it has killed.
+func killBelow(monitor int) (killed []record.Process) {
 	_ = unix.Kill(monitor, unix.SIGSTOP) // it starts nothing more
 	for range 32 {
 		lives := false
@@ -83,12 +86,27 @@ func killBelow(monitor int) {
 				lives = true
 				all = append(all, childrenOf(pid)...)
 				_ = Signal(p, unix.SIGKILL)
+				if !slices.Contains(killed, p) {
+					killed = append(killed, p)
+				}
 			}
 		}
 		if !lives {
-			return
+			break
 		}
 		time.Sleep(time.Millisecond)
+	}
+	return killed
+}
+
+// reap reaps a process that was killed, if it has become a child of this one. One that
+// nobody reaps keeps the first process of its PID namespace from ending
+// (pid_namespaces(7)).
+func reap(killed record.Process) {
+	for now, err := record.ProcessOf(killed.Pid); err == nil && now == killed; {
+		if _, err := unix.Wait4(killed.Pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
 	}
 }
 

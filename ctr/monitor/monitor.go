@@ -423,7 +423,7 @@ func (s *Starting) Abort() error {
 	closeAll(s.sync, s.begin, s.stderr)
 	// It is our child and not reaped: the pid, and the group that it leads,
 	// are still its own.
-	killBelow(s.monitor.Pid)
+	killed := killBelow(s.monitor.Pid)
 	err := errors.Join(ignoreGone(unix.Kill(-s.monitor.Pid, unix.SIGKILL)), ignoreGone(unix.Kill(s.monitor.Pid, unix.SIGKILL)))
 	var ws unix.WaitStatus
 	for {
@@ -433,6 +433,9 @@ func (s *Starting) Abort() error {
 		}
 	}
 	// What the monitor leaves is ours where this process is a subreaper.
+	for _, p := range killed {
+		go reap(p)
+	}
 	go func(group int) {
 		for {
 			if _, err := unix.Wait4(-group, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
