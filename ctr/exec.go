@@ -66,7 +66,7 @@ func (c *sessions) Exec(ctx context.Context, id string, e Exec) (code int, err e
 		return 0, fmt.Errorf("making run folder for exec in container %q: %w", ctr.Config.Name, err)
 	}
 	defer func() {
-		err = errors.Join(err, failpoint.Reach(ctx, failpoint.ExecEnded), gone(os.Remove(dir)))
+		err = errors.Join(err, failpoint.Reach(ctx, failpoint.ExecEnded), os.RemoveAll(dir))
 	}()
 	if err := failpoint.Reach(ctx, failpoint.ExecFolder); err != nil {
 		return 0, err
@@ -124,14 +124,6 @@ func (c *sessions) Runs(ctx context.Context, id string) (Container, error) {
 		return Container{}, fmt.Errorf("container %q is %s, not running: %w", ctr.Config.Name, ctr.Status.State, errdefs.ErrFailedPrecondition)
 	}
 	return ctr, nil
-}
-
-// gone drops the error that says that a run folder has gone with its container.
-func gone(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // sizes passes terminal sizes on until ctx ends.

@@ -73,6 +73,9 @@ func (r *rig) killedAt(w *wrapper, o runtimeOperation, nth, from int) {
 			sound(sweep)(r)
 		}
 		sound("system check")(r)
+		if left, _ := filepath.Glob(filepath.Join(r.Roots.RunRoot, "containers", "*", "exec-*")); len(left) > 0 {
+			r.wrong("left behind: %q", left)
+		}
 		again(r)
 	}
 	r.on(o.operation, func(*testing.T) { r.killedAtCalls(o.operation, w.traced(r, o.verb), nth, from) })
