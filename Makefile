@@ -77,8 +77,8 @@ test-faults: need-root build build-faults ## the fault matrix: processes killed,
 test-faults-core: need-root build build-faults ## the rows of the fault matrix that make test runs: kills at each step, the server's, reboots, full disks, power loss
 	$(GO) test -buildvcs=false -tags $(TAGS),faults -vet=off -count=1 -timeout 20m -run '^TestF(1|2|3|4|5|6|9|15|20|26|31|33|48)[A-Z]' $(EXEC) ./commands/faults
 
-test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about two hours; RUN=regexp)
-	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 3h -v $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
+test-faults-long: need-root build build-faults ## the rest of it: storms, soaks, sweeps over every point (about two and a half hours; RUN=regexp)
+	$(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 4h -v $(if $(RUN),-run '$(RUN)') -p 1 $(EXEC) ./commands/faults/...
 
 test-model: need-root deps build ## the nightly model test: random operations of pods, containers and images, half of the time with fakes and killed at any step, half with the real programs and killed at any moment (MODELTIME=1h, MODELSEED=n,n…)
 	DAVIT_MODEL_TIME=$(MODELTIME) DAVIT_MODEL_SEED=$(MODELSEED) $(GO) test -buildvcs=false -tags $(TAGS),faultslong -vet=off -count=1 -timeout 24h -v -run 'TestModel' $(if $(EXEC),-exec '$(ASROOT) "DAVIT_MODEL_TIME=$(MODELTIME)" "DAVIT_MODEL_SEED=$(MODELSEED)"') ./commands/faults/model
