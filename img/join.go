@@ -231,7 +231,7 @@ func flockWait(ctx context.Context, f *os.File, waiting func()) (waited bool, er
 			waiting()
 			waited = true
 		}
-		if pid := record.LockHolder(int(f.Fd())); patience.Over(pid) {
+		if pid := patience.Look(int(f.Fd())); pid != 0 {
 			return waited, &record.BusyError{ID: "the pull's lock", Stopped: pid}
 		}
 		select {

@@ -55,6 +55,7 @@ func claim(ctx context.Context, runRoot string) (*os.File, error) {
 func lockClaim(ctx context.Context, f *os.File) (holder string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, bereaved)
 	defer cancel()
+	var patience record.Patience
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -68,6 +69,7 @@ func lockClaim(ctx context.Context, f *os.File) (holder string, err error) {
 				return holder, err
 			}
 		} // else it is about to write who it is
+		patience.Look(int(f.Fd()))
 		select {
 		case <-ctx.Done():
 			return holder, err

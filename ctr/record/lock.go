@@ -77,8 +77,8 @@ func waitLock(ctx context.Context, fd, how int, notify string) error {
 			return err
 		}
 		if pause > pauseMax/2 {
-			if err := patience.look(fd); err != nil {
-				return err
+			if pid := patience.Look(fd); pid != 0 {
+				return &stoppedError{pid}
 			}
 		}
 		if wait.sleep(ctx, pause) {

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		"worker": workerRole,
 		"hold":   holdRole,
 		"lock":   lockRole,
+		"fork":   forkRole,
 		"ns":     nsRole,
 	}
 	if role == "" {

@@ -39,15 +39,21 @@ func (p *Patience) Over(pid int) bool {
 	return !p.since.IsZero() && now.Sub(p.since) >= stopPatience
 }
 
-// look is Over for the holder of a flock, which is looked for now and then.
-func (p *Patience) look(fd int) error {
-	if now := time.Now(); now.After(p.next) {
-		p.next = now.Add(pauseLax)
-		if pid := LockHolder(fd); p.Over(pid) {
-			return &stoppedError{pid}
-		}
+// Look is Over for whoever has the flock on an open file, which is looked for now and
+// then: its pid if it has been stopped that long, else 0. What keeps the lock of a holder
+// that is dead is ended.
+func (p *Patience) Look(fd int) (stopped int) {
+	now := time.Now()
+	if now.Before(p.next) {
+		return 0
 	}
-	return nil
+	p.next = now.Add(pauseLax)
+	pid := lockHolder(fd)
+	if p.Over(pid) {
+		return pid
+	}
+	endForks(fd, pid)
+	return 0
 }
 
 // turn is how long BeginInTurns waits before it has its caller look.
@@ -93,10 +99,10 @@ func halted(pid int) bool {
 	return false
 }
 
-// LockHolder is the pid of the process that has taken the flock on an open file; 0
+// lockHolder is the pid of the process that has taken the flock on an open file; 0
 // when nobody has it, or nobody who can be seen from here. Of those who share a
 // lock it is one.
-func LockHolder(fd int) int {
+func lockHolder(fd int) int {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return 0

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/davit-containers/davit/ctr/record"
 )
 
 // A reserve is so many files of some bytes, since inodes may be what is missing.
@@ -66,22 +68,19 @@ func (rooms Rooms) Use(f func() error) error {
 
 // giveUp removes a reserve, until what it returns is called.
 func (r room) giveUp() (giveBack func(), err error) {
-	lock, err := unix.Open(r.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	lock, err := os.Open(r.root)
 	if err != nil {
 		return nil, err
 	}
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(lock, unix.LOCK_EX)
-	}
-	if err == nil {
+	if err = record.Lock(lock, "the reserve"); err == nil {
 		err = os.RemoveAll(filepath.Join(r.root, folder))
 	}
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(lock))
+		return nil, errors.Join(err, lock.Close())
 	}
 	return func() {
 		r.keep()
-		_ = unix.Close(lock)
+		_ = lock.Close()
 	}, nil
 }
 
