@@ -143,8 +143,12 @@ func (c *checker) belied() ([]record.Finding, error) {
 			f.Mend = func(ctx context.Context) error {
 				return AbsentOK(c.Remove(ctx, e.ID, RemoveOptions{Force: true, Timeout: AtOnce()}))
 			}
-		case now.Alive() && !raw.Monitor().Alive() && raw.Process().Alive():
-			f.Problem, f.Repair = "it runs and its monitor is gone: nothing is logged, and its exit code will not be known", "restart it"
+		case (now.Alive() || now.Prepared) && !raw.Monitor().Alive() && raw.Process().Alive():
+			f.Problem = fmt.Sprintf("it is %s and its monitor is gone: nothing is logged, and its exit code will not be known", now.State)
+			f.Repair = "restart it"
+			if now.Prepared {
+				f.Repair = "remove it and make it anew"
+			}
 		case !now.Alive() && !now.Prepared && raw.Mounted != "":
 			f.Problem, f.Repair = "it has ended and is not settled", "settle it"
 			f.Mend = func(ctx context.Context) error { return c.settleEnded(ctx, e.ID) }
@@ -196,7 +200,7 @@ func (c *checker) process(p leftover.Process) []record.Finding {
 		f.Problem = fmt.Sprintf("there is no container %s, of which it is", p.ID)
 	case err != nil, e.Op != nil, p.Verb == "" && e.Status.MonitorPid == p.Pid, e.Damaged != nil:
 		return nil
-	case e.Status.Pid == p.Pid: // an init of crun that waits to be started looks like what has forked it
+	case e.Status.Process() == p.Process: // an init of crun that waits to be started looks like what has forked it
 		return nil
 	case p.Verb != "":
 		f.Problem = fmt.Sprintf("it is to %s container %s and nobody waits for it", p.Verb, p.ID)

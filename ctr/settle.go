@@ -184,21 +184,29 @@ func (c *settler) runtimeDelete(ctx context.Context, ctr Container) error {
 	if err := AbsentOK(err); err != nil {
 		return err
 	}
-	// One that was killed early does not know itself what it has made.
-	if err := removeCgroup(ctx, c, ctr.Status.Cgroup); err != nil {
-		return fmt.Errorf("removing cgroup of container %q: %w", ctr.Config.Name, err)
-	}
-	if rt.Root != "" {
-		if err := leftover.RemoveAll(rt.Root, ctr.ID); err != nil {
-			return fmt.Errorf("removing what the runtime left of container %q: %w", ctr.Config.Name, err)
-		}
+	err = Undo(
+		func() error { return removeCgroup(ctx, c, ctr.Status.Cgroup) },
+		func() error {
+			if rt.Root == "" {
+				return nil
+			}
+			return leftover.RemoveAll(rt.Root, ctr.ID)
+		},
+	)
+	if err != nil {
+		return fmt.Errorf("removing what the runtime left of container %q: %w", ctr.Config.Name, err)
 	}
 	return failpoint.Reach(ctx, failpoint.RuntimeDeleted)
 }
 
+// removeCgroup removes a container's cgroup with the processes in it: its runtime, if
+// that was killed early, does not know that it has made it.
 func removeCgroup(ctx context.Context, c *settler, path string) error {
 	if path == "" {
 		return nil
+	}
+	if err := c.killCgroup(ctx, path); err != nil {
+		return err
 	}
 	host, err := c.o.Cgroups()
 	if err != nil {

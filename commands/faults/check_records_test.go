@@ -163,6 +163,21 @@ func TestCheckStatuses(t *testing.T) {
 		n.must("rm", "-f", "-t", "0", "c")
 		n.check()
 	})
+	t.Run("ended, with a process that its runtime knows nothing of", func(t *testing.T) {
+		s := n.sleeper("--name", "c", "--pid", "host")
+		n.must("exec", "-d", "c", "sleep", "4242")
+		states, err := filepath.Glob(filepath.Join(s.Roots.RunRoot, "runtimes", "*", s.id))
+		if err != nil || len(states) != 1 {
+			t.Fatalf("%q, error %v", states, err)
+		}
+		if err := os.RemoveAll(states[0]); err != nil {
+			t.Fatal(err)
+		}
+		s.kill(s.pid)
+		n.eventually("it is settled", func() bool { return n.try("system", "check").Code == 0 })
+		n.noProcess("sleep 4242")
+		n.must("rm", "c")
+	})
 	t.Run("its pod is not given back", func(t *testing.T) {
 		s := n.sleeper("--name", "c")
 		ready, err := os.ReadFile(s.status("pods"))

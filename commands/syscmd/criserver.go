@@ -27,7 +27,8 @@ const bereaved = 5 * time.Second
 
 // claim takes the roots for one server: a second one is refused. Closing the file
 // gives them back; the file itself stays. What a killed server had begun to execute
-// keeps its claim until it is executed, which is waited for.
+// keeps its claim until it is executed, which is waited for; a fork that never is
+// is killed (see [record.Patience.Look]).
 func claim(ctx context.Context, runRoot string) (*os.File, error) {
 	path := filepath.Join(runRoot, "serve-cri.lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)

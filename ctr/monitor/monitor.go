@@ -98,8 +98,8 @@ type Config struct {
 	// recorded, before it runs ExitCommand: for somebody who does what that would do,
 	// and then calls [Dismiss].
 	ExitDelay time.Duration
-	// Placement puts the monitor into its cgroup, held, beside what the caller does
-	// until Create where it has to be moved.
+	// Placement puts the monitor into its cgroup. A move goes on beside what the caller
+	// does until Create.
 	Placement cgroup.Placement
 	Restore   Restore
 	// Env replaces the monitor's environment, which the runtime and the exit
@@ -432,7 +432,8 @@ func (s *Starting) Abort() error {
 			break
 		}
 	}
-	// What the monitor leaves is ours where this process is a subreaper.
+	// What the monitor leaves is ours where this process is a subreaper. Each is awaited
+	// by itself: the first process of a PID namespace ends when the others are reaped.
 	for _, p := range killed {
 		go reap(p)
 	}

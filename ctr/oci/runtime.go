@@ -69,17 +69,21 @@ func (r Runtime) GlobalArgs() []string {
 	return append(args, r.ExtraArgs...)
 }
 
-// Environ is the environment that runtimes are run with, by those who run one themselves,
-// too. Before anything else crun mounts itself, for a moment, in the folder
-// that the variable names, or else in /tmp, and leaves that to nobody when it is killed.
-// Where there is no such folder it copies itself into memory, which is quicker: if
-// programs can be run from there (vm.memfd_noexec, sysctl/vm.rst).
+// stateDir is the variable that names a folder in which crun, before anything else,
+// mounts itself for a moment: it leaves that to nobody when it is killed. Without the
+// variable it is /tmp. Where there is no such folder it copies itself into memory, which
+// is quicker.
+const stateDir = "_LIBCONTAINER_STATEDIR="
+
+// Environ is the environment that runtimes are run with, for those who run one themselves,
+// too. It has them make no mount of themselves, unless programs must not be run from memory
+// (vm.memfd_noexec, sysctl/vm.rst).
 func Environ() []string {
-	env := os.Environ()
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, stateDir) })
 	if forbids, err := os.ReadFile("/proc/sys/vm/memfd_noexec"); err == nil && strings.TrimSpace(string(forbids)) != "0" {
 		return env
 	}
-	return append(env, "_LIBCONTAINER_STATEDIR=/nonexistent")
+	return append(env, stateDir+"/nonexistent")
 }
 
 // Binary returns the absolute path of the runtime. The error names the binary;

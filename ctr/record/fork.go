@@ -15,12 +15,12 @@ import (
 // forkAge is how old a fork is that will become no program any more.
 const forkAge = time.Second
 
-// endForks kills what keeps the flock on an open file of a holder that is dead: a fork of
-// it that shares its files still. containers/storage forks a process to make a user
-// namespace for a mount, which only its maker ends, and that may hang where it cannot
-// know that this has died: its locks would stay for ever.
+// endForks kills what keeps the flock on an open file of a holder that is dead, or that
+// cannot be seen: forks of it that share its files still. containers/storage forks a
+// process to make a user namespace for a mount, which only its maker ends, and that may
+// hang where it cannot know that this has died: its locks would stay for ever.
 func endForks(fd, holder int) {
-	if p, err := ProcessOf(holder); holder == 0 || err == nil && p.Alive() {
+	if p, err := ProcessOf(holder); err == nil && p.Alive() {
 		return
 	}
 	var file unix.Stat_t
@@ -32,14 +32,22 @@ func endForks(fd, holder int) {
 	if err != nil {
 		return
 	}
+	var forks []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
+		if err != nil {
 			continue
 		}
-		if name, err := program(e.Name()); err == nil && name == own && isFork(pid) && keeps(e.Name(), file) {
-			killFork(pid, file)
+		if name, err := program(e.Name()); err != nil || name != own || !keeps(e.Name(), file) {
+			continue
 		}
+		if !isFork(pid) {
+			return // it has the lock, or is about to become a program
+		}
+		forks = append(forks, pid)
+	}
+	for _, pid := range forks {
+		killFork(pid, file)
 	}
 }
 
@@ -49,8 +57,8 @@ func program(pid string) (string, error) {
 	return strings.TrimSuffix(path, " (deleted)"), err
 }
 
-// isFork tells whether a process has one thread alone for so long that it cannot be a
-// program of Go's.
+// isFork tells whether a process has one thread alone, so long after it was forked that it
+// will become no program of Go's any more.
 func isFork(pid int) bool {
 	var now unix.Timespec
 	st, err := processStat(pid)

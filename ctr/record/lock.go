@@ -10,7 +10,8 @@ import (
 )
 
 // Every flock here is on an open file description made for it, close-on-exec
-// and never handed to a child, so that it ends with its owner. It is released
+// and never handed to a child, so that it ends with its owner, but for a fork of it
+// that never becomes a program: who waits kills that (see endForks). It is released
 // by LOCK_UN before the descriptor is closed: a child between fork and exec
 // has a copy of the descriptor, and would keep the lock for a moment longer.
 //

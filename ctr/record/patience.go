@@ -40,8 +40,8 @@ func (p *Patience) Over(pid int) bool {
 }
 
 // Look is Over for whoever has the flock on an open file, which is looked for now and
-// then: its pid if it has been stopped that long, else 0. What keeps the lock of a holder
-// that is dead is ended.
+// then: its pid if it has been stopped that long, else 0. Forks of davit that keep the lock
+// of a dead holder are killed.
 func (p *Patience) Look(fd int) (stopped int) {
 	now := time.Now()
 	if now.Before(p.next) {
@@ -61,7 +61,8 @@ const turn = 200 * time.Millisecond
 
 // BeginInTurns is Begin for those who may have to do something about the operation that
 // they wait for: look is called with it between two turns of waiting, each a fifth of a
-// second long. An error of look's ends the waiting and is returned as it is.
+// second long; it is the zero Holder while that is not written down yet. An error of look's
+// ends the waiting and is returned as it is.
 func (d *Dir[C, S]) BeginInTurns(ctx context.Context, id, kind string, look func(Holder) error) (*Op, error) {
 	var patience Patience
 	for {

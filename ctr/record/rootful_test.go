@@ -212,3 +212,11 @@ func TestMountNamespace(t *testing.T) {
 		}
 	}
 }
+
+// Outside of the first PID namespace the kernel does not tell of the locks of the dead.
+func TestForkKeepsLockInNamespace(t *testing.T) {
+	out, err := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", os.Args[0], "-test.run", "^TestForkKeepsLock$", "-test.v").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "PASS: TestForkKeepsLock") {
+		t.Errorf("error %v:\n%s", err, out)
+	}
+}
