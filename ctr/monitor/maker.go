@@ -103,7 +103,7 @@ func killBelow(monitor int) (killed []record.Process) {
 // nobody reaps keeps the first process of its PID namespace from ending
 // (pid_namespaces(7)).
 func reap(killed record.Process) {
-	for now, err := record.ProcessOf(killed.Pid); err == nil && now == killed; {
+	for killed.Is() {
 		if _, err := unix.Wait4(killed.Pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
 			return
 		}

@@ -60,13 +60,12 @@ func program(pid string) (string, error) {
 // isFork tells whether a process has one thread alone, so long after it was forked that it
 // will become no program of Go's any more.
 func isFork(pid int) bool {
-	var now unix.Timespec
 	st, err := processStat(pid)
-	if err != nil || st.threads != 1 || unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
+	if err != nil || st.threads != 1 {
 		return false
 	}
-	const tick = time.Second / 100 // proc_pid_stat(5): sysconf(_SC_CLK_TCK)
-	return time.Duration(now.Nano())-time.Duration(st.start)*tick >= forkAge
+	age, err := Process{Pid: pid, Start: st.start}.Age()
+	return err == nil && age >= forkAge
 }
 
 // keeps tells whether a process has a file open by the description that is locked, see

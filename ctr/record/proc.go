@@ -7,8 +7,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // Process names a process, which a pid alone does not: it may be another's by now. The
@@ -44,6 +46,18 @@ func (p Process) Alive() bool {
 	// The first thread of a process may end before the others.
 	dead := st.state == 'Z' || st.state == 'X'
 	return !dead || st.threads > 1
+}
+
+// ticks is the unit of Start in a second, USER_HZ, on all architectures that Go runs on.
+const ticks = 100
+
+// Age is how long ago the process was made: by the clock of the boot, which nobody sets.
+func (p Process) Age() (time.Duration, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, fmt.Errorf("reading the clock of the boot: %w", err)
+	}
+	return time.Duration(now.Nano()) - time.Duration(p.Start)*(time.Second/ticks), nil
 }
 
 // Halted tells whether the process is stopped by a signal, or frozen with its cgroup:

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"github.com/davit-containers/davit/ctr"
 )
@@ -110,19 +109,14 @@ func ended(ctx context.Context, c Containers, k ctr.Container) bool {
 	return c.AwaitEnd(ctx, k, false) == nil
 }
 
-// age is how long a container's process has been there: by the clock of the boot,
-// which nobody sets.
+// age is how long a container's process has been there.
 func age(s ctr.Status) time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+	old, err := s.Process().Age()
+	if err != nil {
 		return time.Since(s.StartedAt)
 	}
-	return time.Duration(now.Nano()) - time.Duration(s.PidStart)*(time.Second/ticks)
+	return old
 }
-
-// ticks is the unit of start times in /proc/PID/stat, USER_HZ, on all
-// architectures that Go runs on.
-const ticks = 100
 
 // ending tells whether a container is frozen, gone, or somebody is stopping it.
 func ending(ctx context.Context, c Containers, k ctr.Container) bool {
