@@ -45,16 +45,6 @@ func unless(says string, do func(*rig, harness.Davit) error) func(*rig) {
 	}
 }
 
-// succeeds repeats an operation, which says nothing.
-func succeeds(do func(*rig, harness.Davit) error) func(*rig) {
-	return func(r *rig) {
-		r.t.Helper()
-		if err := do(r, r.Davit); err != nil {
-			r.wrong("repeated: %v", err)
-		}
-	}
-}
-
 const (
 	makePod   = "pod create --name p --share net,ipc,uts,pid -p 127.0.0.1::80"
 	makeInPod = "create --name c --pod p -v /data IMAGE sleep inf"

@@ -38,6 +38,16 @@ type operation struct {
 	removes bool
 }
 
+// repeat does an operation anew that was cut short.
+func (o operation) repeat(r *rig) {
+	r.t.Helper()
+	if o.again != nil {
+		o.again(r)
+	} else if err := o.do(r, r.Davit); err != nil {
+		r.wrong("repeated: %v", err)
+	}
+}
+
 // rig is a node on which operations are cut short, one after the other.
 type rig struct {
 	*node
@@ -233,11 +243,7 @@ func (r *rig) cut(o operation, point, act string) bool {
 	if act == kill && (o.removes || r.logs%2 == 0) {
 		r.half(o, before)
 	}
-	if o.again != nil {
-		o.again(r)
-	} else if err := o.do(r, r.Davit); err != nil {
-		r.wrong("repeated: %v", err)
-	}
+	o.repeat(r)
 	r.agrees()
 	r.quiet(o)
 	if r.blame(act + " at " + point) {

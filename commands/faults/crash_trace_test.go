@@ -241,11 +241,7 @@ func (r *rig) killedAtCalls(o operation, traced func(n int) (harness.Davit, stri
 		d, log := traced(n)
 		err := o.do(r, d)
 		calls := r.calls(log)
-		if o.again != nil {
-			o.again(r)
-		} else if err := o.do(r, r.Davit); err != nil {
-			r.wrong("repeated: %v", err)
-		}
+		o.repeat(r)
 		r.agrees()
 		r.quiet(o)
 		if len(calls) < n {

@@ -64,10 +64,7 @@ func (r *rig) killedAt(w *wrapper, o runtimeOperation, nth, from int) {
 	if o.name == "" {
 		o.name = o.verb
 	}
-	again := o.again
-	if again == nil {
-		again = succeeds(o.do)
-	}
+	cut := o.operation
 	o.again = func(r *rig) {
 		if o.removes {
 			sound(sweep)(r)
@@ -76,7 +73,7 @@ func (r *rig) killedAt(w *wrapper, o runtimeOperation, nth, from int) {
 		if left, _ := filepath.Glob(filepath.Join(r.Roots.RunRoot, "containers", "*", "exec-*")); len(left) > 0 {
 			r.wrong("left behind: %q", left)
 		}
-		again(r)
+		cut.repeat(r)
 	}
 	r.on(o.operation, func(*testing.T) { r.killedAtCalls(o.operation, w.traced(r, o.verb), nth, from) })
 }
