@@ -476,8 +476,7 @@ func TestReopenLog(t *testing.T) {
 				if whole += f[3]; f[2] == "P" {
 					continue
 				}
-				ended = ended || whole == "end"
-				if !ended && whole != fmt.Sprint(next) {
+				if ended = whole == "end"; !ended && whole != fmt.Sprint(next) {
 					t.Fatalf("%s: %q, want %d", part, whole, next)
 				}
 				next, whole = next+1, ""
